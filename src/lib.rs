@@ -1,0 +1,5 @@
+//! femtows: a WebSocket client and server library.
+
+pub mod handshake;
+pub mod mask;
+pub mod proto;
