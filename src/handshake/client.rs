@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::body::BodyReader;
-use super::head::{HeadFault, HeadScanner, Scan, first_line};
+use super::head::{HeadFault, HeadScanner, Scan};
 use super::request_builder::build_request;
 use super::response_rules::check_switching;
 use super::start_line::{StartLine, parse_status_line};
@@ -166,8 +166,7 @@ impl ClientHandshake {
 
     /// Handles a whole head, one that ends the handshake or one after which more has to come (`None`).
     fn handle_head(&mut self, bytes: &[u8], head: &[u8]) -> Result<Option<ClientProgress>, WSHandshakeError> {
-        let line = &head[..first_line(head).len() + LINE_END];
-        let line = parse_status_line(line).map_err(|reason| self.invalid_message(bytes, reason))?;
+        let line = parse_status_line(head).map_err(|reason| self.invalid_message(bytes, reason))?;
         let end = self.start + head.len();
         match line.status {
             101 if !line.is_1_1 => Err(self.invalid_message(bytes, "the HTTP version of a 101 must be 1.1")),
@@ -233,9 +232,6 @@ impl ClientHandshake {
         Bytes::copy_from_slice(&body[..body.len().min(self.config.max_body)])
     }
 }
-
-/// The length of CRLF.
-const LINE_END: usize = 2;
 
 /// How many interim responses are skipped before the final one.
 const MAX_INTERIM_RESPONSES: usize = 8;

@@ -1,5 +1,7 @@
 //! The first line of a head: request line and status line (RFC 9112 sections 3 and 4).
 
+use memchr::memchr;
+
 use super::syntax::{is_field_value, is_target, is_tchar};
 
 /// Which first line a head begins with.
@@ -63,8 +65,9 @@ pub(super) struct StatusLine {
     pub(super) status: u16,
 }
 
-/// Parses a status line, given with its line end.
-pub(super) fn parse_status_line(line: &[u8]) -> Result<StatusLine, &'static str> {
+/// Parses the status line that `head` begins with. Its line end is the first in `head`.
+pub(super) fn parse_status_line(head: &[u8]) -> Result<StatusLine, &'static str> {
+    let line = memchr(b'\n', head).map_or(head, |end| &head[..=end]);
     let mut response = httparse::Response::new(&mut []);
     let is_well_formed = response.parse(line).is_ok();
     match (response.version, response.code) {
