@@ -203,3 +203,142 @@ fn redacted(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> WSUrl {
+        WSUrl::parse(url).expect(url)
+    }
+
+    #[test]
+    fn parts() {
+        let cases = [
+            ("ws://h", false, "h", 80, "h", "/"),
+            ("WSS://H.Example/a/b?c=d", true, "h.example", 443, "h.example", "/a/b?c=d"),
+            ("ws://h:80/", false, "h", 80, "h", "/"),
+            ("ws://h:443/", false, "h", 443, "h:443", "/"),
+            ("wss://h:443?q", true, "h", 443, "h", "/?q"),
+            ("ws://127.0.0.1:9001/x", false, "127.0.0.1", 9001, "127.0.0.1:9001", "/x"),
+            ("ws://[2001:DB8::1]:81/", false, "2001:db8::1", 81, "[2001:db8::1]:81", "/"),
+            (
+                "wss://b\u{fc}cher.example/\u{e4} b",
+                true,
+                "xn--bcher-kva.example",
+                443,
+                "xn--bcher-kva.example",
+                "/%C3%A4%20b",
+            ),
+            ("ws://h/a/../b", false, "h", 80, "h", "/b"),
+        ];
+        for (text, is_secure, host, port, host_header, path) in cases {
+            let url = parse(text);
+            assert_eq!((url.is_secure(), url.host(), url.port()), (is_secure, host, port), "{text}");
+            assert_eq!((url.host_header().as_str(), url.path_and_query()), (host_header, path), "{text}");
+            assert_eq!(url.authorization(), None);
+            assert_eq!(parse(&url.to_string()), url);
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let urls = [
+            "",
+            "h",
+            "//h",
+            "/p",
+            "http://h",
+            "https://h",
+            "ws:h",
+            "ws:/h",
+            "ws:///p",
+            "ws://",
+            "ws://?q",
+            "ws://#f",
+            "ws://\\h",
+            "ws://:80/",
+            "ws://u@/",
+            "ws://h:0/",
+            "ws://h:65536/",
+            "ws://h:x/",
+            "ws://h/#",
+            "ws://h/#f",
+            "ws://h/?q#f",
+            "ws://h\r\nX: y/",
+            "ws://h/\r\nX: y",
+            "ws://h/\0",
+            "ws://h\t/",
+            "ws://a b/",
+            "ws://[::1/",
+            "ws://[::g]/",
+            "ws://h%00/",
+            "ws://a%2Fb/",
+            "ws://u%0A:p@h/",
+            "ws://u%3Av:p@h/",
+            "ws://h,i/ \n",
+            "ftp://h/",
+        ];
+        for url in urls {
+            let error = WSUrl::parse(url).expect_err(url);
+            assert!(!error.reason.is_empty());
+        }
+    }
+
+    #[test]
+    fn user_information_becomes_basic_authentication() {
+        let authorization = |url: &str| parse(url).authorization();
+        assert_eq!(
+            authorization("ws://Aladdin:open%20sesame@h").as_deref(),
+            Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")
+        );
+        assert_eq!(authorization("ws://user@h").as_deref(), Some("Basic dXNlcjo="));
+        assert_eq!(authorization("ws://:key@h").as_deref(), Some("Basic OmtleQ=="));
+        assert_eq!(authorization("ws://u:a%3Ab@h").as_deref(), Some("Basic dTphOmI="));
+        assert_eq!(authorization("ws://@h"), None);
+    }
+
+    #[test]
+    fn credentials_are_shown_nowhere() {
+        let url = parse("wss://user:secret@h:1/p");
+        assert_eq!(
+            (url.to_string(), format!("{url:?}")),
+            ("wss://h:1/p".into(), "WSUrl(wss://h:1/p)".into())
+        );
+        for text in
+            ["ws://user:secret@h/#f", "http://user:secret@h", "ws://user:s@secret@h:x", "ws:user:secret@h"]
+        {
+            let error = WSUrl::parse(text).expect_err(text);
+            assert!(!error.to_string().contains("secret"), "{error}");
+            assert!(error.url.contains("***@h"), "{error}");
+        }
+    }
+
+    #[test]
+    fn redirections() {
+        let base = parse("wss://user:secret@h:8443/a/b?c");
+        let join = |location: &str| base.join(location).expect(location).to_string();
+        assert_eq!(join("/x"), "wss://h:8443/x");
+        assert_eq!(join("x?y"), "wss://h:8443/a/x?y");
+        assert_eq!(join("?z"), "wss://h:8443/a/b?z");
+        assert_eq!(join("//other/x#f"), "wss://other/x");
+        assert_eq!(join("https://other/x"), "wss://other/x");
+        assert_eq!(join("http://other:80/x"), "ws://other/x");
+        assert_eq!(join("http://other:443/x"), "ws://other:443/x");
+        assert_eq!(join("ws://h/"), "ws://h/");
+        for location in ["ftp://h/", "mailto:x", "ws://", "/x\r\n", "https://h:0/"] {
+            assert!(base.join(location).is_err(), "{location}");
+        }
+        assert!(base.join("/x").expect("valid").authorization().is_some());
+        assert!(base.join("//h:8443/x").expect("valid").authorization().is_none());
+    }
+
+    #[test]
+    fn origins() {
+        let same = |a: &str, b: &str| parse(a).has_same_origin(&parse(b));
+        assert!(same("ws://h/a", "ws://H:80/b"));
+        assert!(!same("ws://h/", "wss://h/"));
+        assert!(!same("ws://h/", "ws://h:81/"));
+        assert!(!same("ws://h/", "ws://i/"));
+    }
+}
