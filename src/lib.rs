@@ -1,6 +1,78 @@
-//! femtows: a WebSocket client and server library.
+//! femtows: a WebSocket client and server library (RFC 6455) for people whose product is latency.
+//!
+//! Callbacks on borrowed frames, one single-threaded readiness loop per core, sends that never block.
+//!
+//! ```no_run
+//! use femtows::*;
+//!
+//! struct Echo;
+//!
+//! impl WSListener for Echo {
+//!     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+//!         if !frame.msg_type().is_control() {
+//!             transport.send(frame.msg_type(), frame.payload());
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), WSError> {
+//!     let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
+//!     ws_create_server(&event_loop.handle(), |_: &WSUpgradeRequest| Echo, "127.0.0.1:9001", WSServerConfig::default())?;
+//!     event_loop.run()
+//! }
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | run things | [`WSLoop`], [`WSLoopHandle`] (same thread), [`WSLoopRemote`] (other threads) |
+//! | serve | [`ws_create_server`], [`WSServerConfig`], [`WSIntoUpgrade`], [`WSDeferredUpgrade`] |
+//! | connect | [`ws_connect`], [`WSConnectConfig`] |
+//! | receive | [`WSListener`] on frames, [`WSMessageListener`] on messages |
+//! | send | [`WSTransport`] (same thread), [`WSRemote`] (other threads), [`WSBuffer`], [`WSPreparedFrame`] |
+//! | drive the protocol yourself | [`proto`], [`handshake`], [`mask`], [`buf`] |
 
+pub mod buf;
 pub mod client;
+mod config;
+mod disconnect;
+mod error;
+mod event_loop;
+mod frame;
 pub mod handshake;
+mod listener;
 pub mod mask;
+mod message;
 pub mod proto;
+pub mod server;
+mod sys;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
+mod transport;
+
+pub use buf::{WS_HEADROOM, WSBuffer};
+pub use client::{WSInvalidUrl, WSUrl, ws_connect, ws_connect_with};
+pub use config::{
+    WSConnectConfig, WSLimits, WSLoopConfig, WSServerConfig, WSTuning, WSWriteStrategy,
+};
+pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
+pub use error::{WSError, WSListenerError, WSPhase};
+pub use event_loop::{
+    WSLoop, WSLoopHandle, WSLoopRemote, WSRemote, WSRemoteError, WSSleep, WSTask, WSTimer,
+};
+pub use frame::WSFrame;
+pub use handshake::{
+    WSHandshakeError, WSHandshakeErrorKind, WSHeaders, WSInvalidHeader, WSInvalidRequest, WSInvalidResponse,
+    WSUpgradeRequest, WSUpgradeResponse,
+};
+pub use listener::{WSListener, WSResult};
+pub use message::{WSMessage, WSMessageAdapter, WSMessageListener};
+pub use proto::{
+    SendOptions, WSClose, WSCloseCode, WSCloseHandshake, WSDropReason, WSMsgType, WSOverflowPolicy, WSPreparedFrame,
+    WSProtocolError,
+};
+pub use server::{
+    WSDeferredUpgrade, WSIntoUpgrade, WSServer, WSUpgradeOutcome, WSUpgradeResponseWithListener, WSUpgradeTicket,
+    ws_create_server,
+};
+pub use transport::{WSDropped, WSSendStatus, WSTransport};

@@ -19,6 +19,7 @@ mod error;
 mod head;
 mod headers;
 mod key;
+mod presets;
 mod request;
 mod request_builder;
 mod request_rules;

@@ -1,9 +1,26 @@
-//! The protocol of RFC 6455 without I/O.
+//! The protocol of RFC 6455 without I/O: bytes and time come in, frames and bytes go out.
+//!
+//! [`Connection`] is the whole of it for one open connection; its contract is on the type. The loop of this crate drives it,
+//! and so can any other runtime, a test or a fuzzer.
 
 mod close;
+mod connection;
 mod error;
+mod fragments;
+mod header;
 mod msg_type;
+mod prepared;
+mod receiver;
+mod rules;
+mod utf8;
 
 pub use close::{ClosePayload, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, WSCloseCode, parse_close_payload};
+pub use connection::{Connection, Disposition, SendContext, WSClose, WSCloseHandshake, WSDropReason};
 pub use error::WSProtocolError;
+pub use fragments::MessageAssembler;
+pub use header::{EncodedHeader, FrameHeader, HeaderFault, MAX_HEADER, SendOptions};
 pub use msg_type::WSMsgType;
+pub use prepared::WSPreparedFrame;
+pub use receiver::{FrameHead, Receiver};
+pub use rules::{Role, Rules, WSOverflowPolicy};
+pub use utf8::{Utf8Error, Utf8Validator};

@@ -1,0 +1,11 @@
+//! Receive and send buffers, and the pool they come from and go back to.
+
+mod pool;
+mod recv;
+mod send_queue;
+mod ws_buffer;
+
+pub use pool::BufferPool;
+pub use recv::RecvBuffer;
+pub use send_queue::SendQueue;
+pub use ws_buffer::{WS_HEADROOM, WSBuffer};

@@ -1,0 +1,109 @@
+use super::RecvBuffer;
+
+/// Memory that connections borrow while they need it.
+///
+/// Last in, first out, so that the buffer in use is the one that is still in the cache. What the pool keeps is bounded;
+/// memory beyond the bound goes back to the allocator.
+#[derive(Debug)]
+pub struct BufferPool {
+    send: Vec<Vec<u8>>,
+    /// Receive buffers below [`LARGE_RECV`], for small partial frames. Boxed, so that a buffer moves between the loop and a connection
+    /// as one pointer.
+    #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
+    small_recv: Vec<Box<RecvBuffer>>,
+    /// Receive buffers from [`LARGE_RECV`] on.
+    #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
+    large_recv: Vec<Box<RecvBuffer>>,
+    /// Bytes of capacity in all lists together: `retained <= limit`.
+    retained: usize,
+    limit: usize,
+}
+
+/// Smallest send buffer that is allocated, in bytes.
+const MIN_SEND_CAPACITY: usize = 2048;
+
+/// Smallest receive buffer that is allocated, in bytes.
+const MIN_RECV_CAPACITY: usize = 256;
+
+/// From this capacity on, in bytes, a receive buffer is a large one.
+const LARGE_RECV: usize = 16 * 1024;
+
+impl BufferPool {
+    /// An empty pool that will keep at most `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { send: Vec::new(), small_recv: Vec::new(), large_recv: Vec::new(), retained: 0, limit }
+    }
+
+    /// Bytes that the pool holds for later use.
+    pub fn retained(&self) -> usize {
+        self.retained
+    }
+
+    /// An empty send buffer with room for at least `capacity` bytes.
+    pub fn take_send(&mut self, capacity: usize) -> Vec<u8> {
+        match self.send.pop() {
+            Some(mut buffer) => {
+                self.retained -= buffer.capacity();
+                buffer.reserve(capacity);
+                buffer
+            }
+            None => Vec::with_capacity(capacity.max(MIN_SEND_CAPACITY)),
+        }
+    }
+
+    /// Takes a send buffer back.
+    pub fn give_send(&mut self, mut buffer: Vec<u8>) {
+        if self.admit(buffer.capacity()) {
+            buffer.clear();
+            self.send.push(buffer);
+        }
+    }
+
+    /// An empty receive buffer with room for at least `capacity` bytes.
+    pub fn take_recv(&mut self, capacity: usize) -> Box<RecvBuffer> {
+        let list = if capacity < LARGE_RECV { &mut self.small_recv } else { &mut self.large_recv };
+        match list.pop() {
+            Some(mut buffer) => {
+                self.retained -= buffer.capacity();
+                buffer.make_room(capacity);
+                buffer
+            }
+            None => Box::new(RecvBuffer::with_capacity(capacity.max(MIN_RECV_CAPACITY))),
+        }
+    }
+
+    /// Takes a receive buffer back.
+    pub fn give_recv(&mut self, mut buffer: Box<RecvBuffer>) {
+        if self.admit(buffer.capacity()) {
+            buffer.clear();
+            let list = if buffer.capacity() < LARGE_RECV { &mut self.small_recv } else { &mut self.large_recv };
+            list.push(buffer);
+        }
+    }
+
+    fn admit(&mut self, capacity: usize) -> bool {
+        let admitted = capacity > 0 && capacity <= self.limit - self.retained;
+        if admitted {
+            self.retained += capacity;
+        }
+        admitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_no_more_than_its_limit() {
+        let mut pool = BufferPool::new(10_000);
+        pool.give_send(Vec::with_capacity(8_000));
+        pool.give_recv(Box::new(RecvBuffer::with_capacity(4_000)));
+        assert_eq!(pool.retained(), 8_000, "the second did not fit");
+        let buffer = pool.take_send(100);
+        assert!(buffer.capacity() >= 8_000);
+        assert_eq!(pool.retained(), 0);
+        pool.give_recv(Box::new(RecvBuffer::with_capacity(4_000)));
+        assert!(pool.take_recv(1).capacity() >= 4_000);
+    }
+}

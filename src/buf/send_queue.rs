@@ -1,0 +1,208 @@
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+use super::BufferPool;
+
+/// Small writes are gathered in one buffer up to this size, in bytes; then a further buffer is begun, so that growing
+/// never copies more than this.
+const GATHER_LIMIT: usize = 256 * 1024;
+
+/// Encoded bytes on their way to the socket, in order.
+///
+/// Three kinds of memory queue together: gathered small frames (a pooled buffer), frames that own their memory, and
+/// shared frames (by reference count). A queue that was emptied owns no memory.
+#[derive(Debug, Default)]
+pub struct SendQueue {
+    /// The chunk that leaves next. `None` only if `rest` is empty too.
+    front: Option<Chunk>,
+    rest: VecDeque<Chunk>,
+    /// Bytes in all chunks that have not left.
+    len: usize,
+}
+
+#[derive(Debug)]
+enum Chunk {
+    /// `start <= data.len()`; the bytes before `start` have left.
+    Owned {
+        data: Vec<u8>,
+        start: usize,
+    },
+    Shared(Bytes),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned { data, start } => &data[*start..],
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        match self {
+            Self::Owned { start, .. } => *start += n,
+            Self::Shared(bytes) => drop(bytes.split_to(n)),
+        }
+    }
+}
+
+impl SendQueue {
+    /// Bytes that have not left.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether everything has left.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends `additional` bytes or fewer through `write`, which gets the buffer to append to.
+    #[inline]
+    pub fn append(&mut self, additional: usize, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+        let buffer = self.tail(additional, pool);
+        let before = buffer.len();
+        write(buffer);
+        let written = buffer.len() - before;
+        debug_assert!(written <= additional);
+        self.len += written;
+    }
+
+    /// Appends memory whose bytes before `start` are not to be sent.
+    pub fn push_owned(&mut self, data: Vec<u8>, start: usize) {
+        debug_assert!(start <= data.len());
+        self.len += data.len() - start;
+        self.push(Chunk::Owned { data, start });
+    }
+
+    /// Appends shared bytes.
+    pub fn push_shared(&mut self, bytes: Bytes) {
+        self.len += bytes.len();
+        self.push(Chunk::Shared(bytes));
+    }
+
+    /// Fills `slices` with the bytes that leave next and returns how many slices there are.
+    pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut count = 0;
+        for (slot, chunk) in slices.iter_mut().zip(self.front.iter().chain(&self.rest)) {
+            *slot = IoSlice::new(chunk.bytes());
+            count += 1;
+        }
+        count
+    }
+
+    /// Number of separate pieces of memory.
+    #[inline]
+    pub fn chunk_count(&self) -> usize {
+        usize::from(self.front.is_some()) + self.rest.len()
+    }
+
+    /// The bytes that leave next, in one piece: all of them if there is one chunk.
+    #[inline]
+    pub fn first(&self) -> &[u8] {
+        self.front.as_ref().map_or(&[], Chunk::bytes)
+    }
+
+    /// Drops the first `n` bytes: they have left.
+    ///
+    /// # Panics
+    /// If fewer than `n` bytes are queued.
+    pub fn consume(&mut self, mut n: usize, pool: &mut BufferPool) {
+        assert!(n <= self.len, "more bytes left than were queued");
+        self.len -= n;
+        while let Some(front) = &mut self.front {
+            let available = front.bytes().len();
+            if n < available {
+                front.advance(n);
+                return;
+            }
+            n -= available;
+            if let Some(Chunk::Owned { data, .. }) = self.front.take() {
+                pool.give_send(data);
+            }
+            self.front = self.rest.pop_front();
+        }
+        self.rest = VecDeque::new();
+    }
+
+    /// Drops everything.
+    pub fn clear(&mut self, pool: &mut BufferPool) {
+        self.consume(self.len, pool);
+    }
+
+    fn push(&mut self, chunk: Chunk) {
+        if self.front.is_none() {
+            self.front = Some(chunk);
+        } else {
+            self.rest.push_back(chunk);
+        }
+    }
+
+    /// The last buffer, if it may take `additional` bytes more, else a new one.
+    #[inline]
+    fn tail(&mut self, additional: usize, pool: &mut BufferPool) -> &mut Vec<u8> {
+        let last = if self.rest.is_empty() { self.front.as_ref() } else { self.rest.back() };
+        let fits = matches!(last, Some(Chunk::Owned { data, .. })
+            if data.capacity() - data.len() >= additional || data.len() + additional <= GATHER_LIMIT);
+        if !fits {
+            self.push(Chunk::Owned { data: pool.take_send(additional), start: 0 });
+        }
+        let last = if self.rest.is_empty() { self.front.as_mut() } else { self.rest.back_mut() };
+        match last {
+            Some(Chunk::Owned { data, .. }) => data,
+            _ => unreachable!("the last chunk is the owned one found or pushed above"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(queue: &mut SendQueue, pool: &mut BufferPool, step: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        while !queue.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 4];
+            let count = queue.io_slices(&mut slices);
+            let visible: Vec<u8> = slices[..count].iter().flat_map(|s| s.iter().copied()).collect();
+            let n = step.min(visible.len());
+            out.extend_from_slice(&visible[..n]);
+            queue.consume(n, pool);
+        }
+        out
+    }
+
+    #[test]
+    fn order_is_kept_over_all_kinds_and_steps() {
+        for step in 1..40 {
+            let mut pool = BufferPool::new(1 << 20);
+            let mut queue = SendQueue::default();
+            queue.append(4, &mut pool, |b| b.extend_from_slice(b"abcd"));
+            queue.append(2, &mut pool, |b| b.extend_from_slice(b"ef"));
+            assert_eq!(queue.chunk_count(), 1, "small frames are gathered");
+            queue.push_shared(Bytes::from_static(b"SHARED"));
+            queue.push_owned(b"..owned".to_vec(), 2);
+            queue.append(2, &mut pool, |b| b.extend_from_slice(b"gh"));
+            assert_eq!(queue.len(), 19);
+            assert_eq!(drain(&mut queue, &mut pool, step), b"abcdefSHAREDownedgh");
+            assert_eq!(queue.chunk_count(), 0);
+            assert_eq!(queue.rest.capacity(), 0, "an emptied queue owns no memory");
+        }
+    }
+
+    #[test]
+    fn gathered_buffers_are_bounded_and_come_back() {
+        let mut pool = BufferPool::new(8 << 20);
+        let mut queue = SendQueue::default();
+        for _ in 0..100 {
+            queue.append(10_000, &mut pool, |b| b.resize(b.len() + 10_000, 1));
+        }
+        assert!(queue.chunk_count() >= 3);
+        queue.clear(&mut pool);
+        assert!(queue.is_empty() && pool.retained() >= 1_000_000);
+    }
+}

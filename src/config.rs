@@ -1,0 +1,449 @@
+//! Configuration: one setter per field, each with its default, its unit and what it trades.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::handshake::{HandshakeLimits, WSHeaders};
+use crate::proto::{Rules, WSOverflowPolicy};
+
+/// When sent frames are handed to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WSWriteStrategy {
+    /// Frames sent while the loop dispatches one event are gathered and leave together when that dispatch ends, in one
+    /// system call per connection. Best throughput, and no later than the end of the callback that sent.
+    #[default]
+    Cork,
+    /// Every send is handed to the kernel before it returns. For a callback that goes on computing after it sent.
+    Immediate,
+}
+
+/// Bounds against abuse: what a peer may make this end spend.
+#[derive(Clone, Debug)]
+pub struct WSLimits {
+    pub(crate) max_frame_size: usize,
+    pub(crate) max_message_size: usize,
+    pub(crate) max_fragments: u32,
+    pub(crate) max_outbound: usize,
+    pub(crate) overflow_policy: WSOverflowPolicy,
+    pub(crate) max_head_size: usize,
+    pub(crate) max_headers: usize,
+}
+
+impl Default for WSLimits {
+    fn default() -> Self {
+        let (rules, head) = (Rules::default(), HandshakeLimits::default());
+        Self {
+            max_frame_size: rules.max_frame_size as usize,
+            max_message_size: rules.max_message_size as usize,
+            max_fragments: rules.max_fragments,
+            max_outbound: rules.max_outbound,
+            overflow_policy: rules.overflow_policy,
+            max_head_size: head.max_head,
+            max_headers: head.max_headers,
+        }
+    }
+}
+
+impl WSLimits {
+    /// Largest payload of a data frame, in bytes; a larger one closes with 1009. Default 10 MiB.
+    #[must_use]
+    pub fn max_frame_size(mut self, bytes: usize) -> Self {
+        self.max_frame_size = bytes;
+        self
+    }
+
+    /// Largest message over all its fragments, in bytes, for a [`WSMessageListener`](crate::WSMessageListener); a larger one
+    /// closes with 1009 as soon as a header makes it certain. Default 10 MiB.
+    #[must_use]
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = bytes;
+        self
+    }
+
+    /// Most fragments of one message for a [`WSMessageListener`](crate::WSMessageListener); more close with 1009.
+    /// Default 65 536.
+    #[must_use]
+    pub fn max_fragments(mut self, fragments: u32) -> Self {
+        self.max_fragments = fragments;
+        self
+    }
+
+    /// Most bytes that may wait to be sent on one connection, frame headers included. Default 16 MiB.
+    ///
+    /// The bound is strict: a frame is accepted only if what waits and the whole of the frame fit together. It also bounds
+    /// the largest frame that can be sent.
+    #[must_use]
+    pub fn max_outbound(mut self, bytes: usize) -> Self {
+        self.max_outbound = bytes;
+        self
+    }
+
+    /// What happens to a frame beyond [`max_outbound`](Self::max_outbound). Default: close the connection.
+    #[must_use]
+    pub fn overflow_policy(mut self, policy: WSOverflowPolicy) -> Self {
+        self.overflow_policy = policy;
+        self
+    }
+
+    /// Largest HTTP head of the opening handshake, in bytes; a larger request is answered with 431. Default 16 KiB.
+    #[must_use]
+    pub fn max_head_size(mut self, bytes: usize) -> Self {
+        self.max_head_size = bytes;
+        self
+    }
+
+    /// Most headers in an HTTP head; a request with more is answered with 431. Default 128.
+    #[must_use]
+    pub fn max_headers(mut self, headers: usize) -> Self {
+        self.max_headers = headers;
+        self
+    }
+
+    pub(crate) fn handshake(&self) -> HandshakeLimits {
+        HandshakeLimits { max_head: self.max_head_size, max_headers: self.max_headers }
+    }
+}
+
+/// Settings that trade one kind of speed for another; none changes what a peer can see.
+#[derive(Clone, Debug)]
+pub struct WSTuning {
+    pub(crate) write_strategy: WSWriteStrategy,
+    pub(crate) no_copy_threshold: usize,
+    pub(crate) low_watermark: usize,
+    pub(crate) high_watermark: usize,
+    pub(crate) no_delay: bool,
+    pub(crate) quick_ack: bool,
+    pub(crate) keep_handshake: bool,
+}
+
+impl Default for WSTuning {
+    fn default() -> Self {
+        Self {
+            write_strategy: WSWriteStrategy::default(),
+            no_copy_threshold: 16 * 1024,
+            low_watermark: 16 * 1024,
+            high_watermark: 64 * 1024,
+            no_delay: true,
+            quick_ack: true,
+            keep_handshake: true,
+        }
+    }
+}
+
+impl WSTuning {
+    /// When frames are handed to the kernel. Default [`WSWriteStrategy::Cork`].
+    #[must_use]
+    pub fn write_strategy(mut self, strategy: WSWriteStrategy) -> Self {
+        self.write_strategy = strategy;
+        self
+    }
+
+    /// Payloads of at least this many bytes go to the kernel from the caller's memory, in one `writev` with what waits before
+    /// them; smaller ones are copied and gathered. Default 16 KiB.
+    #[must_use]
+    pub fn no_copy_threshold(mut self, bytes: usize) -> Self {
+        self.no_copy_threshold = bytes;
+        self
+    }
+
+    /// `pause_writing` fires when more than `high` bytes wait that the kernel refused, `resume_writing` when no more than `low`
+    /// are left. Default 16 KiB and 64 KiB. `low` is lowered to `high` if it is above it.
+    #[must_use]
+    pub fn write_watermarks(mut self, low: usize, high: usize) -> Self {
+        self.low_watermark = low.min(high);
+        self.high_watermark = high;
+        self
+    }
+
+    /// `TCP_NODELAY`: send small segments at once. Default true.
+    #[must_use]
+    pub fn no_delay(mut self, on: bool) -> Self {
+        self.no_delay = on;
+        self
+    }
+
+    /// `TCP_QUICKACK` (Linux): acknowledge at once when the connection opens; the kernel may leave that mode by itself.
+    /// Default true.
+    #[must_use]
+    pub fn quick_ack(mut self, on: bool) -> Self {
+        self.quick_ack = on;
+        self
+    }
+
+    /// Whether [`WSTransport::request`](crate::WSTransport::request) and `response` stay available, at the price of their
+    /// memory. Default true.
+    #[must_use]
+    pub fn keep_handshake(mut self, on: bool) -> Self {
+        self.keep_handshake = on;
+        self
+    }
+}
+
+/// What server and client configurations have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionConfig {
+    pub(crate) limits: WSLimits,
+    pub(crate) tuning: WSTuning,
+    pub(crate) handshake_timeout: Option<Duration>,
+    pub(crate) close_timeout: Duration,
+    pub(crate) disconnect_on_error: bool,
+    pub(crate) enable_auto_pong: bool,
+    pub(crate) enable_auto_close: bool,
+    pub(crate) validate_utf8: bool,
+    pub(crate) allow_reserved_bits: bool,
+}
+
+impl Default for ConnectionConfig {
+    fn default() -> Self {
+        let rules = Rules::default();
+        Self {
+            limits: WSLimits::default(),
+            tuning: WSTuning::default(),
+            handshake_timeout: Some(Duration::from_secs(5)),
+            close_timeout: rules.close_timeout,
+            disconnect_on_error: true,
+            enable_auto_pong: rules.enable_auto_pong,
+            enable_auto_close: rules.enable_auto_close,
+            validate_utf8: rules.validate_utf8,
+            allow_reserved_bits: rules.allow_reserved_bits,
+        }
+    }
+}
+
+impl ConnectionConfig {
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        Arc::new(Rules {
+            max_frame_size: self.limits.max_frame_size as u64,
+            max_message_size: self.limits.max_message_size as u64,
+            max_fragments: self.limits.max_fragments,
+            max_outbound: self.limits.max_outbound,
+            overflow_policy: self.limits.overflow_policy,
+            allow_reserved_bits: self.allow_reserved_bits,
+            validate_utf8: self.validate_utf8,
+            enable_auto_pong: self.enable_auto_pong,
+            enable_auto_close: self.enable_auto_close,
+            close_timeout: self.close_timeout,
+        })
+    }
+}
+
+/// The setters that [`WSServerConfig`] and [`WSConnectConfig`] share.
+macro_rules! connection_setters {
+    () => {
+        /// Bounds against abuse.
+        #[must_use]
+        pub fn limits(mut self, limits: WSLimits) -> Self {
+            self.connection.limits = limits;
+            self
+        }
+
+        /// Settings that trade one kind of speed for another.
+        #[must_use]
+        pub fn tuning(mut self, tuning: WSTuning) -> Self {
+            self.connection.tuning = tuning;
+            self
+        }
+
+        /// Short for [`WSLimits::max_frame_size`].
+        #[must_use]
+        pub fn max_frame_size(mut self, bytes: usize) -> Self {
+            self.connection.limits.max_frame_size = bytes;
+            self
+        }
+
+        /// Absolute deadline of the whole opening, from the first step of the connect (client) or the accept (server) on.
+        /// Single bytes do not extend it. `None`: no deadline. Default 5 s.
+        #[must_use]
+        pub fn handshake_timeout(mut self, timeout: Option<Duration>) -> Self {
+            self.connection.handshake_timeout = timeout;
+            self
+        }
+
+        /// Absolute deadline of the closing handshake, or of a graceful disconnect, from its first step on. Default 10 s.
+        #[must_use]
+        pub fn close_timeout(mut self, timeout: Duration) -> Self {
+            self.connection.close_timeout = timeout;
+            self
+        }
+
+        /// Whether an `Err` from `on_ws_frame` closes the connection with 1011; if not, it is logged. A
+        /// [`WSProtocolError`](crate::WSProtocolError) always closes, with its own code. Default true.
+        #[must_use]
+        pub fn disconnect_on_error(mut self, on: bool) -> Self {
+            self.connection.disconnect_on_error = on;
+            self
+        }
+
+        /// Whether PINGs are answered here. Answered ones are not delivered to the listener; with `false` the listener sees
+        /// them and answers. Default true.
+        #[must_use]
+        pub fn enable_auto_pong(mut self, on: bool) -> Self {
+            self.connection.enable_auto_pong = on;
+            self
+        }
+
+        /// Whether a CLOSE that the listener left unanswered is answered here with the same code. With `false` the listener
+        /// answers and disconnects, as in picows. Default true.
+        #[must_use]
+        pub fn enable_auto_close(mut self, on: bool) -> Self {
+            self.connection.enable_auto_close = on;
+            self
+        }
+
+        /// Whether text frames are checked for UTF-8 before they reach `on_ws_frame`, as they arrive, closing with 1007 at
+        /// the first bad byte (RFC 6455 section 8.1). Default false: a listener that looks at the text checks it anyway. A
+        /// [`WSMessageListener`](crate::WSMessageListener) gets checked text whatever is set here.
+        #[must_use]
+        pub fn validate_utf8(mut self, on: bool) -> Self {
+            self.connection.validate_utf8 = on;
+            self
+        }
+
+        /// Whether frames with reserved bits set reach the listener, which then knows the extension they belong to. Default
+        /// false: they close with 1002 (RFC 6455 section 5.2).
+        #[must_use]
+        pub fn allow_reserved_bits(mut self, on: bool) -> Self {
+            self.connection.allow_reserved_bits = on;
+            self
+        }
+    };
+}
+
+/// Configuration of [`ws_create_server`](crate::ws_create_server).
+#[derive(Clone, Debug)]
+pub struct WSServerConfig {
+    pub(crate) connection: ConnectionConfig,
+    pub(crate) backlog: i32,
+    pub(crate) reuse_port: bool,
+    pub(crate) ipv6_only: bool,
+}
+
+impl Default for WSServerConfig {
+    fn default() -> Self {
+        Self { connection: ConnectionConfig::default(), backlog: 1024, reuse_port: false, ipv6_only: false }
+    }
+}
+
+impl WSServerConfig {
+    connection_setters!();
+
+    /// Length of the kernel's queue of connections that were not accepted yet. Default 1024.
+    #[must_use]
+    pub fn backlog(mut self, connections: i32) -> Self {
+        self.backlog = connections;
+        self
+    }
+
+    /// `SO_REUSEPORT`: several loops listen on one port and the kernel spreads connections over them. Default false.
+    #[must_use]
+    pub fn reuse_port(mut self, on: bool) -> Self {
+        self.reuse_port = on;
+        self
+    }
+
+    /// `IPV6_V6ONLY`: a listener on `[::]` takes no IPv4 connections. Default false.
+    #[must_use]
+    pub fn ipv6_only(mut self, on: bool) -> Self {
+        self.ipv6_only = on;
+        self
+    }
+}
+
+/// Configuration of [`ws_connect`](crate::ws_connect).
+#[derive(Clone, Debug, Default)]
+pub struct WSConnectConfig {
+    pub(crate) connection: ConnectionConfig,
+    pub(crate) extra_headers: WSHeaders,
+    pub(crate) subprotocols: Vec<String>,
+}
+
+impl WSConnectConfig {
+    connection_setters!();
+
+    /// Headers added to the request. `Host` among them replaces the generated one. Default none.
+    #[must_use]
+    pub fn extra_headers(mut self, headers: WSHeaders) -> Self {
+        self.extra_headers = headers;
+        self
+    }
+
+    /// Subprotocols to offer, the preferred one first (RFC 6455 section 1.9). Default none.
+    #[must_use]
+    pub fn subprotocols<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.subprotocols = names.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+/// Configuration of a [`WSLoop`](crate::WSLoop).
+#[derive(Clone, Debug)]
+pub struct WSLoopConfig {
+    pub(crate) spin: Duration,
+    pub(crate) read_buffer_size: usize,
+    pub(crate) retained_memory: usize,
+    pub(crate) events_per_turn: usize,
+    pub(crate) reads_per_turn: usize,
+    pub(crate) inbox_limit: usize,
+}
+
+impl Default for WSLoopConfig {
+    fn default() -> Self {
+        Self {
+            spin: Duration::ZERO,
+            read_buffer_size: 256 * 1024,
+            retained_memory: 8 << 20,
+            events_per_turn: 1024,
+            reads_per_turn: 4,
+            inbox_limit: 64 << 20,
+        }
+    }
+}
+
+impl WSLoopConfig {
+    /// Poll without blocking for this long after the last event before going to sleep. Default zero: sleep at once.
+    ///
+    /// A spinning loop pays no wake-up, at the price of a busy core. `Duration::MAX` never sleeps.
+    #[must_use]
+    pub fn spin(mut self, duration: Duration) -> Self {
+        self.spin = duration;
+        self
+    }
+
+    /// Size of the loop's one receive buffer, in bytes; at least 4 KiB. Default 256 KiB.
+    ///
+    /// A larger one makes fewer system calls under load and falls out of the cache sooner.
+    #[must_use]
+    pub fn read_buffer_size(mut self, bytes: usize) -> Self {
+        self.read_buffer_size = bytes.max(4096);
+        self
+    }
+
+    /// Most memory that the loop keeps for reuse once connections gave it back, in bytes. Default 8 MiB.
+    #[must_use]
+    pub fn retained_memory(mut self, bytes: usize) -> Self {
+        self.retained_memory = bytes;
+        self
+    }
+
+    /// Most readiness events taken from the kernel per turn; at least 1. Default 1024.
+    #[must_use]
+    pub fn events_per_turn(mut self, events: usize) -> Self {
+        self.events_per_turn = events.max(1);
+        self
+    }
+
+    /// Most reads of one connection per turn, so that one busy peer cannot starve the others; at least 1. Default 4.
+    #[must_use]
+    pub fn reads_per_turn(mut self, reads: usize) -> Self {
+        self.reads_per_turn = reads.max(1);
+        self
+    }
+
+    /// Most payload bytes that other threads may have on their way to this loop. Default 64 MiB.
+    #[must_use]
+    pub fn inbox_limit(mut self, bytes: usize) -> Self {
+        self.inbox_limit = bytes;
+        self
+    }
+}

@@ -1,0 +1,354 @@
+//! A connection that a client opens, from TCP to the end of the opening handshake.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use mio::Interest;
+use mio::net::TcpStream;
+
+use crate::buf::RecvBuffer;
+use crate::handshake::{ClientHandshake, ClientProgress, WSUpgradeRequest, WSUpgradeResponse};
+use crate::proto::Role;
+use crate::{WSError, WSHandshakeError, WSListener, WSListenerError, WSTransport, sys};
+
+use super::connection::{Conn, Handshake, Settings};
+use super::core::{LoopCore, Readiness, Slot};
+use super::slots::Token;
+use super::stream::Stream;
+
+/// Makes the listener of a connection that was accepted.
+pub(crate) type ListenerFactory = Box<dyn FnOnce(&WSUpgradeRequest, &WSUpgradeResponse) -> Box<dyn WSListener>>;
+
+/// What is asked of the server once TCP is there.
+pub(crate) struct OpenRequest {
+    pub(crate) handshake: ClientHandshake,
+    pub(crate) factory: ListenerFactory,
+}
+
+/// An opening under way. Dropping it abandons the attempt.
+pub(crate) struct ClientOpening {
+    inner: Rc<Opening>,
+}
+
+/// ```text
+/// Connecting --> Connected --open()--> Asking --101--> Conn
+///     `--------------`------------------`--failure--> Ended
+/// ```
+pub(crate) struct Opening {
+    core: Rc<LoopCore>,
+    settings: Rc<Settings>,
+    addr: SocketAddr,
+    token: Token,
+    stream: RefCell<Option<Stream>>,
+    phase: RefCell<Phase>,
+    waker: Cell<Option<Waker>>,
+    end_ahead: Cell<bool>,
+}
+
+enum Phase {
+    Connecting,
+    Connected,
+    /// `sent` bytes of the request have left, `received` has come.
+    Asking { request: OpenRequest, sent: usize, received: Vec<u8> },
+    Ended(Option<Result<WSTransport, WSError>>),
+}
+
+impl ClientOpening {
+    /// Connects TCP.
+    pub(crate) async fn connect(
+        core: &Rc<LoopCore>,
+        addr: SocketAddr,
+        settings: &Rc<Settings>,
+    ) -> Result<Self, WSError> {
+        let failed = |error| connect_failed(addr, error);
+        let stream = Stream::Tcp(TcpStream::connect(addr).map_err(failed)?);
+        let opening = Self::register(core, stream, addr, settings, Phase::Connecting).map_err(failed)?;
+        std::future::poll_fn(|cx| opening.inner.poll_connected(cx)).await?;
+        Ok(opening)
+    }
+
+    /// An opening on a stream that is connected already.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn connected(core: &Rc<LoopCore>, stream: Stream, settings: &Rc<Settings>) -> io::Result<Self> {
+        let addr = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self::register(core, stream, addr, settings, Phase::Connected)
+    }
+
+    fn register(
+        core: &Rc<LoopCore>,
+        mut stream: Stream,
+        addr: SocketAddr,
+        settings: &Rc<Settings>,
+        phase: Phase,
+    ) -> io::Result<Self> {
+        let inner = Rc::new_cyclic(|this| {
+            let token = core.insert(Slot::ClientOpening(this.clone()));
+            Opening {
+                core: Rc::clone(core),
+                settings: Rc::clone(settings),
+                addr,
+                token,
+                stream: RefCell::new(None),
+                phase: RefCell::new(phase),
+                waker: Cell::new(None),
+                end_ahead: Cell::new(false),
+            }
+        });
+        let opening = Self { inner };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        stream.register(&core.registry, opening.inner.token.to_mio(), interest)?;
+        opening.inner.stream.replace(Some(stream));
+        Ok(opening)
+    }
+
+    /// Sends the request and waits for the answer.
+    pub(crate) async fn open(self, request: OpenRequest) -> Result<WSTransport, WSError> {
+        self.inner.phase.replace(Phase::Asking { request, sent: 0, received: Vec::new() });
+        self.inner.send_request();
+        std::future::poll_fn(|cx| self.inner.poll_ended(cx)).await
+    }
+
+    /// The slot of the opening, which becomes that of the connection.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn token(&self) -> Token {
+        self.inner.token
+    }
+}
+
+impl Drop for ClientOpening {
+    fn drop(&mut self) {
+        self.inner.abandon();
+        let unclaimed = match &mut *self.inner.phase.borrow_mut() {
+            Phase::Ended(result) => result.take(),
+            _ => None,
+        };
+        // Opened, but nobody waited for it any more.
+        if let Some(Ok(transport)) = unclaimed {
+            transport.disconnect(false);
+        }
+    }
+}
+
+impl Opening {
+    pub(crate) fn ready(self: &Rc<Self>, readiness: Readiness) {
+        if readiness.read_closed {
+            self.end_ahead.set(true);
+        }
+        let connecting = matches!(*self.phase.borrow(), Phase::Connecting);
+        if connecting {
+            return self.check_connected();
+        }
+        if readiness.writable {
+            self.send_request();
+        }
+        if readiness.readable {
+            self.read_response();
+        }
+    }
+
+    /// Gives up; whoever waits learns that the loop is gone.
+    pub(crate) fn abandon(self: &Rc<Self>) {
+        if !matches!(*self.phase.borrow(), Phase::Ended(_)) {
+            self.end(Err(WSError::Disconnected));
+        }
+    }
+
+    /// The event may say that TCP is connected, or that it failed, or nothing at all.
+    fn check_connected(self: &Rc<Self>) {
+        let result = match &*self.stream.borrow() {
+            Some(Stream::Tcp(socket)) => connect_result(socket),
+            _ => return,
+        };
+        match result {
+            Ok(false) => {}
+            Ok(true) => {
+                self.set_socket_options();
+                self.phase.replace(Phase::Connected);
+                self.wake();
+            }
+            Err(error) => self.end(Err(connect_failed(self.addr, error))),
+        }
+    }
+
+    fn set_socket_options(&self) {
+        let stream = self.stream.borrow();
+        let Some(socket) = stream.as_ref().and_then(Stream::tcp) else { return };
+        let tuning = &self.settings.tuning;
+        let quick_ack = if tuning.quick_ack { sys::set_quick_ack(socket) } else { Ok(()) };
+        if let Err(error) = socket.set_nodelay(tuning.no_delay).and(quick_ack) {
+            log::debug!("{}: socket options: {error}", self.addr);
+        }
+    }
+
+    fn send_request(self: &Rc<Self>) {
+        let result = match (&mut *self.phase.borrow_mut(), self.stream.borrow_mut().as_mut()) {
+            (Phase::Asking { request, sent, .. }, Some(stream)) => {
+                send_rest(stream, request.handshake.request_bytes(), sent)
+            }
+            _ => return,
+        };
+        if let Err(error) = result {
+            self.end(Err(WSError::io("cannot send the opening request", error)));
+        }
+    }
+
+    fn read_response(self: &Rc<Self>) {
+        while matches!(*self.phase.borrow(), Phase::Asking { .. }) {
+            let mut buffer = self.core.take_recv();
+            let room = buffer.spare();
+            let result = match self.stream.borrow_mut().as_mut() {
+                Some(stream) => stream.recv(&mut buffer),
+                None => Err(io::ErrorKind::NotConnected.into()),
+            };
+            let unread = match &result {
+                Ok(n) => *n == room || self.end_ahead.get(),
+                Err(_) => false,
+            };
+            match result {
+                Ok(0) => self.server_closed(),
+                Ok(_) => self.parse_response(&buffer, unread),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => self.end(Err(WSError::io("cannot receive the opening response", error))),
+            }
+            self.core.give_recv(buffer);
+            if !unread {
+                return;
+            }
+        }
+    }
+
+    fn parse_response(self: &Rc<Self>, buffer: &RecvBuffer, unread: bool) {
+        let (result, early) = {
+            let mut phase = self.phase.borrow_mut();
+            let Phase::Asking { request, received, .. } = &mut *phase else { return };
+            received.extend_from_slice(buffer.filled());
+            let result = request.handshake.receive(received);
+            let early = match &result {
+                Ok(ClientProgress::Accepted { consumed, .. }) => received.split_off(*consumed),
+                _ => Vec::new(),
+            };
+            (result, early)
+        };
+        match result {
+            Ok(ClientProgress::Incomplete) => {}
+            Ok(ClientProgress::Accepted { response, .. }) => self.accepted(response, &early, unread),
+            Err(error) => self.end(Err(error.into())),
+        }
+    }
+
+    fn server_closed(self: &Rc<Self>) {
+        let error: Option<WSHandshakeError> = match &mut *self.phase.borrow_mut() {
+            Phase::Asking { request, received, .. } => Some(request.handshake.receive_eof(received)),
+            _ => None,
+        };
+        if let Some(error) = error {
+            self.end(Err(error.into()));
+        }
+    }
+
+    fn accepted(self: &Rc<Self>, response: WSUpgradeResponse, early: &[u8], unread: bool) {
+        let Phase::Asking { request, sent, .. } = self.phase.replace(Phase::Ended(None)) else { return };
+        let asked = request.handshake.request().clone();
+        if sent < request.handshake.request_bytes().len() {
+            // An answer to half a question cannot be one: a server that does this is not to be trusted with frames.
+            return self.end(Err(WSError::io("the server answered before it was asked", io::ErrorKind::InvalidData.into())));
+        }
+        let mut made = None;
+        let factory = request.factory;
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            made = Some(factory(&asked, &response));
+        }));
+        let listener = match (caught, made) {
+            (Ok(()), Some(listener)) => listener,
+            (Err(panic), _) => return self.end(Err(WSListenerError::from_panic(&*panic).into())),
+            (Ok(()), None) => return self.end(Err(WSError::Disconnected)),
+        };
+        let Some(mut stream) = self.stream.take() else { return };
+        if let Err(error) = stream.reregister(&self.core.registry, self.token.to_mio(), Interest::READABLE) {
+            return self.end(Err(WSError::io("cannot register the socket", error)));
+        }
+        let handshake = self
+            .settings
+            .tuning
+            .keep_handshake
+            .then(|| Box::new(Handshake { request: asked, response }));
+        let conn =
+            Conn::open(&self.core, &self.settings, Role::Client, stream, self.token, handshake, listener);
+        let transport = WSTransport::new(Rc::clone(&conn));
+        conn.connected(early);
+        if unread {
+            conn.read_on(self.end_ahead.get());
+        }
+        self.phase.replace(Phase::Ended(Some(Ok(transport))));
+        self.wake();
+    }
+
+    /// Ends the attempt and frees its slot.
+    fn end(self: &Rc<Self>, result: Result<WSTransport, WSError>) {
+        let phase = self.phase.replace(Phase::Ended(Some(result)));
+        drop(self.stream.take());
+        drop(self.core.remove(self.token));
+        self.wake();
+        super::core::guard("dropping an opening", || drop(phase));
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<Result<(), WSError>> {
+        match &mut *self.phase.borrow_mut() {
+            Phase::Connecting => {
+                self.waker.set(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+            Phase::Ended(result) => match result.take() {
+                Some(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Ready(Err(WSError::Disconnected)),
+            },
+            Phase::Connected | Phase::Asking { .. } => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<Result<WSTransport, WSError>> {
+        match &mut *self.phase.borrow_mut() {
+            Phase::Ended(result) => Poll::Ready(result.take().unwrap_or(Err(WSError::Disconnected))),
+            _ => {
+                self.waker.set(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Whether a connecting socket is connected by now.
+fn connect_result(socket: &TcpStream) -> io::Result<bool> {
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    match socket.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn connect_failed(addr: SocketAddr, error: io::Error) -> WSError {
+    WSError::io(format!("cannot connect to {addr}"), error)
+}
+
+fn send_rest(stream: &mut Stream, out: &[u8], sent: &mut usize) -> io::Result<()> {
+    while *sent < out.len() {
+        match stream.send(&out[*sent..]) {
+            Ok(n) => *sent += n,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

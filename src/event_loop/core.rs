@@ -1,0 +1,444 @@
+//! The inside of the loop that every connection, timer and task shares.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::Registry;
+
+use crate::buf::{BufferPool, RecvBuffer};
+use crate::config::WSLoopConfig;
+use crate::mask::MaskKeys;
+use crate::{WSListenerError, WSLoopHandle};
+
+use super::accept::Acceptor;
+use super::client_opening::Opening;
+use super::connection::Conn;
+use super::inbox::{Inbox, LoopWaker, Mail, new_waker};
+use super::server_opening::ServerOpening;
+use super::slots::{Slots, Token};
+use super::tasks::TaskQueue;
+use super::timers::{TimerAction, TimerId, Timers};
+
+/// How often deferred work, tasks and flushes may make more of each other before I/O gets its turn.
+const SETTLE_ROUNDS: usize = 16;
+
+/// What a slot holds.
+#[derive(Clone)]
+pub(crate) enum Slot {
+    Acceptor(Rc<Acceptor>),
+    ServerOpening(Rc<ServerOpening>),
+    /// Weak: whoever awaits the opening owns it.
+    ClientOpening(Weak<Opening>),
+    Open(Rc<Conn>),
+}
+
+/// What the kernel says of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Readiness {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer's half has ended, or the socket is in error: reading up to the end will show it.
+    pub(crate) read_closed: bool,
+}
+
+impl Readiness {
+    #[inline]
+    pub(crate) fn of(event: &mio::event::Event) -> Self {
+        let read_closed = event.is_read_closed() || event.is_error();
+        Self { readable: event.is_readable() || read_closed, writable: event.is_writable(), read_closed }
+    }
+
+    /// Continue reading without an event.
+    pub(crate) const READ_ON: Self = Self { readable: true, writable: false, read_closed: false };
+}
+
+/// User code that has to run, but not from inside the call that caused it.
+pub(crate) enum Deferred {
+    PauseWriting(Rc<Conn>),
+    ResumeWriting(Rc<Conn>),
+    Disconnected(Rc<Conn>),
+    UpgradeDecided(Token),
+    Call(Box<dyn FnOnce()>),
+}
+
+/// # Invariants
+/// - No `RefCell` here is borrowed while user code runs: callbacks, factories, wakers, task polls, drops of user values.
+/// - `recv` is `None` only while a dispatch has the buffer.
+/// - A connection is in `dirty` exactly if its dirty flag is set.
+pub(crate) struct LoopCore {
+    pub(crate) config: WSLoopConfig,
+    pub(crate) registry: Registry,
+    pub(crate) slots: RefCell<Slots<Slot>>,
+    pub(crate) timers: RefCell<Timers>,
+    pub(crate) tasks: Arc<TaskQueue>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) waker: Arc<LoopWaker>,
+    pub(crate) pool: RefCell<BufferPool>,
+    pub(crate) keys: RefCell<MaskKeys>,
+    /// The receive buffer of the loop.
+    recv: Cell<Option<Box<RecvBuffer>>>,
+    deferred: RefCell<VecDeque<Deferred>>,
+    has_deferred: Cell<bool>,
+    dirty: RefCell<Vec<Rc<Conn>>>,
+    /// Slots that have more to do without a new event from the kernel.
+    ready: RefCell<VecDeque<Token>>,
+    /// Time of this turn: read once after the poll.
+    now: Cell<Instant>,
+    virtual_time: Cell<bool>,
+    /// Whether the loop is dispatching: sends are gathered and flushed at the end.
+    dispatching: Cell<bool>,
+    /// The loop is being dropped: nothing new may be added.
+    closed: Cell<bool>,
+}
+
+impl LoopCore {
+    pub(crate) fn new(config: WSLoopConfig, registry: Registry, now: Instant) -> io::Result<Rc<Self>> {
+        let waker = new_waker(&registry)?;
+        Ok(Rc::new(Self {
+            registry,
+            slots: RefCell::new(Slots::new()),
+            timers: RefCell::default(),
+            tasks: Arc::new(TaskQueue::new(Arc::clone(&waker))),
+            inbox: Arc::new(Inbox::new(Arc::clone(&waker), config.inbox_limit)),
+            waker,
+            pool: RefCell::new(BufferPool::new(config.retained_memory)),
+            keys: RefCell::new(MaskKeys::new()),
+            recv: Cell::new(Some(Box::new(RecvBuffer::with_capacity(config.read_buffer_size)))),
+            deferred: RefCell::default(),
+            has_deferred: Cell::new(false),
+            dirty: RefCell::default(),
+            ready: RefCell::default(),
+            now: Cell::new(now),
+            virtual_time: Cell::new(false),
+            dispatching: Cell::new(false),
+            closed: Cell::new(false),
+            config,
+        }))
+    }
+
+    /// The time of this turn; between turns, the time.
+    #[inline]
+    pub(crate) fn now(&self) -> Instant {
+        if !self.dispatching.get() && !self.virtual_time.get() {
+            self.now.set(Instant::now());
+        }
+        self.now.get()
+    }
+
+    /// Time passes only by `set_now` from here on.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn use_virtual_time(&self) {
+        self.virtual_time.set(true);
+    }
+
+    pub(crate) fn set_now(&self, now: Instant) {
+        self.now.set(now);
+    }
+
+    #[inline]
+    pub(crate) fn is_dispatching(&self) -> bool {
+        self.dispatching.get()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    // --- slots -------------------------------------------------------------------------------------------------------------
+
+    pub(crate) fn insert(&self, slot: Slot) -> Token {
+        self.slots.borrow_mut().insert(slot)
+    }
+
+    pub(crate) fn slot(&self, token: Token) -> Option<Slot> {
+        self.slots.borrow().get(token).cloned()
+    }
+
+    pub(crate) fn conn(&self, token: Token) -> Option<Rc<Conn>> {
+        match self.slots.borrow().get(token) {
+            Some(Slot::Open(conn)) => Some(Rc::clone(conn)),
+            _ => None,
+        }
+    }
+
+    /// Puts what follows an opening into its slot; the token stays.
+    pub(crate) fn replace(&self, token: Token, slot: Slot) -> Option<Slot> {
+        let mut slots = self.slots.borrow_mut();
+        slots.get_mut(token).map(|place| std::mem::replace(place, slot))
+    }
+
+    /// Frees a slot. What was in it is returned, so that it is dropped outside of the borrow.
+    pub(crate) fn remove(&self, token: Token) -> Option<Slot> {
+        self.slots.borrow_mut().remove(token)
+    }
+
+    /// No server of this loop accepts any more.
+    pub(crate) fn close_acceptors(&self) {
+        let acceptors: Vec<_> = {
+            let slots = self.slots.borrow();
+            slots.iter().filter_map(|slot| if let Slot::Acceptor(a) = slot { Some(Rc::clone(a)) } else { None }).collect()
+        };
+        acceptors.iter().for_each(|acceptor| acceptor.close());
+    }
+
+    /// All open connections for which `wanted` is true.
+    pub(crate) fn conns(&self, wanted: impl Fn(&Conn) -> bool) -> Vec<Rc<Conn>> {
+        let slots = self.slots.borrow();
+        let open = slots.iter().filter_map(|slot| match slot {
+            Slot::Open(conn) if wanted(conn) => Some(Rc::clone(conn)),
+            _ => None,
+        });
+        open.collect()
+    }
+
+    // --- timers ------------------------------------------------------------------------------------------------------------
+
+    pub(crate) fn add_timer(&self, deadline: Instant, action: TimerAction) -> TimerId {
+        self.timers.borrow_mut().insert(deadline, action)
+    }
+
+    pub(crate) fn cancel_timer(&self, id: TimerId) {
+        let cancelled = self.timers.borrow_mut().cancel(id);
+        drop(cancelled);
+    }
+
+    /// Fires every timer whose time has come.
+    pub(crate) fn run_timers(self: &Rc<Self>) {
+        let horizon = self.timers.borrow().horizon();
+        loop {
+            let due = self.timers.borrow_mut().pop_due(self.now(), horizon);
+            match due {
+                None => return,
+                Some(TimerAction::Slot(token)) => self.slot_deadline(token),
+                Some(TimerAction::Wake(waker)) => waker.wake(),
+                Some(TimerAction::Call(call)) => guard("a timer", call),
+            }
+            self.settle();
+        }
+    }
+
+    fn slot_deadline(self: &Rc<Self>, token: Token) {
+        match self.slot(token) {
+            Some(Slot::Acceptor(acceptor)) => acceptor.resume(),
+            Some(Slot::ServerOpening(opening)) => opening.deadline(),
+            Some(Slot::ClientOpening(_)) | None => {}
+            Some(Slot::Open(conn)) => conn.deadline(),
+        }
+    }
+
+    // --- dispatch ----------------------------------------------------------------------------------------------------------
+
+    /// Sends made inside `work` are gathered; they leave before this returns.
+    pub(crate) fn dispatch_scope(self: &Rc<Self>, work: impl FnOnce()) {
+        let outer = self.dispatching.replace(true);
+        work();
+        if !outer {
+            self.settle();
+        }
+        self.dispatching.set(outer);
+    }
+
+    /// Serves one slot, then lets everything leave that came of it.
+    pub(crate) fn ready(self: &Rc<Self>, token: Token, readiness: Readiness) {
+        match self.slot(token) {
+            Some(Slot::Open(conn)) => conn.ready(readiness),
+            Some(Slot::ServerOpening(opening)) => opening.ready(readiness),
+            Some(Slot::ClientOpening(opening)) => {
+                if let Some(opening) = opening.upgrade() {
+                    opening.ready(readiness);
+                }
+            }
+            Some(Slot::Acceptor(acceptor)) => acceptor.accept(),
+            None => return,
+        }
+        self.settle();
+    }
+
+    /// Asks for a further turn of this slot. Asking twice costs a read that finds nothing.
+    pub(crate) fn make_ready(&self, token: Token) {
+        self.ready.borrow_mut().push_back(token);
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.borrow().is_empty()
+    }
+
+    /// Serves those that asked for a further turn before this one began.
+    pub(crate) fn run_ready(self: &Rc<Self>) {
+        let count = self.ready.borrow().len();
+        for _ in 0..count {
+            let Some(token) = self.ready.borrow_mut().pop_front() else { break };
+            self.ready(token, Readiness::READ_ON);
+        }
+    }
+
+    /// Handles what other threads posted.
+    pub(crate) fn run_inbox(self: &Rc<Self>) {
+        if self.inbox.is_empty() {
+            return;
+        }
+        let handle = WSLoopHandle::new(Rc::clone(self));
+        for mail in self.inbox.take() {
+            match mail {
+                Mail::Call(call) => guard("a posted call", || call(&handle)),
+                Mail::Send { to, msg_type, payload, options } => {
+                    if let Some(conn) = self.conn(to) {
+                        conn.send_shared(msg_type, &payload, options);
+                    }
+                }
+                Mail::SendPrepared { to, frame } => {
+                    if let Some(conn) = self.conn(to) {
+                        conn.send_prepared(&frame);
+                    }
+                }
+                Mail::SendClose { to, code, reason } => {
+                    if let Some(conn) = self.conn(to) {
+                        conn.send_close(code, &reason);
+                    }
+                }
+                Mail::Disconnect { to, graceful } => {
+                    if let Some(conn) = self.conn(to) {
+                        conn.disconnect(graceful);
+                    }
+                }
+            }
+        }
+        self.settle();
+    }
+
+    // --- the end of a dispatch ---------------------------------------------------------------------------------------------
+
+    pub(crate) fn defer(&self, deferred: Deferred) {
+        self.deferred.borrow_mut().push_back(deferred);
+        self.has_deferred.set(true);
+    }
+
+    #[inline]
+    pub(crate) fn has_deferred(&self) -> bool {
+        self.has_deferred.get()
+    }
+
+    pub(crate) fn mark_dirty(&self, conn: &Rc<Conn>) {
+        self.dirty.borrow_mut().push(Rc::clone(conn));
+    }
+
+    /// Whether there is work that no event will announce.
+    pub(crate) fn has_work(&self) -> bool {
+        self.has_deferred()
+            || self.has_ready()
+            || !self.tasks.is_empty()
+            || !self.inbox.is_empty()
+            || !self.dirty.borrow().is_empty()
+    }
+
+    /// Runs what became due during a dispatch: deferred callbacks, then woken tasks, then the flush of every touched
+    /// connection; again while these make more of each other.
+    #[inline]
+    pub(crate) fn settle(self: &Rc<Self>) {
+        for _ in 0..SETTLE_ROUNDS {
+            if self.has_deferred() {
+                self.run_deferred();
+            }
+            if !self.tasks.is_empty() {
+                self.tasks.run_ready();
+            }
+            self.flush_dirty();
+            if !self.has_deferred() && self.tasks.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn flush_dirty(&self) {
+        loop {
+            let Some(conn) = self.dirty.borrow_mut().pop() else { return };
+            conn.flush_dirty();
+        }
+    }
+
+    /// Runs the deferred callbacks that are queued now, and those that they queue, up to a bound.
+    pub(crate) fn run_deferred(self: &Rc<Self>) {
+        let count = self.deferred.borrow().len();
+        for _ in 0..count {
+            let Some(deferred) = self.deferred.borrow_mut().pop_front() else { break };
+            match deferred {
+                Deferred::PauseWriting(conn) => conn.run_pause_writing(),
+                Deferred::ResumeWriting(conn) => conn.run_resume_writing(),
+                Deferred::Disconnected(conn) => conn.run_disconnected(),
+                Deferred::UpgradeDecided(token) => {
+                    if let Some(Slot::ServerOpening(opening)) = self.slot(token) {
+                        opening.decided();
+                    }
+                }
+                Deferred::Call(call) => guard("a deferred call", call),
+            }
+        }
+        self.has_deferred.set(!self.deferred.borrow().is_empty());
+    }
+
+    // --- receive buffers ---------------------------------------------------------------------------------------------------
+
+    /// The loop's receive buffer, empty; another one if a dispatch has it.
+    #[inline]
+    pub(crate) fn take_recv(&self) -> Box<RecvBuffer> {
+        self.recv.take().unwrap_or_else(|| self.pool.borrow_mut().take_recv(self.config.read_buffer_size))
+    }
+
+    /// Takes back a receive buffer, the loop's or any other.
+    #[inline]
+    pub(crate) fn give_recv(&self, mut buffer: Box<RecvBuffer>) {
+        match self.recv.take() {
+            None if buffer.capacity() >= self.config.read_buffer_size => {
+                buffer.clear();
+                self.recv.set(Some(buffer));
+            }
+            loops => {
+                self.recv.set(loops);
+                self.pool.borrow_mut().give_recv(buffer);
+            }
+        }
+    }
+
+    // --- the end -----------------------------------------------------------------------------------------------------------
+
+    /// Ends everything that lives on the loop; each open connection gets its `on_ws_disconnected`.
+    pub(crate) fn close(self: &Rc<Self>) {
+        self.closed.set(true);
+        self.dispatching.set(true);
+        loop {
+            let slots: Vec<Slot> = self.slots.borrow().iter().cloned().collect();
+            for slot in &slots {
+                match slot {
+                    Slot::Acceptor(acceptor) => acceptor.close(),
+                    Slot::ServerOpening(opening) => opening.abandon(),
+                    Slot::ClientOpening(opening) => {
+                        if let Some(opening) = opening.upgrade() {
+                            opening.abandon();
+                        }
+                    }
+                    Slot::Open(conn) => conn.abort_for_loop(),
+                }
+            }
+            self.settle();
+            let timers = self.timers.borrow_mut().take_all();
+            let mail = self.inbox.close();
+            let dropped_tasks = self.tasks.clear();
+            // Dropping futures and callbacks runs user code, which may have left something behind.
+            if slots.is_empty() && timers.is_empty() && mail.is_empty() && !dropped_tasks && !self.has_work() {
+                return;
+            }
+        }
+    }
+}
+
+/// Runs user code; a panic is logged and goes no further.
+pub(crate) fn guard(what: &str, call: impl FnOnce()) {
+    if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(call)) {
+        log::error!("{what} failed: {}", WSListenerError::from_panic(&*panic));
+    }
+}

@@ -1,0 +1,224 @@
+//! How a connection ends, and what it tells of that.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::proto::{Role, WSProtocolError};
+use crate::{WSCloseCode, WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide, WSError, WSTransport};
+
+use super::connection::{Callback, Conn, Flags};
+use super::core::Deferred;
+use super::timers::TimerAction;
+
+/// How long this end, having ended its half of TCP, waits for the peer to end the other. Closing at once would make the kernel reset
+/// the connection if bytes are unread, and the reset could overtake the CLOSE frame.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The record of a connection's end.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) info: WSDisconnectInfo,
+    /// What `wait_disconnected` returns.
+    pub(crate) error: Option<WSError>,
+}
+
+impl Conn {
+    /// Sends CLOSE for a fault of the peer or of the listener, and ends the connection once that has left.
+    pub(super) fn fail(self: &Rc<Self>, close: &WSProtocolError, cause: WSDisconnectCause, error: Option<WSError>) {
+        if self.ending.get().is_some() {
+            return;
+        }
+        self.note_fault(cause, error);
+        let now = self.core.now();
+        self.with_proto(|proto, out| proto.fail(close, now, out));
+        self.touch();
+    }
+
+    /// `disconnect(graceful)`.
+    pub(crate) fn disconnect(self: &Rc<Self>, graceful: bool) {
+        if self.ending.get().is_some() {
+            return;
+        }
+        if graceful {
+            let now = self.core.now();
+            self.proto.borrow_mut().leave(now);
+            self.touch();
+            self.after_change();
+        } else {
+            self.terminate(WSDisconnectCause::Disconnected, None);
+        }
+    }
+
+    /// The peer's half of TCP has ended.
+    ///
+    /// It may have ended only that half and still read, so what waits gets its chance to leave.
+    pub(super) fn peer_ended(self: &Rc<Self>) {
+        self.flags.set(Flags::PEER_ENDED);
+        self.flush();
+        if self.proto.borrow().queued() == 0 {
+            self.terminate(WSDisconnectCause::PeerEof, None);
+        } else {
+            self.disconnect(true);
+        }
+    }
+
+    #[cold]
+    pub(super) fn io_failed(self: &Rc<Self>, what: &str, error: io::Error) {
+        log::debug!("connection {}: {what}: {error}", self.token.to_u64());
+        self.terminate(WSDisconnectCause::Io(error.kind()), None);
+    }
+
+    /// The closing handshake, or the linger, took too long.
+    pub(crate) fn deadline(self: &Rc<Self>) {
+        self.timer.set(None);
+        self.terminate(WSDisconnectCause::CloseTimeout, None);
+    }
+
+    /// The loop is being dropped.
+    pub(crate) fn abort_for_loop(self: &Rc<Self>) {
+        self.terminate(WSDisconnectCause::LoopClosed, None);
+    }
+
+    /// Derives what is due from the state of the protocol: a deadline, the end of TCP. Called after anything that may change it.
+    #[inline]
+    pub(super) fn after_change(self: &Rc<Self>) {
+        let (deadline, finished, flushed) = {
+            let proto = self.proto.borrow();
+            let Some(deadline) = proto.deadline() else { return };
+            (deadline, proto.is_finished(), proto.queued() == 0)
+        };
+        if self.ending.get().is_some() {
+            return;
+        }
+        if self.timer.get().is_none() {
+            self.timer.set(Some(self.core.add_timer(deadline, TimerAction::Slot(self.token))));
+        }
+        if finished && flushed {
+            self.end_tcp();
+        }
+    }
+
+    /// Everything has left: ends TCP in a way that cannot destroy what is in flight.
+    fn end_tcp(self: &Rc<Self>) {
+        let drained = !self.flags.has(Flags::UNREAD | Flags::END_AHEAD | Flags::PAUSED);
+        if self.flags.has(Flags::PEER_ENDED) || (drained && self.proto.borrow().is_closed_cleanly()) {
+            return self.terminate(WSDisconnectCause::Closed, None);
+        }
+        if self.flags.set(Flags::LINGERING) {
+            return;
+        }
+        let shut = self.stream.borrow_mut().as_mut().map(super::stream::Stream::shutdown_write);
+        if !matches!(shut, Some(Ok(()))) {
+            return self.terminate(WSDisconnectCause::Closed, None);
+        }
+        let linger = (self.core.now() + LINGER).min(self.proto.borrow().deadline().unwrap_or(self.core.now()));
+        if let Some(timer) = self.timer.replace(None) {
+            self.core.cancel_timer(timer);
+        }
+        self.timer.set(Some(self.core.add_timer(linger, TimerAction::Slot(self.token))));
+        // What came before may be unread, and no event will tell of it again.
+        self.flags.set(Flags::UNREAD);
+        self.make_ready();
+    }
+
+    /// Closes the socket now and queues `on_ws_disconnected`. The first call counts.
+    pub(super) fn terminate(self: &Rc<Self>, found: WSDisconnectCause, error: Option<WSError>) {
+        if self.ending.get().is_some() {
+            return;
+        }
+        let (cause, error) = match self.extras.borrow_mut().as_mut().and_then(|extras| extras.fault.take()) {
+            Some((cause, fault)) => (cause, Some(fault)),
+            None => (self.cause(found), error),
+        };
+        let bytes_unsent = self.proto.borrow_mut().discard_queue(&mut self.core.pool.borrow_mut());
+        let info = self.info(cause, bytes_unsent);
+        log::debug!("connection {}: {info}", self.token.to_u64());
+        let first = self.ending.set(Box::new(Ending { info, error })).is_ok();
+        debug_assert!(first, "checked above");
+        drop(self.stream.take());
+        self.drop_partial();
+        if let Some(timer) = self.timer.take() {
+            self.core.cancel_timer(timer);
+        }
+        self.settings.connections.set(self.settings.connections.get() - 1);
+        self.defer(Deferred::Disconnected(Rc::clone(self)));
+        drop(self.core.remove(self.token));
+    }
+
+    /// `on_ws_disconnected`, then those who wait.
+    pub(crate) fn run_disconnected(self: &Rc<Self>) {
+        let transport = WSTransport::new(Rc::clone(self));
+        self.call_listener(
+            |listener| {
+                listener.on_ws_disconnected(&transport);
+                Ok(())
+            },
+            Callback::Other,
+        );
+        // The listener may hold its own transport: dropping it here undoes the circle.
+        super::core::guard("dropping a listener", || drop(self.listener.take()));
+        self.flags.set(Flags::GONE);
+        let waiters = self.extras.borrow_mut().as_mut().map(|extras| std::mem::take(&mut extras.waiters));
+        waiters.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Ready once `on_ws_disconnected` has returned.
+    pub(crate) fn poll_disconnected(&self, cx: &mut Context<'_>) -> Poll<Result<(), WSError>> {
+        if self.flags.has(Flags::GONE) {
+            let error = self.ending.get().and_then(|ending| ending.error.clone());
+            return Poll::Ready(error.map_or(Ok(()), Err));
+        }
+        let mut extras = self.extras.borrow_mut();
+        let waiters = &mut extras.get_or_insert_default().waiters;
+        if !waiters.iter().any(|waiter| waiter.will_wake(cx.waker())) {
+            waiters.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Remembers the first fault: it, not what follows from it, is why the connection ended.
+    fn note_fault(&self, cause: WSDisconnectCause, error: Option<WSError>) {
+        let mut extras = self.extras.borrow_mut();
+        let fault = &mut extras.get_or_insert_default().fault;
+        if let (None, Some(error)) = (&fault, error) {
+            *fault = Some((cause, error));
+        }
+    }
+
+    /// What ended the connection, given how the end of TCP was met.
+    fn cause(&self, found: WSDisconnectCause) -> WSDisconnectCause {
+        let clean = self.proto.borrow().is_closed_cleanly();
+        let met = matches!(found, WSDisconnectCause::PeerEof | WSDisconnectCause::Closed | WSDisconnectCause::Io(_));
+        if clean && met {
+            WSDisconnectCause::Closed
+        } else if self.flags.has(Flags::LINGERING) {
+            WSDisconnectCause::Disconnected
+        } else if self.flags.has(Flags::PEER_ENDED) {
+            WSDisconnectCause::PeerEof
+        } else {
+            found
+        }
+    }
+
+    fn info(&self, cause: WSDisconnectCause, bytes_unsent: usize) -> WSDisconnectInfo {
+        let proto = self.proto.borrow();
+        let close = proto.close_handshake();
+        let peer_first = close.is_some_and(|close| close.recv_then_sent);
+        let told = close.and_then(|close| if peer_first { close.recv.as_ref() } else { close.sent.as_ref().or(close.recv.as_ref()) });
+        let by_peer = match cause {
+            WSDisconnectCause::Closed => peer_first,
+            WSDisconnectCause::PeerEof | WSDisconnectCause::Io(_) => true,
+            _ => false,
+        };
+        WSDisconnectInfo {
+            side: if by_peer { WSDisconnectSide::Remote } else { WSDisconnectSide::Local },
+            code: told.map_or(WSCloseCode::ABNORMAL_CLOSURE, |close| close.code),
+            reason: told.map(|close| close.reason.clone()).unwrap_or_default(),
+            cause,
+            bytes_unsent,
+            is_client_side: proto.role() == Role::Client,
+        }
+    }
+}

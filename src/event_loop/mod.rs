@@ -1,0 +1,39 @@
+//! The loop: the only user of mio.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `run` | the turn: poll, dispatch, sleep, spin |
+//! | `core` | what a turn works on; the end of a dispatch (deferred callbacks, tasks, flush) |
+//! | `slots`, `timers`, `tasks`, `inbox` | its parts |
+//! | `accept`, `server_opening` | from a listening socket to an open connection |
+//! | `resolve`, `client_opening` | from a name to an open connection |
+//! | `connection`, `sending`, `ending` | an open connection: receive, send, end |
+//! | `stream` | what carries the bytes |
+//! | `handle`, `remote` | what the application holds |
+
+mod accept;
+mod client_opening;
+mod connection;
+mod core;
+mod ending;
+mod handle;
+mod inbox;
+mod remote;
+mod resolve;
+mod run;
+mod sending;
+mod server_opening;
+mod slots;
+mod stream;
+mod tasks;
+mod timers;
+
+pub(crate) use accept::Acceptor;
+pub(crate) use client_opening::{ClientOpening, OpenRequest};
+pub(crate) use connection::{Conn, Settings};
+pub use handle::{WSLoopHandle, WSSleep, WSTimer};
+pub use inbox::WSRemoteError;
+pub use remote::{WSLoopRemote, WSRemote};
+pub(crate) use resolve::resolve;
+pub use run::WSLoop;
+pub use tasks::WSTask;

@@ -1,0 +1,117 @@
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{SendOptions, WSCloseCode, WSLoopHandle, WSMsgType, WSPreparedFrame};
+
+use super::inbox::{Inbox, Mail, WSRemoteError};
+use super::slots::Token;
+
+/// What other threads can ask of a loop. `Send` and `Sync`; clones are handles to the same loop.
+///
+/// Requests are carried out in order, in the next turn of the loop. A batch of them costs one wake-up, and none while the loop is awake.
+#[derive(Clone)]
+pub struct WSLoopRemote {
+    inbox: Arc<Inbox>,
+}
+
+impl WSLoopRemote {
+    pub(crate) fn new(inbox: Arc<Inbox>) -> Self {
+        Self { inbox }
+    }
+
+    /// Calls `f` on the loop's thread.
+    ///
+    /// # Errors
+    /// [`WSRemoteError::LoopClosed`]; then `f` is dropped.
+    pub fn post(&self, f: impl FnOnce(&WSLoopHandle) + Send + 'static) -> Result<(), WSRemoteError> {
+        self.inbox.post(Mail::Call(Box::new(f)))
+    }
+
+    /// Ends [`WSLoop::run`](crate::WSLoop::run) after the current turn.
+    pub fn stop(&self) {
+        self.inbox.request_stop();
+    }
+}
+
+impl fmt::Debug for WSLoopRemote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WSLoopRemote").finish_non_exhaustive()
+    }
+}
+
+/// What other threads can ask of a connection. `Send` and `Sync`; clones are handles to the same connection.
+///
+/// `Ok` says that the request is on its way to the loop. A request that arrives after the connection has ended has no effect: it can
+/// never reach another connection.
+#[derive(Clone)]
+pub struct WSRemote {
+    token: Token,
+    inbox: Arc<Inbox>,
+}
+
+impl WSRemote {
+    pub(crate) fn new(token: Token, inbox: Arc<Inbox>) -> Self {
+        Self { token, inbox }
+    }
+
+    /// Sends a whole message, or a PING or PONG.
+    ///
+    /// # Errors
+    /// See [`WSRemoteError`].
+    pub fn send(&self, msg_type: WSMsgType, payload: impl Into<Bytes>) -> Result<(), WSRemoteError> {
+        self.send_with(msg_type, payload, SendOptions::default())
+    }
+
+    /// Sends a frame with chosen bits.
+    ///
+    /// # Errors
+    /// See [`WSRemoteError`].
+    pub fn send_with(
+        &self,
+        msg_type: WSMsgType,
+        payload: impl Into<Bytes>,
+        options: SendOptions,
+    ) -> Result<(), WSRemoteError> {
+        if msg_type == WSMsgType::Close {
+            return Err(WSRemoteError::IsClose);
+        }
+        self.inbox.post(Mail::Send { to: self.token, msg_type, payload: payload.into(), options })
+    }
+
+    /// Sends a frame that was encoded once for many connections.
+    ///
+    /// # Errors
+    /// See [`WSRemoteError`].
+    pub fn send_prepared(&self, frame: &WSPreparedFrame) -> Result<(), WSRemoteError> {
+        self.inbox.post(Mail::SendPrepared { to: self.token, frame: frame.clone() })
+    }
+
+    /// Sends CLOSE: see [`WSTransport::send_close`](crate::WSTransport::send_close).
+    ///
+    /// # Errors
+    /// See [`WSRemoteError`].
+    pub fn send_close(&self, code: WSCloseCode, reason: &str) -> Result<(), WSRemoteError> {
+        self.inbox.post(Mail::SendClose { to: self.token, code, reason: reason.into() })
+    }
+
+    /// Closes TCP: see [`WSTransport::disconnect`](crate::WSTransport::disconnect).
+    ///
+    /// # Errors
+    /// See [`WSRemoteError`].
+    pub fn disconnect(&self, graceful: bool) -> Result<(), WSRemoteError> {
+        self.inbox.post(Mail::Disconnect { to: self.token, graceful })
+    }
+
+    /// The same number as [`WSTransport::id`](crate::WSTransport::id).
+    pub fn id(&self) -> u64 {
+        self.token.to_u64()
+    }
+}
+
+impl fmt::Debug for WSRemote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WSRemote").field("id", &self.id()).finish_non_exhaustive()
+    }
+}

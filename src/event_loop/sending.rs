@@ -1,0 +1,310 @@
+//! Sending on an open connection: gather, write through, flush.
+
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::buf::WSBuffer;
+use crate::proto::{Role, SendOptions, WSDropReason};
+use crate::{WSCloseCode, WSDisconnectCause, WSMsgType, WSPreparedFrame, WSSendStatus, WSWriteStrategy};
+
+use super::connection::{Conn, Flags};
+use super::core::Deferred;
+
+/// Most pieces of memory handed to the kernel in one call.
+const MAX_SLICES: usize = 64;
+
+/// A gathered queue of this many bytes is flushed before the dispatch ends: the kernel can go to work, and the memory stays in the
+/// cache.
+const EARLY_FLUSH: usize = 256 * 1024;
+
+impl Conn {
+    /// Sends a frame from borrowed memory.
+    pub(crate) fn send(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+    ) -> WSSendStatus {
+        if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
+            return self.send_through(msg_type, payload, options);
+        }
+        self.make_room(payload.len());
+        let queued = self.with_proto(|proto, out| proto.send(msg_type, payload, options, out));
+        self.sent(queued)
+    }
+
+    /// Sends a frame whose header goes in front of `buffer[offset..]`; the payload is masked in place if this is a client.
+    pub(crate) fn send_in_place(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        buffer: &mut [u8],
+        offset: usize,
+        options: SendOptions,
+    ) -> WSSendStatus {
+        let payload_len = buffer.len() - offset;
+        self.make_room(payload_len);
+        if let Err(reason) = self.proto.borrow_mut().admit(msg_type, options, payload_len) {
+            return self.sent(Err(reason));
+        }
+        let keys = &mut self.core.keys.borrow_mut();
+        let start = self.proto.borrow().encode_in_place(msg_type, buffer, offset, options, keys);
+        let frame = &buffer[start..];
+        if self.writes_through(payload_len) {
+            self.write_through(&[frame])
+        } else {
+            let pool = &mut self.core.pool.borrow_mut();
+            self.proto.borrow_mut().enqueue_raw(frame, pool);
+            self.sent(Ok(()))
+        }
+    }
+
+    /// Sends a frame that owns its memory.
+    pub(crate) fn send_buffer(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        buffer: WSBuffer,
+        options: SendOptions,
+    ) -> WSSendStatus {
+        self.make_room(buffer.len());
+        let queued = self.with_proto(|proto, out| proto.send_owned(msg_type, buffer, options, out));
+        self.sent(queued)
+    }
+
+    /// Sends a payload that is shared with others, without copying it if it is large and this is a server.
+    pub(crate) fn send_shared(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: &Bytes,
+        options: SendOptions,
+    ) -> WSSendStatus {
+        if payload.len() < self.settings.tuning.no_copy_threshold || self.protocol_role() == Role::Client {
+            return self.send(msg_type, payload, options);
+        }
+        self.make_room(payload.len());
+        let queued = self.with_proto(|proto, out| {
+            proto.admit(msg_type, options, payload.len())?;
+            let header = proto.header(msg_type, options, payload.len(), out.keys).encode();
+            proto.enqueue_raw(&header, out.pool);
+            proto.enqueue_shared(payload.clone());
+            Ok(())
+        });
+        self.sent(queued)
+    }
+
+    pub(crate) fn send_prepared(self: &Rc<Self>, frame: &WSPreparedFrame) -> WSSendStatus {
+        self.make_room(frame.payload().len());
+        let copy_below = self.settings.tuning.no_copy_threshold;
+        let queued = self.with_proto(|proto, out| proto.send_prepared(frame, copy_below, out));
+        self.sent(queued)
+    }
+
+    /// Queues the head of the opening handshake's response.
+    pub(crate) fn send_head(self: &Rc<Self>, head: Vec<u8>) {
+        self.proto.borrow_mut().enqueue_owned(head);
+        self.touch();
+    }
+
+    /// Queues a CLOSE frame. Whether one was queued.
+    pub(crate) fn send_close(self: &Rc<Self>, code: WSCloseCode, reason: &str) -> bool {
+        let now = self.core.now();
+        let queued = self.with_proto(|proto, out| proto.send_close(code, reason, now, out));
+        if queued {
+            self.touch();
+            self.after_change();
+        }
+        queued
+    }
+
+    /// Hands to the kernel what waits.
+    pub(crate) fn flush_now(self: &Rc<Self>) {
+        self.flush();
+    }
+
+    /// The queue has grown: it leaves at the end of the dispatch, or now if there is none.
+    #[inline]
+    pub(super) fn touch(self: &Rc<Self>) {
+        let queued = self.proto.borrow().queued();
+        if queued == 0 || self.flags.has(Flags::BLOCKED) {
+            return;
+        }
+        let gather = self.core.is_dispatching()
+            && self.settings.tuning.write_strategy == WSWriteStrategy::Cork
+            && queued < EARLY_FLUSH;
+        if !gather {
+            self.flush();
+        } else if !self.flags.set(Flags::DIRTY) {
+            self.core.mark_dirty(self);
+        }
+    }
+
+    pub(crate) fn flush_dirty(self: &Rc<Self>) {
+        self.flags.clear(Flags::DIRTY);
+        self.flush();
+    }
+
+    /// Writes the queue until it is empty or the kernel refuses.
+    pub(super) fn flush(self: &Rc<Self>) {
+        let blocked = loop {
+            let (offered, result) = {
+                let proto = self.proto.borrow();
+                let mut stream = self.stream.borrow_mut();
+                let Some(stream) = stream.as_mut() else { return };
+                match proto.queued_chunks() {
+                    0 => break false,
+                    1 => (proto.queued(), stream.send(proto.first_slice())),
+                    _ => {
+                        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                        let count = proto.io_slices(&mut slices);
+                        let offered = slices[..count].iter().map(|slice| slice.len()).sum();
+                        (offered, stream.send_vectored(&slices[..count]))
+                    }
+                }
+            };
+            match result {
+                Ok(n) => {
+                    self.with_proto(|proto, out| proto.consume(n, out));
+                    if n < offered {
+                        break true;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
+                Err(error) => return self.io_failed("send", error),
+            }
+        };
+        self.update_interest(blocked);
+        self.check_watermarks();
+        self.after_change();
+    }
+
+    /// Whether a payload of this size should go to the kernel from where it is.
+    #[inline]
+    fn writes_through(&self, len: usize) -> bool {
+        len >= self.settings.tuning.no_copy_threshold && !self.flags.has(Flags::BLOCKED)
+    }
+
+    fn send_through(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+    ) -> WSSendStatus {
+        self.make_room(payload.len());
+        let header = self.with_proto(|proto, out| {
+            proto.admit(msg_type, options, payload.len())?;
+            Ok(proto.header(msg_type, options, payload.len(), out.keys).encode())
+        });
+        match header {
+            Ok(header) => self.write_through(&[&header, payload]),
+            Err(reason) => self.sent(Err(reason)),
+        }
+    }
+
+    /// Writes what waits and then `pieces`, which were admitted, in one system call; copies only what the kernel refuses.
+    fn write_through(self: &Rc<Self>, pieces: &[&[u8]]) -> WSSendStatus {
+        if self.proto.borrow().queued_chunks() + pieces.len() > MAX_SLICES {
+            self.flush();
+        }
+        let result = {
+            let proto = self.proto.borrow();
+            let mut stream = self.stream.borrow_mut();
+            let Some(stream) = stream.as_mut() else {
+                return WSSendStatus::Dropped(WSDropReason::Disconnected);
+            };
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let count = proto.io_slices(&mut slices[..MAX_SLICES - pieces.len()]);
+            for (slot, piece) in slices[count..].iter_mut().zip(pieces) {
+                *slot = IoSlice::new(piece);
+            }
+            // A queue longer than the slices can show must leave first.
+            let all_shown = count == proto.queued_chunks();
+            if all_shown && !self.flags.has(Flags::BLOCKED) {
+                stream.send_vectored(&slices[..count + pieces.len()])
+            } else {
+                Ok(0)
+            }
+        };
+        match result {
+            Ok(n) => self.wrote_through(n, pieces),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wrote_through(0, pieces),
+            Err(error) => {
+                self.io_failed("send", error);
+                WSSendStatus::Dropped(WSDropReason::Disconnected)
+            }
+        }
+    }
+
+    fn wrote_through(self: &Rc<Self>, written: usize, pieces: &[&[u8]]) -> WSSendStatus {
+        let refused = self.with_proto(|proto, out| {
+            let from_queue = written.min(proto.queued());
+            let mut from_pieces = written - from_queue;
+            // A pong that waited for room may be queued by this: it must come after the pieces, so they go in first.
+            for piece in pieces {
+                let skip = from_pieces.min(piece.len());
+                from_pieces -= skip;
+                if skip < piece.len() {
+                    proto.enqueue_raw(&piece[skip..], out.pool);
+                }
+            }
+            if from_queue > 0 {
+                proto.consume(from_queue, out);
+            }
+            proto.queued() > 0
+        });
+        self.update_interest(refused);
+        self.check_watermarks();
+        self.after_change();
+        if refused { WSSendStatus::Queued } else { WSSendStatus::Sent }
+    }
+
+    /// If the frame does not fit, what was only gathered may still leave: the limit is for what the kernel refuses.
+    #[inline]
+    fn make_room(self: &Rc<Self>, payload_len: usize) {
+        if !self.proto.borrow().has_room(payload_len) && !self.flags.has(Flags::BLOCKED) {
+            self.flush();
+        }
+    }
+
+    fn sent(self: &Rc<Self>, queued: Result<(), WSDropReason>) -> WSSendStatus {
+        match queued {
+            Ok(()) => {
+                self.touch();
+                if self.proto.borrow().queued() == 0 { WSSendStatus::Sent } else { WSSendStatus::Queued }
+            }
+            Err(reason) => {
+                if self.proto.borrow().is_overflowed() {
+                    self.terminate(WSDisconnectCause::Overflow, None);
+                }
+                WSSendStatus::Dropped(reason)
+            }
+        }
+    }
+
+    pub(crate) fn watermarks(&self) -> (usize, usize) {
+        let own = self.extras.borrow().as_ref().and_then(|extras| extras.watermarks);
+        own.unwrap_or((self.settings.tuning.low_watermark, self.settings.tuning.high_watermark))
+    }
+
+    pub(crate) fn set_watermarks(self: &Rc<Self>, low: usize, high: usize) {
+        self.extras.borrow_mut().get_or_insert_default().watermarks = Some((low.min(high), high));
+        self.check_watermarks();
+    }
+
+    /// Queues `pause_writing` and `resume_writing` when what the kernel refused crosses a watermark.
+    #[inline]
+    fn check_watermarks(self: &Rc<Self>) {
+        let queued = if self.flags.has(Flags::BLOCKED) { self.proto.borrow().queued() } else { 0 };
+        if queued == 0 && !self.flags.has(Flags::WRITING_PAUSED) {
+            return;
+        }
+        let (low, high) = self.watermarks();
+        if queued > high {
+            if !self.flags.set(Flags::WRITING_PAUSED) {
+                self.defer(Deferred::PauseWriting(Rc::clone(self)));
+            }
+        } else if queued <= low && self.flags.clear(Flags::WRITING_PAUSED) {
+            self.defer(Deferred::ResumeWriting(Rc::clone(self)));
+        }
+    }
+}

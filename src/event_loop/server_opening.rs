@@ -1,0 +1,354 @@
+//! A connection that a server has accepted, up to the end of its opening handshake.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mio::Interest;
+
+use crate::WSListener;
+use crate::buf::RecvBuffer;
+use crate::handshake::{
+    ServerHandshake, ServerProgress, WSUpgradeRequest, WSUpgradeResponse, encode_default_switching,
+};
+use crate::proto::Role;
+use crate::server::{Ticket, WSUpgradeOutcome};
+use crate::sys;
+
+use super::accept::Acceptor;
+use super::connection::{Conn, Handshake};
+use super::core::{Deferred, Readiness, Slot};
+use super::slots::Token;
+use super::stream::Stream;
+use super::timers::{TimerAction, TimerId};
+
+/// How long a refused peer may take to read the refusal and close.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// ```text
+/// Reading --request--> decided by the factory --> Conn | Refusing
+///    |                     `--later--> Waiting --> Conn | Refusing
+///    `--bad request--> Refusing --> closed
+/// ```
+/// `Closed` follows on anything that goes wrong below.
+pub(crate) struct ServerOpening {
+    server: Rc<Acceptor>,
+    stream: RefCell<Option<Stream>>,
+    phase: RefCell<Phase>,
+    token: Token,
+    timer: Cell<Option<TimerId>>,
+    /// The peer has ended its half, as the kernel said.
+    end_ahead: Cell<bool>,
+}
+
+enum Phase {
+    /// Waits for the rest of a request. `received` is all that has come, empty if nothing has.
+    Reading { handshake: ServerHandshake, received: Vec<u8> },
+    /// The factory will decide later. `early` came behind the request and stays unparsed.
+    Waiting { ticket: Rc<Ticket>, request: WSUpgradeRequest, early: Vec<u8> },
+    /// A refusal leaves; then what still arrives is thrown away until the peer closes.
+    Refusing { out: Vec<u8>, sent: usize },
+    Closed,
+}
+
+impl ServerOpening {
+    /// Begins the opening on an accepted stream.
+    pub(crate) fn start(server: &Rc<Acceptor>, mut stream: Stream) {
+        let core = &server.core;
+        let config = &server.config.connection;
+        let handshake = ServerHandshake::new(config.limits.handshake());
+        // The token has to be known before the registration, and the opening after it: the slot is filled in between.
+        let token = core.insert(Slot::Acceptor(Rc::clone(server)));
+        if let Err(error) = stream.register(&core.registry, token.to_mio(), Interest::READABLE) {
+            log::warn!("cannot register an accepted socket: {error}");
+            drop(core.remove(token));
+            return;
+        }
+        if config.tuning.quick_ack
+            && let Some(socket) = stream.tcp()
+            && let Err(error) = sys::set_quick_ack(socket)
+        {
+            log::debug!("TCP_QUICKACK: {error}");
+        }
+        let timer = config
+            .handshake_timeout
+            .map(|timeout| core.add_timer(core.now() + timeout, TimerAction::Slot(token)));
+        let opening = Rc::new(Self {
+            server: Rc::clone(server),
+            stream: RefCell::new(Some(stream)),
+            phase: RefCell::new(Phase::Reading { handshake, received: Vec::new() }),
+            token,
+            timer: Cell::new(timer),
+            end_ahead: Cell::new(false),
+        });
+        drop(core.replace(token, Slot::ServerOpening(opening)));
+    }
+
+    pub(crate) fn ready(self: &Rc<Self>, readiness: Readiness) {
+        if readiness.read_closed {
+            self.end_ahead.set(true);
+        }
+        let phase = match &*self.phase.borrow() {
+            Phase::Reading { .. } => Serve::Read,
+            Phase::Waiting { .. } => Serve::Wait,
+            Phase::Refusing { .. } => Serve::Refuse,
+            Phase::Closed => return,
+        };
+        match phase {
+            Serve::Read => self.read_request(),
+            // A peer that has gone does not want the answer any more.
+            Serve::Wait if readiness.read_closed => self.abandon(),
+            Serve::Wait => {}
+            Serve::Refuse => self.continue_refusal(),
+        }
+    }
+
+    /// The opening took too long, or the refused peer did not close.
+    pub(crate) fn deadline(self: &Rc<Self>) {
+        self.timer.set(None);
+        log::debug!("opening {}: deadline", self.token.to_u64());
+        self.abandon();
+    }
+
+    /// Closes without a word.
+    pub(crate) fn abandon(self: &Rc<Self>) {
+        let phase = self.phase.replace(Phase::Closed);
+        if let Phase::Waiting { ticket, .. } = &phase {
+            ticket.cancel();
+        }
+        drop(phase);
+        drop(self.stream.take());
+        self.cancel_timer();
+        drop(self.server.core.remove(self.token));
+    }
+
+    /// The factory's later decision has come.
+    pub(crate) fn decided(self: &Rc<Self>) {
+        let waiting = match &mut *self.phase.borrow_mut() {
+            Phase::Waiting { ticket, request, early } => {
+                ticket.take_decision().map(|outcome| (outcome, request.clone(), std::mem::take(early)))
+            }
+            _ => None,
+        };
+        if let Some((outcome, request, early)) = waiting {
+            self.conclude(outcome, &request, &early, true);
+        }
+    }
+
+    fn read_request(self: &Rc<Self>) {
+        loop {
+            let mut buffer = self.server.core.take_recv();
+            let room = buffer.spare();
+            let result = match self.stream.borrow_mut().as_mut() {
+                Some(stream) => stream.recv(&mut buffer),
+                None => return self.server.core.give_recv(buffer),
+            };
+            let unread = match result {
+                Ok(0) => {
+                    self.server.core.give_recv(buffer);
+                    return self.abandon();
+                }
+                Ok(n) => n == room || self.end_ahead.get(),
+                Err(error) => {
+                    self.server.core.give_recv(buffer);
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        log::debug!("opening {}: {error}", self.token.to_u64());
+                        self.abandon();
+                    }
+                    return;
+                }
+            };
+            let reading = self.parse_request(&buffer, unread);
+            self.server.core.give_recv(buffer);
+            if !reading || !unread {
+                return;
+            }
+        }
+    }
+
+    /// Looks at what has arrived. Whether more of the request is wanted.
+    fn parse_request(self: &Rc<Self>, buffer: &RecvBuffer, unread: bool) -> bool {
+        let (progress, early) = {
+            let mut phase = self.phase.borrow_mut();
+            let Phase::Reading { handshake, received } = &mut *phase else { return false };
+            // A request that came in one piece, as nearly all do, is parsed where it is.
+            let first = received.is_empty();
+            if !first {
+                received.extend_from_slice(buffer.filled());
+            }
+            let bytes: &[u8] = if first { buffer.filled() } else { &*received };
+            let progress = handshake.receive(bytes);
+            let early = match &progress {
+                ServerProgress::Request { consumed, .. } => bytes[*consumed..].to_vec(),
+                _ => Vec::new(),
+            };
+            if first && matches!(progress, ServerProgress::Incomplete) {
+                received.extend_from_slice(buffer.filled());
+            }
+            (progress, early)
+        };
+        match progress {
+            ServerProgress::Incomplete => return true,
+            ServerProgress::Reject(response) => self.refuse(&response),
+            ServerProgress::Request { request, .. } => {
+                self.cancel_timer();
+                let outcome = self.server.decide(&request).unwrap_or_else(internal_error);
+                self.conclude(outcome, &request, &early, unread);
+            }
+        }
+        false
+    }
+
+    fn conclude(
+        self: &Rc<Self>,
+        outcome: WSUpgradeOutcome,
+        request: &WSUpgradeRequest,
+        early: &[u8],
+        unread: bool,
+    ) {
+        let accepted = match outcome {
+            WSUpgradeOutcome::Reject(response) => return self.refuse(&response),
+            WSUpgradeOutcome::Deferred(later) => return self.wait(later.into_ticket(), request, early),
+            WSUpgradeOutcome::Accept(listener) => (None, listener),
+            WSUpgradeOutcome::AcceptWith(accepted) => (Some(accepted.response), accepted.listener),
+        };
+        if !request.is_upgrade() {
+            return self.refuse(&WSUpgradeResponse::upgrade_required());
+        }
+        let mut out = self.server.core.pool.borrow_mut().take_send(512);
+        let encoded = match &accepted.0 {
+            None => encode_default_switching(request, &mut out),
+            Some(response) => response.encode_switching(request, &mut out),
+        };
+        match encoded {
+            Ok(()) => self.open(request, out, accepted.1, early, unread),
+            Err(error) => {
+                log::error!("the listener factory's response cannot be sent: {error}");
+                self.server.core.pool.borrow_mut().give_send(out);
+                self.refuse(&WSUpgradeResponse::internal_error());
+            }
+        }
+    }
+
+    fn open(
+        self: &Rc<Self>,
+        request: &WSUpgradeRequest,
+        head: Vec<u8>,
+        listener: Box<dyn WSListener>,
+        early: &[u8],
+        unread: bool,
+    ) {
+        let Some(stream) = self.stream.take() else { return };
+        self.phase.replace(Phase::Closed);
+        let handshake = self.server.settings.tuning.keep_handshake.then(|| {
+            let response = WSUpgradeResponse::from_encoded(101, &head);
+            Box::new(Handshake { request: request.clone(), response })
+        });
+        let core = &self.server.core;
+        let settings = &self.server.settings;
+        let conn = Conn::open(core, settings, Role::Server, stream, self.token, handshake, listener);
+        conn.send_head(head);
+        conn.connected(early);
+        if unread {
+            conn.read_on(self.end_ahead.get());
+        }
+    }
+
+    fn wait(self: &Rc<Self>, ticket: Rc<Ticket>, request: &WSUpgradeRequest, early: &[u8]) {
+        let (core, token) = (Rc::downgrade(&self.server.core), self.token);
+        let decided_already = ticket.watch(move || {
+            if let Some(core) = core.upgrade() {
+                core.defer(Deferred::UpgradeDecided(token));
+            }
+        });
+        self.phase.replace(Phase::Waiting { ticket, request: request.clone(), early: early.to_vec() });
+        if decided_already {
+            self.server.core.defer(Deferred::UpgradeDecided(token));
+        } else if self.end_ahead.get() {
+            self.abandon();
+        }
+    }
+
+    fn refuse(self: &Rc<Self>, response: &WSUpgradeResponse) {
+        log::debug!("opening {}: refused with {}", self.token.to_u64(), response.status());
+        let mut out = Vec::with_capacity(256 + response.body().len());
+        response.encode(&mut out);
+        self.phase.replace(Phase::Refusing { out, sent: 0 });
+        self.cancel_timer();
+        let deadline = self.server.core.now() + LINGER;
+        self.timer.set(Some(self.server.core.add_timer(deadline, TimerAction::Slot(self.token))));
+        self.continue_refusal();
+    }
+
+    /// Sends what is left of the refusal, ends the outgoing half, and throws away what arrives until the peer closes: closing at
+    /// once could reset the connection before the peer has read the refusal.
+    fn continue_refusal(self: &Rc<Self>) {
+        let sent = match (&mut *self.phase.borrow_mut(), self.stream.borrow_mut().as_mut()) {
+            (Phase::Refusing { out, sent }, Some(stream)) => send_rest(stream, out, sent),
+            _ => return,
+        };
+        match sent {
+            Ok(true) => self.discard_until_end(),
+            Ok(false) => {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                let token = self.token.to_mio();
+                let armed = self
+                    .stream
+                    .borrow_mut()
+                    .as_mut()
+                    .map(|stream| stream.reregister(&self.server.core.registry, token, interest));
+                if !matches!(armed, Some(Ok(()))) {
+                    self.abandon();
+                }
+            }
+            Err(_) => self.abandon(),
+        }
+    }
+
+    fn discard_until_end(self: &Rc<Self>) {
+        for _ in 0..self.server.core.config.reads_per_turn {
+            let mut buffer = self.server.core.take_recv();
+            let result = self.stream.borrow_mut().as_mut().map(|stream| stream.recv(&mut buffer));
+            self.server.core.give_recv(buffer);
+            match result {
+                Some(Ok(n)) if n > 0 => {}
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                _ => return self.abandon(),
+            }
+        }
+        self.server.core.make_ready(self.token);
+    }
+
+    fn cancel_timer(&self) {
+        if let Some(timer) = self.timer.take() {
+            self.server.core.cancel_timer(timer);
+        }
+    }
+}
+
+/// What a readiness event is for.
+enum Serve {
+    Read,
+    Wait,
+    Refuse,
+}
+
+/// Sends the rest of `out`, and ends the outgoing half behind it. Whether it is all gone.
+fn send_rest(stream: &mut Stream, out: &[u8], sent: &mut usize) -> io::Result<bool> {
+    while *sent < out.len() {
+        match stream.send(&out[*sent..]) {
+            Ok(n) => *sent += n,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        if *sent == out.len() {
+            stream.shutdown_write()?;
+        }
+    }
+    Ok(true)
+}
+
+fn internal_error() -> WSUpgradeOutcome {
+    WSUpgradeOutcome::Reject(WSUpgradeResponse::internal_error())
+}

@@ -1,0 +1,140 @@
+use std::fmt;
+
+use crate::proto::{FrameHead, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, parse_close_payload};
+
+/// A frame that arrived, borrowed from the receive buffer for the time of one callback.
+///
+/// The borrow checker makes keeping it a compile error; copy what must outlive the callback.
+///
+/// ```compile_fail
+/// struct Keeper<'a>(Option<femtows::WSFrame<'a>>);
+/// impl<'a> femtows::WSListener for Keeper<'a> {
+///     fn on_ws_frame(&mut self, _: &femtows::WSTransport, frame: &mut femtows::WSFrame<'_>) -> femtows::WSResult {
+///         self.0 = Some(*frame);
+///         Ok(())
+///     }
+/// }
+/// ```
+pub struct WSFrame<'a> {
+    head: FrameHead,
+    payload: &'a mut [u8],
+}
+
+impl<'a> WSFrame<'a> {
+    /// The frame with this head and this unmasked payload, for those who drive [`proto`](crate::proto) themselves.
+    #[inline]
+    pub fn new(head: FrameHead, payload: &'a mut [u8]) -> Self {
+        Self { head, payload }
+    }
+
+    /// Message type.
+    #[inline]
+    pub fn msg_type(&self) -> WSMsgType {
+        self.head.header.msg_type()
+    }
+
+    /// Whether this frame ends its message (RFC 6455 section 5.4).
+    #[inline]
+    pub fn fin(&self) -> bool {
+        self.head.header.fin()
+    }
+
+    /// First reserved bit. Set only with `allow_reserved_bits` or a negotiated extension.
+    #[inline]
+    pub fn rsv1(&self) -> bool {
+        self.head.header.rsv1()
+    }
+
+    /// Second reserved bit. Set only with `allow_reserved_bits`.
+    #[inline]
+    pub fn rsv2(&self) -> bool {
+        self.head.header.rsv2()
+    }
+
+    /// Third reserved bit. Set only with `allow_reserved_bits`.
+    #[inline]
+    pub fn rsv3(&self) -> bool {
+        self.head.header.rsv3()
+    }
+
+    /// The options that send a frame with the bits of this one.
+    #[inline]
+    pub fn send_options(&self) -> SendOptions {
+        SendOptions { fin: self.fin(), rsv1: self.rsv1(), rsv2: self.rsv2(), rsv3: self.rsv3() }
+    }
+
+    /// Whether no further whole frame is in the receive buffer. Part of one may be.
+    #[inline]
+    pub fn last_in_buffer(&self) -> bool {
+        self.head.last_in_buffer
+    }
+
+    /// How many bytes are in the receive buffer behind this frame.
+    #[inline]
+    pub fn tail_size(&self) -> usize {
+        self.head.tail_size
+    }
+
+    /// The payload, unmasked.
+    #[inline]
+    pub fn payload(&self) -> &[u8] {
+        self.payload
+    }
+
+    /// The payload, for parsers that work in place.
+    #[inline]
+    pub fn payload_mut(&mut self) -> &mut [u8] {
+        self.payload
+    }
+
+    /// The payload as text.
+    ///
+    /// A fragment of a text message may end in the middle of a character, and then is not UTF-8 by itself.
+    ///
+    /// # Errors
+    /// 1007 if it is not UTF-8; returned from the callback it closes the connection as RFC 6455 section 8.1 asks.
+    #[inline]
+    pub fn payload_as_utf8(&self) -> Result<&str, WSProtocolError> {
+        simdutf8::basic::from_utf8(self.payload)
+            .map_err(|_| WSProtocolError::new(WSCloseCode::INVALID_TEXT, "text is not UTF-8"))
+    }
+
+    /// The payload as ASCII text.
+    ///
+    /// # Errors
+    /// 1007 if a byte is above 127.
+    #[inline]
+    pub fn payload_as_ascii(&self) -> Result<&str, WSProtocolError> {
+        if self.payload.is_ascii() {
+            self.payload_as_utf8()
+        } else {
+            Err(WSProtocolError::new(WSCloseCode::INVALID_TEXT, "text is not ASCII"))
+        }
+    }
+
+    /// The code of a CLOSE frame; [`WSCloseCode::NO_INFO`] if it carries none, or for another type of frame.
+    pub fn close_code(&self) -> WSCloseCode {
+        self.close().map_or(WSCloseCode::NO_INFO, |(code, _)| code)
+    }
+
+    /// The reason of a CLOSE frame; empty if it carries none, or for another type of frame.
+    pub fn close_message(&self) -> &str {
+        self.close().map_or("", |(_, reason)| reason)
+    }
+
+    fn close(&self) -> Option<(WSCloseCode, &str)> {
+        if self.msg_type() == WSMsgType::Close { parse_close_payload(self.payload).ok() } else { None }
+    }
+}
+
+impl fmt::Debug for WSFrame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WSFrame")
+            .field("msg_type", &self.msg_type())
+            .field("fin", &self.fin())
+            .field("payload_len", &self.payload.len())
+            .field("last_in_buffer", &self.last_in_buffer())
+            .field("tail_size", &self.tail_size())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+use crate::{WSFrame, WSTransport};
+
+/// What a callback returns.
+///
+/// Any error goes; a [`WSProtocolError`](crate::WSProtocolError) chooses how the connection closes.
+pub type WSResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The receiver of a connection's events. Each connection has its own.
+///
+/// All callbacks run on the thread of the loop, one at a time, never from inside a `send`. Any of them may use any transport
+/// of the same loop. While one runs, frames that it sends are gathered (see [`WSWriteStrategy`](crate::WSWriteStrategy)).
+///
+/// A panic in a callback closes this connection with 1011 and leaves the loop and all other connections running.
+pub trait WSListener {
+    /// The opening handshake is done. Frames may be sent from here on.
+    ///
+    /// # Errors
+    /// Close the connection with 1011, or as a [`WSProtocolError`](crate::WSProtocolError) says.
+    fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+        let _ = transport;
+        Ok(())
+    }
+
+    /// A frame arrived: TEXT, BINARY, CONTINUATION, CLOSE, PONG, and PING unless pings are answered automatically.
+    ///
+    /// `frame` is borrowed from the receive buffer until this returns.
+    ///
+    /// # Errors
+    /// Close the connection with 1011 if `disconnect_on_error` is set, else are logged; a
+    /// [`WSProtocolError`](crate::WSProtocolError) always closes, with its code.
+    fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult;
+
+    /// The connection is gone. Called exactly once for each `on_ws_connected`, and nothing is called after it.
+    ///
+    /// [`WSTransport::disconnect_info`] tells why.
+    fn on_ws_disconnected(&mut self, transport: &WSTransport) {
+        let _ = transport;
+    }
+
+    /// The kernel refused more than the high watermark of bytes: stop sending if you can.
+    fn pause_writing(&mut self, transport: &WSTransport) {
+        let _ = transport;
+    }
+
+    /// After [`pause_writing`](Self::pause_writing), what waits has sunk to the low watermark.
+    fn resume_writing(&mut self, transport: &WSTransport) {
+        let _ = transport;
+    }
+}
+
+macro_rules! forward_listener {
+    () => {
+        fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+            (**self).on_ws_connected(transport)
+        }
+
+        #[inline]
+        fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+            (**self).on_ws_frame(transport, frame)
+        }
+
+        fn on_ws_disconnected(&mut self, transport: &WSTransport) {
+            (**self).on_ws_disconnected(transport);
+        }
+
+        fn pause_writing(&mut self, transport: &WSTransport) {
+            (**self).pause_writing(transport);
+        }
+
+        fn resume_writing(&mut self, transport: &WSTransport) {
+            (**self).resume_writing(transport);
+        }
+    };
+}
+
+impl<L: WSListener + ?Sized> WSListener for Box<L> {
+    forward_listener!();
+}
+
+impl<L: WSListener + ?Sized> WSListener for &mut L {
+    forward_listener!();
+}

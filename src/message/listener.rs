@@ -1,0 +1,161 @@
+use crate::proto::MessageAssembler;
+use crate::{WSCloseCode, WSFrame, WSListener, WSMsgType, WSProtocolError, WSResult, WSTransport};
+
+/// A whole message, borrowed for the time of one callback: from the receive buffer if it came in one frame, else from where its
+/// fragments were put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WSMessage<'a> {
+    /// A text message; it is UTF-8.
+    Text(&'a str),
+    /// A binary message.
+    Binary(&'a [u8]),
+}
+
+impl<'a> WSMessage<'a> {
+    /// The type that a frame with this message has.
+    pub fn msg_type(&self) -> WSMsgType {
+        match self {
+            Self::Text(_) => WSMsgType::Text,
+            Self::Binary(_) => WSMsgType::Binary,
+        }
+    }
+
+    /// The payload.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+impl AsRef<[u8]> for WSMessage<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+/// [`WSListener`] on whole messages: fragments are assembled, text is checked for UTF-8, sizes are limited over the message
+/// ([`WSLimits::max_message_size`](crate::WSLimits::max_message_size)).
+///
+/// Return `WSMessageAdapter(listener)` where a listener is asked for. The rules of [`WSListener`] hold here too.
+///
+/// ```
+/// use femtows::{WSMessage, WSMessageAdapter, WSMessageListener, WSResult, WSTransport};
+///
+/// struct Echo;
+///
+/// impl WSMessageListener for Echo {
+///     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
+///         transport.send(message.msg_type(), message);
+///         Ok(())
+///     }
+/// }
+///
+/// let listener = WSMessageAdapter::new(Echo);
+/// # let _: Box<dyn femtows::WSListener> = Box::new(listener);
+/// ```
+pub trait WSMessageListener {
+    /// The opening handshake is done.
+    ///
+    /// # Errors
+    /// As for [`WSListener::on_ws_connected`].
+    fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+        let _ = transport;
+        Ok(())
+    }
+
+    /// A message has come in whole. It is borrowed until this returns.
+    ///
+    /// # Errors
+    /// As for [`WSListener::on_ws_frame`].
+    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult;
+
+    /// A control frame came, possibly between the fragments of a message: CLOSE, PONG, and PING unless pings are answered
+    /// automatically.
+    ///
+    /// # Errors
+    /// As for [`WSListener::on_ws_frame`].
+    fn on_ws_control(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+        let _ = (transport, frame);
+        Ok(())
+    }
+
+    /// The connection is gone. See [`WSListener::on_ws_disconnected`].
+    fn on_ws_disconnected(&mut self, transport: &WSTransport) {
+        let _ = transport;
+    }
+
+    /// See [`WSListener::pause_writing`].
+    fn pause_writing(&mut self, transport: &WSTransport) {
+        let _ = transport;
+    }
+
+    /// See [`WSListener::resume_writing`].
+    fn resume_writing(&mut self, transport: &WSTransport) {
+        let _ = transport;
+    }
+}
+
+/// Makes a [`WSListener`] of a [`WSMessageListener`].
+#[derive(Debug)]
+pub struct WSMessageAdapter<L> {
+    listener: L,
+    assembler: MessageAssembler,
+}
+
+impl<L: WSMessageListener> WSMessageAdapter<L> {
+    /// The adapter of one connection.
+    pub fn new(listener: L) -> Self {
+        Self { listener, assembler: MessageAssembler::default() }
+    }
+
+    /// The listener inside.
+    pub fn get_ref(&self) -> &L {
+        &self.listener
+    }
+
+    fn deliver(&mut self, transport: &WSTransport, frame: &WSFrame<'_>) -> WSResult {
+        let Some((msg_type, payload)) = self.assembler.push(frame.msg_type(), frame.fin(), frame.payload()) else {
+            return Ok(());
+        };
+        let message = match msg_type {
+            WSMsgType::Text => WSMessage::Text(simdutf8::basic::from_utf8(payload).map_err(|_| {
+                WSProtocolError::new(WSCloseCode::INVALID_TEXT, "text is not UTF-8")
+            })?),
+            _ => WSMessage::Binary(payload),
+        };
+        self.listener.on_ws_message(transport, message)
+    }
+}
+
+impl<L: WSMessageListener> WSListener for WSMessageAdapter<L> {
+    fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+        transport.conn().expect_messages();
+        self.listener.on_ws_connected(transport)
+    }
+
+    #[inline]
+    fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+        if frame.msg_type().is_control() {
+            return self.listener.on_ws_control(transport, frame);
+        }
+        let result = self.deliver(transport, frame);
+        if frame.fin() {
+            self.assembler.release();
+        }
+        result
+    }
+
+    fn on_ws_disconnected(&mut self, transport: &WSTransport) {
+        self.listener.on_ws_disconnected(transport);
+    }
+
+    fn pause_writing(&mut self, transport: &WSTransport) {
+        self.listener.pause_writing(transport);
+    }
+
+    fn resume_writing(&mut self, transport: &WSTransport) {
+        self.listener.resume_writing(transport);
+    }
+}

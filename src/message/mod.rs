@@ -1,0 +1,5 @@
+//! Whole messages on top of frames.
+
+mod listener;
+
+pub use listener::{WSMessage, WSMessageAdapter, WSMessageListener};

@@ -1,0 +1,350 @@
+//! The frame header (RFC 6455 section 5.2), both ways.
+
+use super::{MAX_CONTROL_PAYLOAD, WSCloseCode, WSMsgType, WSProtocolError};
+
+/// Longest header on the wire, in bytes: two, a 64-bit length, a masking key.
+pub const MAX_HEADER: usize = 14;
+
+const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
+const RSV2: u8 = 0x20;
+const RSV3: u8 = 0x10;
+const OPCODE: u8 = 0x0f;
+const MASKED: u8 = 0x80;
+const LENGTH: u8 = 0x7f;
+const LENGTH_16: u8 = 126;
+const LENGTH_64: u8 = 127;
+
+/// The bits of a frame that are the sender's to choose.
+///
+/// The default is a whole message: `fin` set, no reserved bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendOptions {
+    /// Whether this frame ends its message.
+    pub fin: bool,
+    /// First reserved bit. Only for an extension that both sides negotiated.
+    pub rsv1: bool,
+    /// Second reserved bit. Only for an extension that both sides negotiated.
+    pub rsv2: bool,
+    /// Third reserved bit. Only for an extension that both sides negotiated.
+    pub rsv3: bool,
+}
+
+impl Default for SendOptions {
+    fn default() -> Self {
+        Self { fin: true, rsv1: false, rsv2: false, rsv3: false }
+    }
+}
+
+impl SendOptions {
+    /// A frame that does not end its message.
+    pub const MORE_FRAGMENTS: Self = Self { fin: false, rsv1: false, rsv2: false, rsv3: false };
+
+    #[inline]
+    fn bits(self) -> u8 {
+        (if self.fin { FIN } else { 0 })
+            | (if self.rsv1 { RSV1 } else { 0 })
+            | (if self.rsv2 { RSV2 } else { 0 })
+            | (if self.rsv3 { RSV3 } else { 0 })
+    }
+}
+
+/// What can be wrong with a header whatever the state of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderFault {
+    /// Opcode 3-7 or 11-15.
+    ReservedOpcode,
+    /// A control frame without FIN.
+    FragmentedControl,
+    /// A control frame with more than 125 bytes.
+    ControlTooLong,
+    /// A 16- or 64-bit length that a shorter form could hold.
+    NonMinimalLength,
+    /// A 64-bit length with the most significant bit set.
+    LengthTooBig,
+}
+
+impl HeaderFault {
+    const fn message(self) -> &'static str {
+        match self {
+            Self::ReservedOpcode => "reserved opcode",
+            Self::FragmentedControl => "fragmented control frame",
+            Self::ControlTooLong => "control frame payload over 125 bytes",
+            Self::NonMinimalLength => "payload length is not minimally encoded",
+            Self::LengthTooBig => "most significant bit of the payload length is set",
+        }
+    }
+}
+
+impl From<HeaderFault> for WSProtocolError {
+    #[cold]
+    fn from(fault: HeaderFault) -> Self {
+        Self::new(WSCloseCode::PROTOCOL_ERROR, fault.message())
+    }
+}
+
+/// A frame header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    payload_len: u64,
+    mask: Option<[u8; 4]>,
+    /// FIN and the reserved bits where the wire has them; the opcode is in `msg_type`.
+    bits: u8,
+    msg_type: WSMsgType,
+}
+
+impl FrameHeader {
+    /// The header of a frame to be sent.
+    ///
+    /// `mask` is the masking key, which a client must and a server must not use (RFC 6455 section 5.1).
+    #[inline]
+    pub fn new(msg_type: WSMsgType, options: SendOptions, mask: Option<[u8; 4]>, payload_len: usize) -> Self {
+        Self { payload_len: payload_len as u64, mask, bits: options.bits(), msg_type }
+    }
+
+    /// Reads the header at the front of `bytes`; `Ok(None)` if more bytes are needed to know it.
+    ///
+    /// # Errors
+    /// As soon as it is certain that no continuation of `bytes` is a valid header.
+    #[inline]
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, HeaderFault> {
+        let &[first, second, ref rest @ ..] = bytes else {
+            return Self::check_first_byte(bytes);
+        };
+        let Some(msg_type) = WSMsgType::from_opcode(first & OPCODE) else {
+            return Err(HeaderFault::ReservedOpcode);
+        };
+        if msg_type.is_control() {
+            if first & FIN == 0 {
+                return Err(HeaderFault::FragmentedControl);
+            }
+            if usize::from(second & LENGTH) > MAX_CONTROL_PAYLOAD {
+                return Err(HeaderFault::ControlTooLong);
+            }
+        }
+        let (payload_len, rest) = match second & LENGTH {
+            LENGTH_16 => match rest.split_first_chunk::<2>() {
+                Some((length, rest)) => (long_length(u16::from_be_bytes(*length).into(), 126)?, rest),
+                None => return Ok(None),
+            },
+            LENGTH_64 => match rest.split_first_chunk::<8>() {
+                Some((length, rest)) => (long_length(u64::from_be_bytes(*length), 1 << 16)?, rest),
+                None => return Ok(None),
+            },
+            short => (u64::from(short), rest),
+        };
+        let mask = if second & MASKED == 0 {
+            None
+        } else {
+            match rest.first_chunk::<4>() {
+                Some(key) => Some(*key),
+                None => return Ok(None),
+            }
+        };
+        Ok(Some(Self { payload_len, mask, bits: first & !OPCODE, msg_type }))
+    }
+
+    #[cold]
+    fn check_first_byte(bytes: &[u8]) -> Result<Option<Self>, HeaderFault> {
+        match bytes.first().map(|first| (first & FIN != 0, WSMsgType::from_opcode(first & OPCODE))) {
+            Some((_, None)) => Err(HeaderFault::ReservedOpcode),
+            Some((false, Some(kind))) if kind.is_control() => Err(HeaderFault::FragmentedControl),
+            _ => Ok(None),
+        }
+    }
+
+    /// Message type.
+    #[inline]
+    pub fn msg_type(&self) -> WSMsgType {
+        self.msg_type
+    }
+
+    /// Whether this frame ends its message.
+    #[inline]
+    pub fn fin(&self) -> bool {
+        self.bits & FIN != 0
+    }
+
+    /// First reserved bit; RFC 7692 marks a compressed message with it.
+    #[inline]
+    pub fn rsv1(&self) -> bool {
+        self.bits & RSV1 != 0
+    }
+
+    /// Second reserved bit.
+    #[inline]
+    pub fn rsv2(&self) -> bool {
+        self.bits & RSV2 != 0
+    }
+
+    /// Third reserved bit.
+    #[inline]
+    pub fn rsv3(&self) -> bool {
+        self.bits & RSV3 != 0
+    }
+
+    /// Whether any reserved bit is set.
+    #[inline]
+    pub fn has_reserved_bits(&self) -> bool {
+        self.bits & (RSV1 | RSV2 | RSV3) != 0
+    }
+
+    /// The masking key, if the payload is masked.
+    #[inline]
+    pub fn mask(&self) -> Option<[u8; 4]> {
+        self.mask
+    }
+
+    /// Length of the payload in bytes, as the header claims it.
+    #[inline]
+    pub fn payload_len(&self) -> u64 {
+        self.payload_len
+    }
+
+    /// Length of the header itself in bytes, 2 to 14.
+    #[inline]
+    pub fn header_len(&self) -> usize {
+        let length = match self.payload_len {
+            0..=125 => 0,
+            126..=0xffff => 2,
+            _ => 8,
+        };
+        2 + length + if self.mask.is_some() { 4 } else { 0 }
+    }
+
+    /// Writes the header to the end of `room` and returns where in `room` it begins.
+    ///
+    /// # Panics
+    /// If `room` is shorter than the header.
+    #[inline]
+    pub fn encode_back(&self, room: &mut [u8]) -> usize {
+        let header = self.encode();
+        let start = room.len() - header.len();
+        room[start..].copy_from_slice(&header);
+        start
+    }
+
+    /// The header as it goes onto the wire.
+    #[inline]
+    pub fn encode(&self) -> EncodedHeader {
+        let mut bytes = [0; MAX_HEADER];
+        bytes[0] = self.bits | self.msg_type.opcode();
+        let masked = if self.mask.is_some() { MASKED } else { 0 };
+        let length_end = match self.payload_len {
+            short @ 0..=125 => {
+                bytes[1] = masked | short as u8;
+                2
+            }
+            middle @ 126..=0xffff => {
+                bytes[1] = masked | LENGTH_16;
+                bytes[2..4].copy_from_slice(&(middle as u16).to_be_bytes());
+                4
+            }
+            long => {
+                bytes[1] = masked | LENGTH_64;
+                bytes[2..10].copy_from_slice(&long.to_be_bytes());
+                10
+            }
+        };
+        let len = match self.mask {
+            Some(key) => {
+                bytes[length_end..length_end + 4].copy_from_slice(&key);
+                length_end + 4
+            }
+            None => length_end,
+        };
+        EncodedHeader { bytes, len: len as u8 }
+    }
+}
+
+/// The bytes of an encoded header.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodedHeader {
+    bytes: [u8; MAX_HEADER],
+    len: u8,
+}
+
+impl std::ops::Deref for EncodedHeader {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// Checks an extended length against the smallest value that needs its form (RFC 6455 section 5.2).
+#[inline]
+fn long_length(length: u64, smallest: u64) -> Result<u64, HeaderFault> {
+    if length >> 63 != 0 {
+        Err(HeaderFault::LengthTooBig)
+    } else if length < smallest {
+        Err(HeaderFault::NonMinimalLength)
+    } else {
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encode_then_parse_is_the_identity() {
+        let lengths = [0usize, 1, 125, 126, 127, 0xffff, 0x1_0000, 0x7fff_ffff_ffff_ffff];
+        for opcode in [0, 1, 2, 8, 9, 10] {
+            let msg_type = WSMsgType::from_opcode(opcode).unwrap();
+            for bits in 0..16u8 {
+                let options = SendOptions {
+                    fin: bits & 1 != 0,
+                    rsv1: bits & 2 != 0,
+                    rsv2: bits & 4 != 0,
+                    rsv3: bits & 8 != 0,
+                };
+                for len in lengths {
+                    if msg_type.is_control() && (!options.fin || len > 125) {
+                        continue;
+                    }
+                    for mask in [None, Some([1, 2, 3, 4])] {
+                        let header = FrameHeader::new(msg_type, options, mask, len);
+                        let encoded = header.encode();
+                        assert_eq!(encoded.len(), header.header_len());
+                        assert_eq!(FrameHeader::parse(&encoded), Ok(Some(header)));
+                        for cut in 0..encoded.len() {
+                            assert_eq!(FrameHeader::parse(&encoded[..cut]), Ok(None), "cut at {cut}");
+                        }
+                        let mut room = [0xee; 20];
+                        let start = header.encode_back(&mut room);
+                        assert_eq!(room[start..], *encoded);
+                        assert!(room[..start].iter().all(|&b| b == 0xee));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn faults() {
+        use HeaderFault::*;
+        let cases: &[(&[u8], HeaderFault)] = &[
+            (b"\x83", ReservedOpcode),
+            (b"\x8b\x00", ReservedOpcode),
+            (b"\x09", FragmentedControl),
+            (b"\x08\x00", FragmentedControl),
+            (b"\x89\x7e", ControlTooLong),
+            (b"\x88\xff", ControlTooLong),
+            (b"\x82\x7e\x00\x7d", NonMinimalLength),
+            (b"\x82\x7f\x00\x00\x00\x00\x00\x00\xff\xff", NonMinimalLength),
+            (b"\x82\xff\x80\x00\x00\x00\x00\x00\x00\x00", LengthTooBig),
+            (b"\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xff", LengthTooBig),
+        ];
+        for (bytes, fault) in cases {
+            assert_eq!(FrameHeader::parse(bytes), Err(*fault), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn headers_stay_small() {
+        assert!(size_of::<FrameHeader>() <= 16, "{}", size_of::<FrameHeader>());
+    }
+}

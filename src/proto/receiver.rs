@@ -1,0 +1,274 @@
+//! From bytes to frames.
+
+use crate::mask;
+
+use super::header::FrameHeader;
+use super::{Role, Rules, Utf8Validator, WSCloseCode, WSMsgType, WSProtocolError};
+
+/// The frame decoder of one connection.
+///
+/// # Contract
+/// [`poll`](Self::poll) is given the unconsumed bytes, from the first byte of a frame on. It returns
+/// - `Ok(Some(head))`: the frame at the front is whole and now unmasked; the caller delivers it, skips
+///   [`FrameHead::wire_len`] bytes and calls again;
+/// - `Ok(None)`: more bytes are needed; the caller calls again with the same bytes and some more behind them. The bytes may
+///   have been moved, and part of the payload may have been unmasked in place: they must come back as they were left;
+/// - `Err`: the peer is at fault, and nothing that follows may be read. Every frame before the fault was returned first.
+#[derive(Debug)]
+pub struct Receiver {
+    role: Role,
+    text_check: TextCheck,
+    /// Whether sizes are counted over whole messages.
+    count_messages: bool,
+    message: Message,
+    ahead: Ahead,
+    utf8: Utf8Validator,
+    fragments: u32,
+    /// Payload bytes of the frame in `ahead` that are unmasked and checked already: only text is, and only while it arrives.
+    unmasked: usize,
+    /// Payload bytes of the current message, the frame in `ahead` included.
+    message_len: u64,
+}
+
+/// The message that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Message {
+    None,
+    Text,
+    Binary,
+}
+
+/// What is known of the frame that has not been returned.
+#[derive(Debug)]
+enum Ahead {
+    Unknown,
+    Header(FrameHeader),
+    Fault(Box<WSProtocolError>),
+}
+
+/// Which text is checked for UTF-8 here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TextCheck {
+    Off,
+    /// All but whole messages that arrived whole: the message layer checks those when it makes them a `&str`.
+    Pieces,
+    All,
+}
+
+/// A whole frame at the front of the bytes given to [`Receiver::poll`].
+#[derive(Clone, Copy, Debug)]
+pub struct FrameHead {
+    /// The header.
+    pub header: FrameHeader,
+    /// Whether the bytes hold no further whole frame.
+    pub last_in_buffer: bool,
+    /// How many bytes follow this frame.
+    pub tail_size: usize,
+}
+
+impl FrameHead {
+    /// Bytes of header and payload together.
+    #[inline]
+    pub fn wire_len(&self) -> usize {
+        self.header.header_len() + self.header.payload_len() as usize
+    }
+}
+
+impl Receiver {
+    /// A decoder for what this end receives.
+    pub fn new(role: Role, rules: &Rules) -> Self {
+        Self {
+            role,
+            text_check: if rules.validate_utf8 { TextCheck::All } else { TextCheck::Off },
+            count_messages: false,
+            message: Message::None,
+            ahead: Ahead::Unknown,
+            utf8: Utf8Validator::default(),
+            fragments: 0,
+            unmasked: 0,
+            message_len: 0,
+        }
+    }
+
+    /// Serves a layer that assembles messages: sizes are limited over whole messages, and text that arrives in pieces is
+    /// checked as it comes. The layer itself checks text that arrived whole.
+    pub fn expect_messages(&mut self) {
+        self.count_messages = true;
+        self.text_check = TextCheck::Pieces;
+    }
+
+    /// Looks for a frame at the front of `bytes`. See the contract of the type.
+    ///
+    /// # Errors
+    /// The peer broke RFC 6455 or a limit of `rules`; `code` says how to close.
+    #[inline]
+    pub fn poll(&mut self, bytes: &mut [u8], rules: &Rules) -> Result<Option<FrameHead>, WSProtocolError> {
+        let header = match std::mem::replace(&mut self.ahead, Ahead::Unknown) {
+            Ahead::Header(header) => header,
+            Ahead::Unknown => match self.next_header(bytes, rules)? {
+                Some(header) => header,
+                None => return Ok(None),
+            },
+            Ahead::Fault(fault) => return Err(*fault),
+        };
+        let header_len = header.header_len();
+        let received = bytes.len() - header_len;
+        if header.payload_len() > received as u64 {
+            self.ahead = Ahead::Header(header);
+            self.check_arriving_text(&header, &mut bytes[header_len..])?;
+            return Ok(None);
+        }
+        let (payload, tail) = bytes[header_len..].split_at_mut(header.payload_len() as usize);
+        if let Some(key) = header.mask() {
+            let unmasked = self.unmasked;
+            if unmasked == 0 {
+                mask::mask(payload, key);
+            } else {
+                mask::mask_with_offset(&mut payload[unmasked..], key, unmasked);
+            }
+        }
+        if self.text_check != TextCheck::Off {
+            self.check_whole_frame(&header, payload)?;
+        }
+        if header.fin() && !header.msg_type().is_control() {
+            self.message = Message::None;
+        }
+        let tail_size = tail.len();
+        let last_in_buffer = tail_size == 0 || !self.look_ahead(tail, rules);
+        Ok(Some(FrameHead { header, last_in_buffer, tail_size }))
+    }
+
+    /// Total bytes on the wire of the frame at the front, once its header is known.
+    pub fn pending_wire_len(&self) -> Option<u64> {
+        match &self.ahead {
+            Ahead::Header(header) => Some(header.header_len() as u64 + header.payload_len()),
+            _ => None,
+        }
+    }
+
+    /// Reads the next header into `ahead`; tells whether its frame is whole.
+    #[inline]
+    fn look_ahead(&mut self, tail: &[u8], rules: &Rules) -> bool {
+        match self.next_header(tail, rules) {
+            Ok(None) => false,
+            Ok(Some(header)) => {
+                self.ahead = Ahead::Header(header);
+                header.payload_len() <= (tail.len() - header.header_len()) as u64
+            }
+            Err(fault) => {
+                self.ahead = Ahead::Fault(Box::new(fault));
+                false
+            }
+        }
+    }
+
+    #[inline]
+    fn next_header(&mut self, bytes: &[u8], rules: &Rules) -> Result<Option<FrameHeader>, WSProtocolError> {
+        let Some(header) = FrameHeader::parse(bytes)? else { return Ok(None) };
+        self.check_header(&header, rules)?;
+        Ok(Some(header))
+    }
+
+    /// The rules that depend on the connection (RFC 6455 sections 5.1, 5.2 and 5.4); moves the message state on.
+    #[inline]
+    fn check_header(&mut self, header: &FrameHeader, rules: &Rules) -> Result<(), WSProtocolError> {
+        if header.has_reserved_bits() && !rules.allow_reserved_bits {
+            return Err(violation("reserved bit set without an extension that defines it"));
+        }
+        match (self.role, header.mask()) {
+            (Role::Server, None) => return Err(violation("frame from the client is not masked")),
+            (Role::Client, Some(_)) => return Err(violation("frame from the server is masked")),
+            _ => {}
+        }
+        self.unmasked = 0;
+        if header.msg_type().is_control() {
+            return Ok(());
+        }
+        let first = header.msg_type() != WSMsgType::Continuation;
+        match (first, self.message) {
+            (true, Message::None) => {
+                self.message = if header.msg_type() == WSMsgType::Text { Message::Text } else { Message::Binary };
+                self.message_len = 0;
+                self.fragments = 0;
+            }
+            (false, Message::None) => return Err(violation("continuation frame without a message to continue")),
+            (true, _) => return Err(violation("new message inside a fragmented message")),
+            (false, _) => {}
+        }
+        self.check_size(header, rules)
+    }
+
+    #[inline]
+    fn check_size(&mut self, header: &FrameHeader, rules: &Rules) -> Result<(), WSProtocolError> {
+        if header.payload_len() > rules.max_frame_size {
+            return Err(too_big("frame", header.payload_len(), rules.max_frame_size));
+        }
+        if self.count_messages {
+            // Neither sum can overflow: both are below 2^63.
+            self.message_len += header.payload_len();
+            if self.message_len > rules.max_message_size {
+                return Err(too_big("message", self.message_len, rules.max_message_size));
+            }
+            self.fragments += 1;
+            if self.fragments > rules.max_fragments {
+                return Err(too_big("number of fragments", self.fragments.into(), rules.max_fragments.into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Unmasks and checks what has come of a text frame that is not whole, so that bad text fails at its first bad byte.
+    fn check_arriving_text(
+        &mut self,
+        header: &FrameHeader,
+        received: &mut [u8],
+    ) -> Result<(), WSProtocolError> {
+        if self.text_check == TextCheck::Off || !self.is_text(header) {
+            return Ok(());
+        }
+        let fresh = &mut received[self.unmasked..];
+        if let Some(key) = header.mask() {
+            mask::mask_with_offset(fresh, key, self.unmasked);
+        }
+        self.unmasked += fresh.len();
+        self.utf8.push(fresh).map_err(|_| bad_text())
+    }
+
+    fn check_whole_frame(&mut self, header: &FrameHeader, payload: &[u8]) -> Result<(), WSProtocolError> {
+        if header.msg_type().is_control() {
+            return Ok(());
+        }
+        let whole = header.msg_type() == WSMsgType::Text && header.fin() && self.unmasked == 0;
+        if whole {
+            if self.text_check == TextCheck::All && simdutf8::basic::from_utf8(payload).is_err() {
+                return Err(bad_text());
+            }
+        } else if self.is_text(header) {
+            self.utf8.push(&payload[self.unmasked..]).map_err(|_| bad_text())?;
+            if header.fin() {
+                self.utf8.finish().map_err(|_| bad_text())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this frame is part of a text message. `check_header` has seen it, and nothing behind it.
+    fn is_text(&self, header: &FrameHeader) -> bool {
+        !header.msg_type().is_control() && self.message == Message::Text
+    }
+}
+
+#[cold]
+fn violation(message: &'static str) -> WSProtocolError {
+    WSProtocolError::new(WSCloseCode::PROTOCOL_ERROR, message)
+}
+
+#[cold]
+fn bad_text() -> WSProtocolError {
+    WSProtocolError::new(WSCloseCode::INVALID_TEXT, "text is not UTF-8")
+}
+
+#[cold]
+fn too_big(what: &str, size: u64, limit: u64) -> WSProtocolError {
+    WSProtocolError::new(WSCloseCode::MESSAGE_TOO_BIG, format!("{what} of {size} exceeds the limit of {limit}"))
+}

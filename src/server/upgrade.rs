@@ -1,0 +1,126 @@
+use crate::handshake::WSUpgradeResponse;
+use crate::{WSInvalidResponse, WSListener};
+
+use super::WSDeferredUpgrade;
+
+/// What is to become of a request.
+#[non_exhaustive]
+pub enum WSUpgradeOutcome {
+    /// 101, and this listener gets the connection.
+    Accept(Box<dyn WSListener>),
+    /// This 101 response, and its listener gets the connection.
+    AcceptWith(WSUpgradeResponseWithListener),
+    /// This response, which is not 101; then the connection is closed.
+    Reject(WSUpgradeResponse),
+    /// The decision comes later.
+    Deferred(WSDeferredUpgrade),
+}
+
+/// A 101 response with headers of its own, and the listener of the connection that it opens.
+pub struct WSUpgradeResponseWithListener {
+    pub(crate) response: WSUpgradeResponse,
+    pub(crate) listener: Box<dyn WSListener>,
+}
+
+impl WSUpgradeResponseWithListener {
+    /// Pairs the two.
+    ///
+    /// # Errors
+    /// If the response is not 101: only 101 opens a connection. Return any other response by itself.
+    pub fn new(
+        response: WSUpgradeResponse,
+        listener: impl WSListener + 'static,
+    ) -> Result<Self, WSInvalidResponse> {
+        if response.status() == 101 {
+            Ok(Self { response, listener: Box::new(listener) })
+        } else {
+            Err(WSInvalidResponse::needs_101(response.status()))
+        }
+    }
+}
+
+/// What the factory of [`ws_create_server`](crate::ws_create_server) may return.
+///
+/// | returned | sent |
+/// |---|---|
+/// | a listener | 101 |
+/// | [`WSUpgradeResponseWithListener`] | its 101 |
+/// | `None` | 404, `404 Not Found` |
+/// | [`WSUpgradeResponse`] | it, unless it is 101, which without a listener becomes 500 |
+/// | `Err(response)` | the same |
+/// | any other `Err` | 500 without the error's text, which is logged |
+/// | [`WSDeferredUpgrade`] | what its ticket decides |
+///
+/// A request that is not an upgrade ([`WSUpgradeRequest::is_upgrade`](crate::WSUpgradeRequest::is_upgrade)) can be answered with a
+/// response; a listener for it becomes 426.
+pub trait WSIntoUpgrade {
+    /// The decision.
+    fn into_upgrade(self) -> WSUpgradeOutcome;
+}
+
+impl WSIntoUpgrade for WSUpgradeOutcome {
+    fn into_upgrade(self) -> WSUpgradeOutcome {
+        match self {
+            Self::Reject(response) => response.into_upgrade(),
+            outcome => outcome,
+        }
+    }
+}
+
+impl<L: WSListener + 'static> WSIntoUpgrade for L {
+    fn into_upgrade(self) -> WSUpgradeOutcome {
+        WSUpgradeOutcome::Accept(Box::new(self))
+    }
+}
+
+impl WSIntoUpgrade for WSUpgradeResponseWithListener {
+    fn into_upgrade(self) -> WSUpgradeOutcome {
+        WSUpgradeOutcome::AcceptWith(self)
+    }
+}
+
+impl WSIntoUpgrade for WSUpgradeResponse {
+    fn into_upgrade(self) -> WSUpgradeOutcome {
+        if self.status() == 101 {
+            log::error!("the listener factory returned a 101 response without a listener");
+            return WSUpgradeOutcome::Reject(Self::internal_error());
+        }
+        WSUpgradeOutcome::Reject(self)
+    }
+}
+
+impl WSIntoUpgrade for WSDeferredUpgrade {
+    fn into_upgrade(self) -> WSUpgradeOutcome {
+        WSUpgradeOutcome::Deferred(self)
+    }
+}
+
+impl<T: WSIntoUpgrade> WSIntoUpgrade for Option<T> {
+    fn into_upgrade(self) -> WSUpgradeOutcome {
+        match self {
+            Some(accepted) => accepted.into_upgrade(),
+            None => WSUpgradeOutcome::Reject(WSUpgradeResponse::not_found()),
+        }
+    }
+}
+
+impl<T: WSIntoUpgrade> WSIntoUpgrade for Result<T, WSUpgradeResponse> {
+    fn into_upgrade(self) -> WSUpgradeOutcome {
+        match self {
+            Ok(accepted) => accepted.into_upgrade(),
+            Err(response) => response.into_upgrade(),
+        }
+    }
+}
+
+impl<T: WSIntoUpgrade> WSIntoUpgrade for Result<T, Box<dyn std::error::Error + Send + Sync>> {
+    fn into_upgrade(self) -> WSUpgradeOutcome {
+        match self {
+            Ok(accepted) => accepted.into_upgrade(),
+            Err(error) => {
+                log::error!("the listener factory failed: {error}");
+                WSUpgradeOutcome::Reject(WSUpgradeResponse::internal_error())
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+
+use socket2::SockRef;
+
+use crate::buf::RecvBuffer;
+
+/// A write to a connection that the peer has reset must be an error, not a signal.
+#[cfg(not(target_vendor = "apple"))]
+const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const SEND_FLAGS: i32 = 0;
+
+/// Receives into the spare memory of `buffer`, which is not initialised before.
+#[inline]
+pub(crate) fn recv_into(socket: &impl AsFd, buffer: &mut RecvBuffer) -> io::Result<usize> {
+    // SAFETY: `recv` returns how many bytes at the front of the slice the kernel has written.
+    retry(|| unsafe { buffer.fill_with(|spare| SockRef::from(socket).recv(spare)) })
+}
+
+/// Sends from one piece of memory, without `SIGPIPE`.
+#[inline]
+pub(crate) fn send(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    retry(|| SockRef::from(socket).send_with_flags(bytes, SEND_FLAGS))
+}
+
+/// Sends from several pieces of memory, without `SIGPIPE`.
+#[inline]
+pub(crate) fn send_vectored(socket: &impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    retry(|| SockRef::from(socket).send_vectored_with_flags(slices, SEND_FLAGS))
+}
+
+/// Acknowledge at once, where the system knows such a mode.
+pub(crate) fn set_quick_ack(socket: &impl AsFd) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        SockRef::from(socket).set_tcp_quickack(true)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = socket;
+        Ok(())
+    }
+}
+
+#[inline]
+fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
