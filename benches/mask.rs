@@ -2,7 +2,6 @@
 //!
 //! `cargo bench --bench mask`, or a part of it: `cargo bench --bench mask -- in_place/.*/unaligned/65536`.
 //! `public` is what a caller of the crate gets: the inlined short path up to 64 bytes, then the preferred back end.
-#![expect(missing_docs, reason = "criterion_group! generates a public function")]
 
 use std::hint::black_box;
 use std::mem::MaybeUninit;

@@ -1,7 +1,6 @@
 //! Incremental UTF-8 validation of ASCII and of mixed text, whole and in pieces of the size of a TCP segment.
 //!
 //! `cargo bench --bench utf8`
-#![expect(missing_docs, reason = "criterion_group! generates a public function")]
 
 use std::hint::black_box;
 use std::time::Duration;

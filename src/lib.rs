@@ -1,5 +1,6 @@
 //! femtows: a WebSocket client and server library.
 
+pub mod client;
 pub mod handshake;
 pub mod mask;
 pub mod proto;

@@ -1,1 +1,43 @@
-//! The opening handshake (RFC 6455 section 4) without I/O.
+//! The opening handshake (RFC 6455 section 4) without I/O, for both sides.
+//!
+//! Bytes come in, progress and bytes go out; nothing here knows a socket or a clock. Both sides are handed *all*
+//! bytes that arrived so far each time, and remember how far they have looked, so that the total cost is linear
+//! however the peer cuts its bytes.
+//!
+//! | side | state | input | output |
+//! |---|---|---|---|
+//! | server | [`ServerHandshake`] | [`receive`](ServerHandshake::receive) | [`ServerProgress`], then [`WSUpgradeResponse::encode_switching`] or [`WSUpgradeResponse::encode`] |
+//! | client | [`ClientHandshake`] | [`receive`](ClientHandshake::receive), [`receive_eof`](ClientHandshake::receive_eof) | [`request_bytes`](ClientHandshake::request_bytes), [`ClientProgress`] |
+//!
+//! A head is refused as soon as it is certain to be bad: nobody waits for a deadline to learn that he speaks TLS to
+//! a plain port.
+
+mod body;
+mod client;
+mod encode;
+mod error;
+mod head;
+mod headers;
+mod key;
+mod request;
+mod request_builder;
+mod request_rules;
+mod response;
+mod response_rules;
+mod server;
+mod start_line;
+mod syntax;
+#[cfg(test)]
+mod tests;
+
+pub use client::{ClientHandshake, ClientHandshakeConfig, ClientProgress};
+pub use encode::encode_default_switching;
+pub use error::{
+    WSHandshakeError, WSHandshakeErrorKind, WSInvalidHeader, WSInvalidRequest, WSInvalidResponse,
+};
+pub use head::HandshakeLimits;
+pub use headers::WSHeaders;
+pub use key::{accept_key, client_key};
+pub use request::WSUpgradeRequest;
+pub use response::WSUpgradeResponse;
+pub use server::{ServerHandshake, ServerProgress};

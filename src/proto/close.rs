@@ -179,8 +179,9 @@ mod tests {
     #[test]
     fn wire_codes_are_exactly_the_ranges_of_the_rfc() {
         for code in 0..=u16::MAX {
-            let expected =
-                (1000..=1003).contains(&code) || (1007..=1014).contains(&code) || (3000..=4999).contains(&code);
+            let expected = (1000..=1003).contains(&code)
+                || (1007..=1014).contains(&code)
+                || (3000..=4999).contains(&code);
             assert_eq!(WSCloseCode(code).is_valid_on_wire(), expected, "{code}");
         }
     }

@@ -1,0 +1,122 @@
+//! The request that opens a connection.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::WSHeaders;
+use super::head::{first_line, header_values};
+use super::syntax::{list_items, text};
+
+/// The HTTP request that opens a connection (RFC 6455 section 4.1).
+///
+/// Holds nothing but the head as it was on the wire, shared between clones; everything is parsed when asked for. To
+/// look at many headers take [`headers`](Self::headers) once.
+#[derive(Clone)]
+pub struct WSUpgradeRequest {
+    /// A whole head whose syntax has been checked, with the empty line at its end.
+    head: Bytes,
+    is_upgrade: bool,
+}
+
+impl WSUpgradeRequest {
+    /// The method: `GET`.
+    pub fn method(&self) -> &str {
+        self.request_line_part(0)
+    }
+
+    /// The request target as sent: path and query, such as `/feed?depth=5`. A client may send an absolute URI
+    /// (RFC 9112 section 3.2.2); that is what stands here then.
+    pub fn path(&self) -> &str {
+        self.request_line_part(1)
+    }
+
+    /// The part of the target after the first `?`, as sent.
+    pub fn query(&self) -> Option<&str> {
+        self.path().split_once('?').map(|(_, query)| query)
+    }
+
+    /// The HTTP version: `HTTP/1.1`.
+    pub fn version(&self) -> &str {
+        self.request_line_part(2)
+    }
+
+    /// All headers, parsed now.
+    pub fn headers(&self) -> WSHeaders {
+        WSHeaders::from_head(&self.head)
+    }
+
+    /// The value of the first header with this name, compared without regard to case. Bytes that are not UTF-8 are
+    /// read as Latin-1. Costs a pass over the head, and no allocation for a value that is UTF-8.
+    pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.header_bytes(name).map(text)
+    }
+
+    /// The value of `Host`: name or address, and port if it is not the scheme's own.
+    pub fn host(&self) -> Option<Cow<'_, str>> {
+        self.header("host")
+    }
+
+    /// The value of `Origin`, which browsers send (RFC 6455 section 10.2).
+    pub fn origin(&self) -> Option<Cow<'_, str>> {
+        self.header("origin")
+    }
+
+    /// The subprotocols that the client offers, in its order of preference; repeated headers are one list
+    /// (RFC 6455 section 11.3.4).
+    pub fn subprotocols(&self) -> Vec<String> {
+        let values = header_values(&self.head, SUBPROTOCOL).map(text);
+        values.flat_map(|value| list_items(&value).map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
+    /// Whether this is a request to open a WebSocket connection. If not it is plain HTTP: it has no `Upgrade` header
+    /// and no `Sec-WebSocket-*` header.
+    pub fn is_upgrade(&self) -> bool {
+        self.is_upgrade
+    }
+
+    /// The head as it was on the wire, from the request line to the empty line, both included.
+    pub fn raw_head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// A request whose head has passed the scanner and the rules.
+    pub(super) fn from_checked_head(head: Bytes, is_upgrade: bool) -> Self {
+        Self { head, is_upgrade }
+    }
+
+    /// Whether the client offers this subprotocol. Names of subprotocols are compared exactly.
+    pub(super) fn offers_subprotocol(&self, name: &str) -> bool {
+        header_values(&self.head, SUBPROTOCOL)
+            .map(text)
+            .any(|value| list_items(&value).any(|item| item == name))
+    }
+
+    /// The value of `Sec-WebSocket-Key`; an upgrade request has one.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        self.header_bytes("sec-websocket-key")
+    }
+
+    fn header_bytes(&self, name: &str) -> Option<&[u8]> {
+        header_values(&self.head, name).next()
+    }
+
+    fn request_line_part(&self, index: usize) -> &str {
+        let part = first_line(&self.head).split(|&byte| byte == b' ').nth(index).unwrap_or_default();
+        // The request line of a checked head is ASCII.
+        std::str::from_utf8(part).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for WSUpgradeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WSUpgradeRequest")
+            .field("method", &self.method())
+            .field("path", &self.path())
+            .field("headers", &self.headers())
+            .finish()
+    }
+}
+
+const SUBPROTOCOL: &str = "sec-websocket-protocol";

@@ -1,0 +1,78 @@
+//! The server's side of the opening handshake.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::head::{HeadFault, HeadScanner, Scan};
+use super::request_rules::{Refusal, check_request};
+use super::start_line::StartLine;
+use super::{HandshakeLimits, WSUpgradeRequest, WSUpgradeResponse};
+
+/// Reads one request (RFC 6455 section 4.2.1) and tells whether to refuse it.
+///
+/// Feed it with [`receive`](Self::receive) until that returns something else than
+/// [`Incomplete`](ServerProgress::Incomplete); it is of no use after that. It does not know the time: a peer that never
+/// finishes its request has to be bounded by the caller's deadline.
+#[derive(Clone, Debug)]
+pub struct ServerHandshake {
+    scanner: HeadScanner,
+}
+
+/// What a server knows about the request so far.
+#[derive(Clone, Debug)]
+pub enum ServerProgress {
+    /// Nothing wrong so far, and more to come.
+    Incomplete,
+    /// A good request. If it [is an upgrade](WSUpgradeRequest::is_upgrade), it can be accepted with
+    /// [`encode_default_switching`](super::encode_default_switching) or [`WSUpgradeResponse::encode_switching`];
+    /// if not it is plain HTTP, and wants some other answer.
+    Request {
+        /// The request.
+        request: WSUpgradeRequest,
+        /// How many of the bytes belong to it. What comes after them are frames.
+        consumed: usize,
+    },
+    /// A bad request, and the answer that says so, to be sent with [`WSUpgradeResponse::encode`]. Close the connection
+    /// after it.
+    Reject(WSUpgradeResponse),
+}
+
+impl ServerHandshake {
+    /// Waits for a request.
+    pub fn new(limits: HandshakeLimits) -> Self {
+        Self { scanner: HeadScanner::new(StartLine::Request, limits) }
+    }
+
+    /// Looks at what has arrived. `bytes` are *all* bytes since the beginning of the connection.
+    pub fn receive(&mut self, bytes: &[u8]) -> ServerProgress {
+        match self.scanner.advance(bytes) {
+            Ok(Scan::Incomplete) => ServerProgress::Incomplete,
+            Ok(Scan::Complete(head)) => finish(bytes, head),
+            Err(fault) => ServerProgress::Reject(refuse_head(fault)),
+        }
+    }
+}
+
+fn finish(bytes: &[u8], head: Range<usize>) -> ServerProgress {
+    let consumed = head.end;
+    let head = &bytes[head];
+    match check_request(head) {
+        Ok(is_upgrade) => {
+            let request = WSUpgradeRequest::from_checked_head(Bytes::copy_from_slice(head), is_upgrade);
+            ServerProgress::Request { request, consumed }
+        }
+        Err(refusal) => ServerProgress::Reject(refusal.response()),
+    }
+}
+
+fn refuse_head(fault: HeadFault) -> WSUpgradeResponse {
+    match fault {
+        // RFC 6585 section 5; a request line alone that is too long gets the same answer.
+        HeadFault::TooLarge => WSUpgradeResponse::built(431, "the request head is too large\n".into()),
+        HeadFault::TooManyHeaders => {
+            WSUpgradeResponse::built(431, "the request has too many headers\n".into())
+        }
+        HeadFault::Malformed(reason) => Refusal::Malformed(reason).response(),
+    }
+}

@@ -1,0 +1,149 @@
+//! The first line of a head: request line and status line (RFC 9112 sections 3 and 4).
+
+use memchr::memchr;
+
+use super::syntax::{is_field_value, is_target, is_tchar};
+
+/// Which first line a head begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StartLine {
+    /// `GET target HTTP/1.1`
+    Request,
+    /// `HTTP/1.x status reason`
+    Status,
+}
+
+impl StartLine {
+    /// Checks bytes of the line as they arrive. `offset` is where `bytes` begins within the line; the line end is not
+    /// among them.
+    pub(super) fn check_bytes(self, offset: usize, bytes: &[u8]) -> Result<(), &'static str> {
+        let prefix = self.prefix().get(offset..).unwrap_or_default();
+        if let Some((&byte, _)) = bytes.iter().zip(prefix).find(|(byte, wanted)| byte != wanted) {
+            return Err(self.wrong_prefix(byte));
+        }
+        match self {
+            Self::Request if !bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) => {
+                Err("the request line contains an invalid character")
+            }
+            Self::Status if !is_field_value(bytes) => Err("the status line contains a control character"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the whole line, given with its line end. Its bytes have passed [`check_bytes`](Self::check_bytes).
+    pub(super) fn check_line(self, line: &[u8]) -> Result<(), &'static str> {
+        match self {
+            Self::Request => check_request_line(line),
+            Self::Status => parse_status_line(line).map(|_| ()),
+        }
+    }
+
+    /// Which bytes the line has to begin with. What differs is refused at once, whether or not the line ever ends.
+    fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Request => b"GET ",
+            Self::Status => b"HTTP/1.",
+        }
+    }
+
+    fn wrong_prefix(self, byte: u8) -> &'static str {
+        match self {
+            // RFC 6455 section 4.2.1 item 1
+            Self::Request if is_tchar(byte) || byte == b' ' => "the method must be GET",
+            Self::Request => "this is not an HTTP/1.1 request",
+            Self::Status => "the answer is not HTTP/1",
+        }
+    }
+}
+
+/// Version and status code of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StatusLine {
+    /// Whether the version is HTTP/1.1; else it is 1.0.
+    pub(super) is_1_1: bool,
+    /// 100 or more, three digits.
+    pub(super) status: u16,
+}
+
+/// Parses the status line that `head` begins with. Its line end is the first in `head`.
+pub(super) fn parse_status_line(head: &[u8]) -> Result<StatusLine, &'static str> {
+    let line = memchr(b'\n', head).map_or(head, |end| &head[..=end]);
+    let mut response = httparse::Response::new(&mut []);
+    let is_well_formed = response.parse(line).is_ok();
+    match (response.version, response.code) {
+        (Some(version), Some(status)) if is_well_formed && status >= 100 => {
+            Ok(StatusLine { is_1_1: version == 1, status })
+        }
+        _ => Err("the status line is malformed"),
+    }
+}
+
+fn check_request_line(line: &[u8]) -> Result<(), &'static str> {
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse(line) {
+        Ok(_) => {}
+        Err(httparse::Error::Version) => return Err("the HTTP version must be 1.1"),
+        Err(_) => return Err("the request line is malformed"),
+    }
+    let target = request.path.unwrap_or_default();
+    // RFC 6455 section 4.2.1 item 1: a resource name, or an absolute HTTP or HTTPS URI that contains one
+    let has_scheme =
+        |scheme: &str| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    if !is_target(target.as_bytes())
+        || !(target.starts_with('/') || has_scheme("http://") || has_scheme("https://"))
+    {
+        return Err("the request target is malformed");
+    }
+    if request.version != Some(1) {
+        return Err("the HTTP version must be 1.1");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_lines() {
+        let check = |line: &str| check_request_line(format!("{line}\r\n").as_bytes());
+        let good =
+            ["GET / HTTP/1.1", "GET /a?b=c HTTP/1.1", "GET http://host/a HTTP/1.1", "GET HTTPS://h HTTP/1.1"];
+        for line in good {
+            assert_eq!(check(line), Ok(()), "{line}");
+        }
+        let bad = [
+            "GET / HTTP/1.0",
+            "GET / HTTP/2.0",
+            "GET / HTTP/1.1 ",
+            "GET /",
+            "GET  / HTTP/1.1",
+            "GET / http/1.1",
+            "GET a HTTP/1.1",
+            "GET * HTTP/1.1",
+            "GET /#f HTTP/1.1",
+            "GET /a b HTTP/1.1",
+            "GET ",
+        ];
+        for line in bad {
+            assert!(check(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn status_lines() {
+        let parse = |line: &str| parse_status_line(format!("{line}\r\n").as_bytes());
+        assert_eq!(parse("HTTP/1.1 101 Switching Protocols"), Ok(StatusLine { is_1_1: true, status: 101 }));
+        assert_eq!(parse("HTTP/1.0 404"), Ok(StatusLine { is_1_1: false, status: 404 }));
+        for line in [
+            "HTTP/1.1",
+            "HTTP/1.1 1010 x",
+            "HTTP/1.1  101",
+            "HTTP/1.2 200 OK",
+            "HTTP/1.1 099 x",
+            "HTTP/1.1 +10",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}
