@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+# Runs the Autobahn test suite against the example echo server and the example client.
+#
+#   run.sh [--quick|--full] [--side server|client|both] [--server-api API] [--client-api API]
+#          [--server-cmd CMD] [--client-cmd CMD]
+#
+#   --quick, --full   which cases (default: quick); see README.md for what quick leaves out
+#   --side            which end to test (default: both)
+#   --server-api, --client-api
+#                     frames, messages or both (default: both): the API the example is to use
+#   --server-cmd CMD  test another server: CMD is a shell command, {addr} in it becomes HOST:PORT (port 0);
+#                     its first line of output has to be `listening on ws://HOST:PORT`, SIGTERM ends it
+#   --client-cmd CMD  test another client: {url} and {agent} in CMD become the fuzzing server and the agent's name
+#
+# Environment:
+#   WSTEST            a wstest launcher; if unset, Docker runs crossbario/autobahn-testsuite
+#   CASE_TIMEOUT      seconds that one whole run against one end may take (default: 1800)
+#
+# Reports go to autobahn/reports/, logs to autobahn/.work/. Exit status 0: every case is OK or INFORMATIONAL.
+# Listens on loopback only and ends only what it started.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$here")
+work=$here/.work
+reports=$here/reports
+image=crossbario/autobahn-testsuite
+limit=${CASE_TIMEOUT:-1800}
+
+selection=quick side=both server_api=both client_api=both server_cmd='' client_cmd=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --quick | --full) selection=${1#--} ;;
+        --side) side=${2:?}; shift ;;
+        --server-api) server_api=${2:?}; shift ;;
+        --client-api) client_api=${2:?}; shift ;;
+        --server-cmd) server_cmd=${2:?}; shift ;;
+        --client-cmd) client_cmd=${2:?}; shift ;;
+        -h | --help) sed -n '2,/^set -e/{/^set -e/!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+        *) echo "run.sh: unknown option $1 (see --help)" >&2; exit 2 ;;
+    esac
+    shift
+done
+
+cases='"1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"'
+exclude=''
+if [ "$selection" = quick ]; then
+    cases=${cases/'"9.*"'/'"9.1.1", "9.2.1", "9.3.1", "9.4.1", "9.5.1", "9.6.1", "9.7.1", "9.8.1"'}
+    exclude='"6.4.2", "6.4.3", "6.4.4"' # a second each, by design; 6.4.1 stays
+fi
+
+# ---------------------------------------------------------------- processes
+pids=()
+container=femtows-autobahn-$$
+cleanup() {
+    for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+    [ -n "${WSTEST:-}" ] || docker rm -f "$container" >/dev/null 2>&1 || true
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+# start LOG COMMAND...: runs it in the background, bounded in time; its process id is left in $started
+start() {
+    timeout --kill-after=5 "$limit" "${@:2}" >"$1" 2>&1 &
+    started=$!
+    pids+=("$started")
+}
+
+# stop PID: asks it to end, waits, and returns its exit status
+stop() {
+    kill -TERM "$1" 2>/dev/null || true
+    local status=0
+    wait "$1" || status=$?
+    return "$status"
+}
+
+# wait_for LOG PATTERN PID: until a line of LOG matches, at most 30 s; prints the last field of that line
+wait_for() {
+    local line
+    for _ in $(seq 300); do
+        if line=$(grep -m1 -E "$2" "$1"); then echo "${line##* }"; return; fi
+        kill -0 "$3" 2>/dev/null || break
+        sleep 0.1
+    done
+    echo "run.sh: no line '$2' in $1:" >&2
+    tail -n 5 "$1" >&2
+    return 1
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# wstest LAUNCHER_ARGUMENTS -- DOCKER_NETWORK_ARGUMENTS: puts the command line into $wstest_command
+wstest() {
+    local arguments=()
+    while [ "$1" != -- ]; do arguments+=("$1"); shift; done
+    shift
+    if [ -n "${WSTEST:-}" ]; then
+        wstest_command=("$WSTEST" "${arguments[@]}")
+    else
+        wstest_command=(docker run --rm --init --name "$container" --user "$(id -u):$(id -g)" "$@"
+            -v "$work:$work:ro" -v "$reports:$reports" "$image" wstest "${arguments[@]}")
+    fi
+}
+
+# spec TEMPLATE NAME URL: writes the spec of run NAME and prints its path
+spec() {
+    sed -e "s|@OUTDIR@|$reports/$2|; s|@AGENT@|$2|; s|@URL@|$3|; s|@CASES@|$cases|; s|@EXCLUDE@|$exclude|" \
+        "$here/$1" >"$work/$2.json"
+    echo "$work/$2.json"
+}
+
+# ---------------------------------------------------------------- one run
+failed=0
+fail() { echo "run.sh: $*" >&2; failed=1; }
+
+# judge NAME WSTEST_LOG: all cases that wstest announced must be in the report, and good
+judge() {
+    local announced
+    announced=$(sed -nE 's/^Ok, will run ([0-9]+) test cases.*/\1/p' "$2" | head -n 1)
+    python3 "$here/summarize.py" --expect "${announced:-0}" "$reports/$1" || fail "$1 failed; see $reports/$1/index.html"
+}
+
+# test_server NAME COMMAND...: our end is the server
+test_server() {
+    local name=$1 server url
+    rm -rf "${reports:?}/$name"
+    start "$work/$name.log" "${@:2}"
+    server=$started
+    url=$(wait_for "$work/$name.log" '^listening on ws://' "$server") || { fail "$name did not start"; return; }
+    wstest -m fuzzingclient -s "$(spec fuzzingclient.json "$name" "$url")" -- --network host
+    start "$work/$name.wstest.log" "${wstest_command[@]}"
+    wait "$started" || fail "$name: wstest ended with status $?"
+    judge "$name" "$work/$name.wstest.log"
+    stop "$server" || fail "$name: the server ended with status $? on SIGTERM"
+}
+
+# test_client NAME URL COMMAND...: our end is the client
+test_client() {
+    local name=$1 url=$2 fuzzer
+    rm -rf "${reports:?}/$name"
+    wstest -m fuzzingserver -s "$(spec fuzzingserver.json "$name" "$url")" --webport 0 \
+        -- -p "${url#ws://}:${url##*:}"
+    start "$work/$name.wstest.log" "${wstest_command[@]}"
+    fuzzer=$started
+    wait_for "$work/$name.wstest.log" '^Ok, will run' "$fuzzer" >/dev/null || { fail "$name: no fuzzing server"; return; }
+    until (exec 3<>"/dev/tcp/127.0.0.1/${url##*:}") 2>/dev/null; do
+        kill -0 "$fuzzer" 2>/dev/null || { fail "$name: wstest ended early"; return; }
+        sleep 0.1
+    done
+    start "$work/$name.log" "${@:3}"
+    wait "$started" || fail "$name: the client ended with status $?"
+    stop "$fuzzer" || true # wstest's own status on SIGTERM says nothing
+    judge "$name" "$work/$name.wstest.log"
+}
+
+# apis API: the list that `both` stands for
+apis() {
+    case $1 in
+        both) echo frames messages ;;
+        frames | messages) echo "$1" ;;
+        *) echo "run.sh: an API is frames, messages or both, not $1" >&2; return 2 ;;
+    esac
+}
+
+# ---------------------------------------------------------------- all runs
+mkdir -p "$work" "$reports"
+server_apis=$(apis "$server_api")
+client_apis=$(apis "$client_api")
+case $side in server | client | both) ;; *) echo "run.sh: --side is server, client or both" >&2; exit 2 ;; esac
+if { [ "$side" != client ] && [ -z "$server_cmd" ]; } || { [ "$side" != server ] && [ -z "$client_cmd" ]; }; then
+    cargo build --manifest-path "$root/Cargo.toml" --release --example echo_server --example autobahn_client
+fi
+examples=${CARGO_TARGET_DIR:-$root/target}/release/examples
+
+if [ "$side" != client ] && [ -n "$server_cmd" ]; then
+    test_server server-other bash -c "exec ${server_cmd//'{addr}'/127.0.0.1:0}"
+elif [ "$side" != client ]; then
+    for api in $server_apis; do
+        test_server "server-$api" "$examples/echo_server" --addr 127.0.0.1:0 --api "$api" --validate-utf8 \
+            --max-frame $((32 << 20)) --max-message $((32 << 20))
+    done
+fi
+
+if [ "$side" != server ] && [ -n "$client_cmd" ]; then
+    url=ws://127.0.0.1:$(free_port)
+    command=${client_cmd//'{url}'/$url}
+    test_client client-other "$url" bash -c "exec ${command//'{agent}'/client-other}"
+elif [ "$side" != server ]; then
+    for api in $client_apis; do
+        url=ws://127.0.0.1:$(free_port)
+        test_client "client-$api" "$url" "$examples/autobahn_client" "$url" "client-$api" --api "$api"
+    done
+fi
+exit "$failed"

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Installs the peers into tests/interop/.work: a Python venv with requirements.txt, and package-lock.json by npm.
+# Does nothing if that has been done for these very files. Needs python3 (3.10 or later, with venv), node and npm.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+wanted=$(cat requirements.txt package-lock.json | sha256sum)
+if [ "$(cat .work/installed 2>/dev/null)" = "$wanted" ]; then
+    exit 0
+fi
+rm -rf .work
+mkdir -p .work/node
+python3 -m venv .work/venv
+.work/venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
+cp package.json package-lock.json .npmrc .work/node/
+npm ci --prefix .work/node --no-audit --no-fund --ignore-scripts
+echo "$wanted" >.work/installed
