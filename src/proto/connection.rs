@@ -333,7 +333,8 @@ impl Connection {
                 return Err(WSDropReason::InvalidControl);
             }
         }
-        let limit = self.rules.max_outbound + if msg_type.is_control() { CONTROL_RESERVE } else { 0 };
+        let reserve = if msg_type.is_control() { CONTROL_RESERVE } else { 0 };
+        let limit = self.rules.max_outbound.saturating_add(reserve);
         if len <= limit && self.queue.len() + len + self.max_header_len(len) <= limit {
             return Ok(());
         }
