@@ -497,6 +497,10 @@ impl Connection {
             return;
         }
         if self.has_room(payload.len()) {
+            // Answers the older pings, too (RFC 6455 section 5.5.3); their own pong must not come after it.
+            if let Some(overload) = &mut self.overload {
+                overload.unanswered_ping = None;
+            }
             self.enqueue(WSMsgType::Pong, payload, SendOptions::default(), out);
         } else {
             let waiting = &mut self.overload.get_or_insert_default().unanswered_ping;
