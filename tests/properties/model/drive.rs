@@ -22,11 +22,6 @@ impl Case {
         Self { scene, wire, readings: BTreeMap::new() }
     }
 
-    /// What the twin says of the whole stream.
-    pub(crate) fn reading(&mut self) -> Rc<Reading> {
-        self.reading_of(self.wire.len())
-    }
-
     /// Feeds the stream in pieces that end at `cuts`, which ascend, and at its end.
     ///
     /// # Panics

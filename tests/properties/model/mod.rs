@@ -4,3 +4,4 @@ pub(crate) mod drive;
 pub(crate) mod random;
 pub(crate) mod session;
 pub(crate) mod twin;
+pub(crate) mod wire;

@@ -11,7 +11,7 @@ use femtows::proto::{
     WSOverflowPolicy, WSPreparedFrame, WSProtocolError,
 };
 
-use super::twin;
+use super::wire;
 
 /// Bytes beyond the limit that control frames other than CLOSE may use, and then the longest CLOSE frame.
 const BEYOND_LIMIT: usize = 1024 + 131;
@@ -218,9 +218,10 @@ impl Session {
         let mut accepted = self.accepted.iter();
         let mut rest = &self.left[..];
         while !rest.is_empty() {
-            let header = twin::header(rest).expect("a right header").expect("a whole header");
+            let header = wire::header(rest).expect("a right header").expect("a whole header");
             assert_eq!(header.key.is_some(), self.connection.role() == Role::Client);
-            let (payload, is_whole) = twin::payload(&header, &rest[header.len..]);
+            let (payload, is_whole) = wire::payload(&header, &rest[header.len..]);
+            assert!(!header.is_control() || payload.len() <= 125, "too long for a control frame: {header:?}");
             assert!(is_whole, "a torn frame left: {header:?}");
             rest = &rest[header.len + payload.len()..];
             if header.opcode == 10 {

@@ -2,6 +2,8 @@
 
 use femtows::proto::{Role, Rules};
 
+use super::wire::{self, Header, Malformed};
+
 /// Which end reads, and under which rules.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
@@ -11,6 +13,21 @@ pub(crate) struct Scene {
     pub(crate) messages: bool,
     /// Whether the reader is a connection, which ends with the CLOSE frame.
     pub(crate) until_close: bool,
+}
+
+impl Scene {
+    /// A scene with small limits or none: each bit decides one thing.
+    pub(crate) fn from_bits(bits: u8) -> Self {
+        let has = |bit: u8| bits & 1 << bit != 0;
+        let mut rules = Rules::default();
+        rules.allow_reserved_bits = has(1);
+        rules.validate_utf8 = has(2);
+        rules.max_frame_size = if has(3) { 130 } else { rules.max_frame_size };
+        rules.max_message_size = if has(4) { 140 } else { rules.max_message_size };
+        rules.max_fragments = if has(5) { 2 } else { rules.max_fragments };
+        let role = if has(0) { Role::Client } else { Role::Server };
+        Self { role, rules, messages: has(6), until_close: has(7) }
+    }
 }
 
 /// What a stream holds.
@@ -38,23 +55,6 @@ pub(crate) struct Fault {
     pub(crate) in_whole_frame: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) fin: bool,
-    pub(crate) rsv: [bool; 3],
-    pub(crate) opcode: u8,
-    pub(crate) key: Option<[u8; 4]>,
-    pub(crate) payload_len: u64,
-    /// Bytes of the header itself.
-    pub(crate) len: usize,
-}
-
-impl Header {
-    pub(crate) fn is_control(&self) -> bool {
-        self.opcode >= 8
-    }
-}
-
 /// A message under way.
 struct Message {
     is_text: bool,
@@ -69,7 +69,7 @@ pub(crate) fn read(scene: &Scene, stream: &[u8]) -> Reading {
     let mut message = None;
     let mut at = 0;
     loop {
-        let header = match header(&stream[at..]) {
+        let header = match wire::header(&stream[at..]) {
             Ok(Some(header)) => header,
             Ok(None) => return reading,
             Err(Malformed) => return reading.with_fault(1002, false),
@@ -77,7 +77,7 @@ pub(crate) fn read(scene: &Scene, stream: &[u8]) -> Reading {
         if let Err(code) = check_header(scene, &header, &mut message) {
             return reading.with_fault(code, false);
         }
-        let (payload, is_whole) = payload(&header, &stream[at + header.len..]);
+        let (payload, is_whole) = wire::payload(&header, &stream[at + header.len..]);
         if let Err(code) = check_payload(scene, &header, &payload, is_whole, message.as_mut()) {
             return reading.with_fault(code, is_whole);
         }
@@ -102,57 +102,6 @@ impl Reading {
         self.fault = Some(Fault { code, in_whole_frame });
         self
     }
-}
-
-/// No continuation makes a header of these bytes.
-#[derive(Debug)]
-pub(crate) struct Malformed;
-
-/// Section 5.2, as far as it does not depend on the connection.
-pub(crate) fn header(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
-    let Some(first) = bytes.first() else { return Ok(None) };
-    let (fin, opcode) = (first & 0x80 != 0, first & 0x0f);
-    let rsv = [first & 0x40 != 0, first & 0x20 != 0, first & 0x10 != 0];
-    if ![0, 1, 2, 8, 9, 10].contains(&opcode) || (opcode >= 8 && !fin) {
-        return Err(Malformed);
-    }
-    let Some(second) = bytes.get(1) else { return Ok(None) };
-    let (masked, short) = (second & 0x80 != 0, second & 0x7f);
-    if opcode >= 8 && short > 125 {
-        return Err(Malformed);
-    }
-    let extended = match short {
-        126 => 2,
-        127 => 8,
-        _ => 0,
-    };
-    if bytes.len() < 2 + extended {
-        return Ok(None);
-    }
-    let mut payload_len = 0;
-    for byte in &bytes[2..2 + extended] {
-        payload_len = payload_len << 8 | u64::from(*byte);
-    }
-    match extended {
-        0 => payload_len = short.into(),
-        2 if payload_len <= 125 => return Err(Malformed),
-        8 if payload_len <= 0xffff || payload_len >= 1 << 63 => return Err(Malformed),
-        _ => {}
-    }
-    let len = 2 + extended + if masked { 4 } else { 0 };
-    if bytes.len() < len {
-        return Ok(None);
-    }
-    let key = masked.then(|| [bytes[len - 4], bytes[len - 3], bytes[len - 2], bytes[len - 1]]);
-    Ok(Some(Header { fin, rsv, opcode, key, payload_len, len }))
-}
-
-/// What has come of the payload, unmasked (section 5.3), and whether that is all of it.
-pub(crate) fn payload(header: &Header, received: &[u8]) -> (Vec<u8>, bool) {
-    let is_whole = header.payload_len <= received.len() as u64;
-    let received = if is_whole { &received[..header.payload_len as usize] } else { received };
-    let key = header.key.unwrap_or([0; 4]);
-    (received.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]).collect(), is_whole)
 }
 
 /// Sections 5.1, 5.2 and 5.4, then the limits. Moves `message` on.
@@ -215,7 +164,7 @@ fn check_close(payload: &[u8]) -> Result<(), u16> {
 }
 
 /// Whether nothing behind `text` could make it UTF-8, or, if it `is_over`, whether it is not.
-pub(crate) fn is_bad_text(text: &[u8], is_over: bool) -> bool {
+fn is_bad_text(text: &[u8], is_over: bool) -> bool {
     match std::str::from_utf8(text) {
         Ok(_) => false,
         Err(error) => is_over || error.error_len().is_some(),
