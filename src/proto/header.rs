@@ -270,6 +270,17 @@ impl FrameHeader {
         start
     }
 
+    /// Appends the header to `out`.
+    #[inline]
+    pub fn encode_to(&self, out: &mut Vec<u8>) {
+        // The commonest form by itself: two bytes, written as one.
+        if self.payload_len <= 125 && self.mask.is_none() {
+            out.extend_from_slice(&[self.bits | self.msg_type.opcode(), self.payload_len as u8]);
+        } else {
+            out.extend_from_slice(&self.encode());
+        }
+    }
+
     /// The header as it goes onto the wire.
     #[inline]
     pub fn encode(&self) -> EncodedHeader {
