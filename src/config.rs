@@ -62,7 +62,7 @@ impl WSLimits {
     }
 
     /// Most fragments of one message for a [`WSMessageListener`](crate::WSMessageListener); more close with 1009.
-    /// Default 65 536.
+    /// Default 1 048 576.
     #[must_use]
     pub fn max_fragments(mut self, fragments: u32) -> Self {
         self.max_fragments = fragments;

@@ -6,6 +6,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use percent_encoding::percent_decode_str;
 use url::{Position, Url};
 
+use crate::handshake::is_authority;
+
 /// Where to connect to: a `ws` or `wss` URI (RFC 6455 section 3).
 ///
 /// Parsed as browsers do (the WHATWG URL standard, with IDNA and percent-encoding), but stricter: the scheme is followed
@@ -156,8 +158,9 @@ fn parse_strictly(text: &str) -> Result<WSUrl, &'static str> {
     if url.port() == Some(0) {
         return Err("the port must not be 0");
     }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err("the host is missing");
+    // The parser lets through some characters, such as `"`, that a Host header cannot hold.
+    if !is_authority(url.host_str().unwrap_or_default().as_bytes()) {
+        return Err("the host is malformed");
     }
     let authorization = basic_authorization(&url)?;
     Ok(WSUrl { url, authorization })
@@ -273,6 +276,8 @@ mod tests {
             "ws://[::1/",
             "ws://[::g]/",
             "ws://h%00/",
+            "ws://a\"b/",
+            "ws://a{b/",
             "ws://a%2Fb/",
             "ws://u%0A:p@h/",
             "ws://u%3Av:p@h/",

@@ -170,7 +170,7 @@ impl Conn {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
-                Err(error) => return self.io_failed("send", error),
+                Err(error) => return self.io_failed("send", &error),
             }
         };
         self.update_interest(blocked);
@@ -229,7 +229,7 @@ impl Conn {
             Ok(n) => self.wrote_through(n, pieces),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wrote_through(0, pieces),
             Err(error) => {
-                self.io_failed("send", error);
+                self.io_failed("send", &error);
                 WSSendStatus::Dropped(WSDropReason::Disconnected)
             }
         }

@@ -165,20 +165,22 @@ pub(super) fn first_line(head: &[u8]) -> &[u8] {
 }
 
 /// Names and values of a head that a [`HeadScanner`] accepted, in order. Values are trimmed.
-pub(super) fn header_lines(head: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
+pub(super) fn header_lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = head.get(first_line(head).len() + 2..).unwrap_or_default();
     std::iter::from_fn(move || {
         let end = memchr(b'\n', rest)?;
         let line = rest[..end].strip_suffix(b"\r")?;
         rest = &rest[end + 1..];
         let (name, value) = line.split_at_checked(memchr(b':', line)?)?;
-        Some((std::str::from_utf8(name).ok()?, trim(&value[1..])))
+        Some((name, trim(&value[1..])))
     })
 }
 
 /// The values of the header `name` in a head that a [`HeadScanner`] accepted, in order.
 pub(super) fn header_values<'a>(head: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
-    header_lines(head).filter(move |(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    header_lines(head)
+        .filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
+        .map(|(_, value)| value)
 }
 
 /// The header `name` occurs more than once where it may not.

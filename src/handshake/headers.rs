@@ -118,7 +118,7 @@ impl WSHeaders {
     pub(super) fn from_head(head: &[u8]) -> Self {
         let mut headers = Self::new();
         for (name, value) in header_lines(head) {
-            headers.push(name.to_owned(), text(value).into_owned());
+            headers.push(text(name).into_owned(), text(value).into_owned());
         }
         headers
     }

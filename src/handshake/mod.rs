@@ -42,3 +42,4 @@ pub use key::{accept_key, client_key};
 pub use request::WSUpgradeRequest;
 pub use response::WSUpgradeResponse;
 pub use server::{ServerHandshake, ServerProgress};
+pub(crate) use syntax::is_authority;

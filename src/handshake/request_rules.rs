@@ -69,8 +69,8 @@ enum Occurrence<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn note(&mut self, name: &str, value: &'a [u8]) {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
+    fn note(&mut self, name: &[u8], value: &'a [u8]) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if is("host") {
             self.host.note(value);
         } else if is("content-length") {
@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
             self.upgrades_to_websocket |= list_contains(value, "websocket");
         } else if is("connection") {
             self.connection_upgrades |= list_contains(value, "upgrade");
-        } else if name.get(..14).is_some_and(|prefix| prefix.eq_ignore_ascii_case("sec-websocket-")) {
+        } else if name.get(..14).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"sec-websocket-")) {
             self.has_sec_websocket = true;
             if is("sec-websocket-key") {
                 self.key.note(value);

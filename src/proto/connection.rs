@@ -203,7 +203,8 @@ impl Connection {
                 let close = self.close.get_or_insert_default();
                 close.recv_then_sent = close.sent.is_none();
                 close.recv = Some(WSClose { code, reason: reason.into() });
-                self.phase = if self.phase == Phase::CloseSent { Phase::Closed } else { Phase::CloseReceived };
+                self.phase =
+                    if self.phase == Phase::CloseSent { Phase::Closed } else { Phase::CloseReceived };
                 Ok(Disposition::Deliver)
             }
             _ => Ok(Disposition::Deliver),
@@ -237,7 +238,9 @@ impl Connection {
     /// After a clean closing handshake the server does, and the client waits for it (RFC 6455 section 7.1.1).
     #[inline]
     pub fn is_finished(&self) -> bool {
-        self.leaving || self.phase == Phase::Failed || (self.phase == Phase::Closed && self.role == Role::Server)
+        self.leaving
+            || self.phase == Phase::Failed
+            || (self.phase == Phase::Closed && self.role == Role::Server)
     }
 
     /// Whether both CLOSE frames were exchanged.
@@ -309,8 +312,9 @@ impl Connection {
         }
     }
 
-    /// Forgets what is queued; returns how many bytes that were.
-    pub fn discard_queue(&mut self, pool: &mut BufferPool) -> usize {
+    /// The socket is gone: forgets what is queued and refuses more. Returns how many bytes were queued.
+    pub fn abandon(&mut self, pool: &mut BufferPool) -> usize {
+        self.leaving = true;
         let unsent = self.queue.len();
         self.queue.clear(pool);
         unsent
@@ -321,9 +325,18 @@ impl Connection {
     /// # Errors
     /// Why it may not.
     #[inline]
-    pub fn admit(&mut self, msg_type: WSMsgType, options: SendOptions, len: usize) -> Result<(), WSDropReason> {
+    pub fn admit(
+        &mut self,
+        msg_type: WSMsgType,
+        options: SendOptions,
+        len: usize,
+    ) -> Result<(), WSDropReason> {
         if self.leaving || !matches!(self.phase, Phase::Open | Phase::CloseReceived) {
-            return Err(if self.is_close_sent() { WSDropReason::CloseSent } else { WSDropReason::Disconnected });
+            return Err(if self.is_close_sent() {
+                WSDropReason::CloseSent
+            } else {
+                WSDropReason::Disconnected
+            });
         }
         if msg_type.is_control() {
             if msg_type == WSMsgType::Close {
@@ -333,7 +346,8 @@ impl Connection {
                 return Err(WSDropReason::InvalidControl);
             }
         }
-        let limit = self.rules.max_outbound + if msg_type.is_control() { CONTROL_RESERVE } else { 0 };
+        let reserve = if msg_type.is_control() { CONTROL_RESERVE } else { 0 };
+        let limit = self.rules.max_outbound.saturating_add(reserve);
         if len <= limit && self.queue.len() + len + self.max_header_len(len) <= limit {
             return Ok(());
         }
@@ -478,7 +492,13 @@ impl Connection {
     }
 
     #[inline]
-    fn enqueue(&mut self, msg_type: WSMsgType, payload: &[u8], options: SendOptions, out: &mut SendContext<'_>) {
+    fn enqueue(
+        &mut self,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+        out: &mut SendContext<'_>,
+    ) {
         let header = self.header(msg_type, options, payload.len(), out.keys);
         let encoded = header.encode();
         self.queue.append(encoded.len() + payload.len(), out.pool, |buffer| {
@@ -496,6 +516,10 @@ impl Connection {
             return;
         }
         if self.has_room(payload.len()) {
+            // Answers the older pings, too (RFC 6455 section 5.5.3); their own pong must not come after it.
+            if let Some(overload) = &mut self.overload {
+                overload.unanswered_ping = None;
+            }
             self.enqueue(WSMsgType::Pong, payload, SendOptions::default(), out);
         } else {
             let waiting = &mut self.overload.get_or_insert_default().unanswered_ping;
@@ -511,7 +535,8 @@ impl Connection {
         overload.dropped_frames += 1;
         overload.dropped_bytes += len as u64;
         let tears_message = msg_type == WSMsgType::Continuation || !options.fin;
-        if self.rules.overflow_policy == WSOverflowPolicy::Close || (tears_message && !msg_type.is_control()) {
+        if self.rules.overflow_policy == WSOverflowPolicy::Close || (tears_message && !msg_type.is_control())
+        {
             overload.overflowed = true;
         }
     }

@@ -30,7 +30,7 @@ pub struct Rules {
     pub max_frame_size: u64,
     /// Largest message, summed over its fragments, in bytes; checked for whole-message listeners. Default 10 MiB.
     pub max_message_size: u64,
-    /// Most fragments of one message; checked for whole-message listeners. Default 65 536.
+    /// Most fragments of one message; checked for whole-message listeners. Default 1 048 576.
     pub max_fragments: u32,
     /// Most bytes that may wait to be sent, frame headers included: queued + this frame <= limit. Default 16 MiB.
     pub max_outbound: usize,
@@ -53,7 +53,7 @@ impl Default for Rules {
         Self {
             max_frame_size: 10 << 20,
             max_message_size: 10 << 20,
-            max_fragments: 1 << 16,
+            max_fragments: 1 << 20,
             max_outbound: 16 << 20,
             overflow_policy: WSOverflowPolicy::default(),
             allow_reserved_bits: false,

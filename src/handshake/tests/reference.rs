@@ -50,7 +50,8 @@ fn judge_headers(headers: &[(String, &str)]) -> Verdict {
     };
     let host_is_good = match all("host")[..] {
         [host] => {
-            !host.is_empty() && host.chars().all(|c| ('!'..='~').contains(&c) && !"/?#@\\\"<>".contains(c))
+            let is_bad = |c: char| c <= ' ' || c >= '\x7F' || "\"#/<>?@\\^`{|}".contains(c);
+            !host.is_empty() && !host.contains(is_bad)
         }
         _ => false,
     };

@@ -88,6 +88,10 @@ fn folded_headers_are_refused() {
     assert_eq!(status(with_header(REQUEST, "X-Folded: a\r\n b")), Some(400));
     assert_eq!(status(with_header(REQUEST, "\tX: a")), Some(400));
     assert_eq!(status("GET / HTTP/1.1\r\nHost: h\r\n "), Some(400), "at once");
+    let ServerProgress::Reject(response) = receive_request(with_header(REQUEST, "X: a\r\n b")) else {
+        panic!()
+    };
+    assert_eq!(response.body(), "a header line is folded\n");
 }
 
 #[test]

@@ -1,0 +1,9 @@
+//! The protocol against models of it that are slow and obvious: what holds for every stream, every split and every order of
+//! calls.
+//!
+//! Everything random comes from a seed, and every failure prints it.
+
+mod model;
+mod receiving;
+mod sessions;
+mod streams;
