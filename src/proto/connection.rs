@@ -331,6 +331,19 @@ impl Connection {
         options: SendOptions,
         len: usize,
     ) -> Result<(), WSDropReason> {
+        let sends = !self.leaving && self.phase == Phase::Open;
+        if sends && !msg_type.is_control() && self.has_room(len) {
+            return Ok(());
+        }
+        self.admit_any(msg_type, options, len)
+    }
+
+    fn admit_any(
+        &mut self,
+        msg_type: WSMsgType,
+        options: SendOptions,
+        len: usize,
+    ) -> Result<(), WSDropReason> {
         if self.leaving || !matches!(self.phase, Phase::Open | Phase::CloseReceived) {
             return Err(if self.is_close_sent() {
                 WSDropReason::CloseSent
@@ -500,9 +513,8 @@ impl Connection {
         out: &mut SendContext<'_>,
     ) {
         let header = self.header(msg_type, options, payload.len(), out.keys);
-        let encoded = header.encode();
-        self.queue.append(encoded.len() + payload.len(), out.pool, |buffer| {
-            buffer.extend_from_slice(&encoded);
+        self.queue.append(header.header_len() + payload.len(), out.pool, |buffer| {
+            header.encode_to(buffer);
             match header.mask() {
                 Some(key) => mask::mask_extend(payload, buffer, key),
                 None => buffer.extend_from_slice(payload),
