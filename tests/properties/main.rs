@@ -3,7 +3,9 @@
 //!
 //! Everything random comes from a seed, and every failure prints it.
 
+mod closing;
 mod model;
 mod receiving;
+mod sending;
 mod sessions;
 mod streams;
