@@ -78,9 +78,10 @@ where
     }
     let settings = Settings::new(&config.connection);
     let handshake = client_handshake(handle, url, config)?;
-    let addrs = resolve(handle, url.host(), url.port()).await?;
+    let addrs = resolve(url.host(), url.port()).await?;
     let opening = connect_to_any(handle, &addrs, &settings).await?;
-    let factory = Box::new(|request: &_, response: &_| Box::new(factory(request, response)) as Box<dyn WSListener>);
+    let factory =
+        Box::new(|request: &_, response: &_| Box::new(factory(request, response)) as Box<dyn WSListener>);
     opening.open(OpenRequest { handshake, factory }).await
 }
 
