@@ -51,8 +51,9 @@ impl Conn {
     ) -> WSSendStatus {
         let payload_len = buffer.len() - offset;
         self.make_room(payload_len);
-        if let Err(reason) = self.proto.borrow_mut().admit(msg_type, options, payload_len) {
-            return self.sent(Err(reason));
+        let admitted = self.proto.borrow_mut().admit(msg_type, options, payload_len);
+        if admitted.is_err() {
+            return self.sent(admitted);
         }
         let start =
             self.with_proto(|proto, out| proto.encode_in_place(msg_type, buffer, offset, options, out.keys));
