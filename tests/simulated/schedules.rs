@@ -190,7 +190,8 @@ impl Schedule {
                 transport.resume_reading();
             }
         }
-        self.kit.advance(Duration::from_secs(1));
+        // Longer than any opening may take.
+        self.kit.advance(Duration::from_secs(12));
         (0..world.count()).for_each(|id| check_at_rest(&world, id));
         for id in 0..world.count() {
             // Either end begins, or both at once.
