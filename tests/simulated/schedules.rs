@@ -12,6 +12,7 @@ use femtows::testkit::{Opening, Random, SimLink, TestKit};
 use femtows::*;
 
 use crate::actions::{act, close};
+use crate::coverage;
 use crate::listener::{Checker, SCHEDULED_PANIC};
 use crate::plan::{EndPlan, LinkPlan, loop_config};
 use crate::world::{EndId, World, peer};
@@ -49,10 +50,16 @@ fn schedules() {
     });
     let mut failures = failures.into_inner().unwrap();
     failures.sort();
+    let coverage = coverage::report();
+    println!("{count} schedules: {coverage:?}");
     if let Some((seed, failure)) = failures.first() {
         panic!(
             "seed {seed}: {failure}\nreplay with: FEMTOWS_SEED={seed} cargo test --all-features --test simulated schedules"
         );
+    }
+    if count >= 1000 {
+        let never: Vec<_> = coverage.iter().filter(|(_, count)| *count == 0).collect();
+        assert!(never.is_empty(), "the schedules are void, these never happened: {never:?}");
     }
 }
 
@@ -100,7 +107,10 @@ impl Schedule {
     fn run(mut self) -> Result<(), String> {
         let connections = 1 + self.world.below(2);
         self.open();
-        for _ in 0..self.world.below(50) {
+        if self.world.chance(70) {
+            self.kit.advance(Duration::from_millis(50));
+        }
+        for _ in 0..self.world.below(80) {
             if self.openings.len() < connections && self.world.chance(10) {
                 self.open();
             }
@@ -114,6 +124,7 @@ impl Schedule {
             self.finish();
         }
         let failure = self.world.failure();
+        self.world.add_to_coverage();
         self.world.forget_transports();
         failure.map_or(Ok(()), Err)
     }

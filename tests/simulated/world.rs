@@ -6,6 +6,7 @@ use std::rc::Rc;
 use femtows::testkit::Random;
 use femtows::{WSError, WSLoopHandle, WSTask, WSTransport};
 
+use crate::coverage::{Event, count};
 use crate::model::Outbound;
 use crate::plan::EndPlan;
 
@@ -130,6 +131,12 @@ impl World {
         self.check((dropped.frames, dropped.bytes) == (frames, bytes), || {
             format!("end {id}: counted {dropped:?}, sends reported {frames} frames, {bytes} bytes")
         });
+    }
+
+    /// What the ends themselves do not count.
+    pub(crate) fn add_to_coverage(&self) {
+        let dropped: u64 = self.ends.borrow().iter().map(|end| end.out.dropped_frames).sum();
+        (0..dropped).for_each(|_| count(Event::FrameDropped));
     }
 
     /// Breaks the circles through this world.
