@@ -244,8 +244,9 @@ impl LoopCore {
 
     // --- dispatch ----------------------------------------------------------------------------------------------------------
 
-    /// Sends made inside `work` are gathered; they leave before this returns.
+    /// Sends made inside `work` are gathered; they leave before this returns. The clock is read once, at the beginning.
     pub(crate) fn dispatch_scope(self: &Rc<Self>, work: impl FnOnce()) {
+        self.now();
         let outer = self.dispatching.replace(true);
         work();
         if !outer {

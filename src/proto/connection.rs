@@ -428,7 +428,7 @@ impl Connection {
 
     /// Queues a CLOSE frame; without effect if one was sent before.
     ///
-    /// [`WSCloseCode::NO_INFO`] is sent as an empty payload. Returns whether it was queued.
+    /// [`WSCloseCode::NO_INFO`] is sent as an empty payload, 1006 and 1015 as 1000. Returns whether it was queued.
     pub fn send_close(
         &mut self,
         code: WSCloseCode,
@@ -439,6 +439,11 @@ impl Connection {
         if self.leaving || !matches!(self.phase, Phase::Open | Phase::CloseReceived) {
             return false;
         }
+        // RFC 6455 section 7.4.1: these two are never on the wire.
+        let code = match code {
+            WSCloseCode::ABNORMAL_CLOSURE | WSCloseCode::TLS_HANDSHAKE => WSCloseCode::OK,
+            code => code,
+        };
         let payload = ClosePayload::new(code, reason);
         // Past every limit: the frame that says why must not be the one that is dropped, and there is only one of it.
         self.enqueue(WSMsgType::Close, payload.as_bytes(), SendOptions::default(), out);

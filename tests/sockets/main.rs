@@ -1,0 +1,7 @@
+//! Both ends of the library on real sockets, against peers that know nothing of it.
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
+mod support;
+
+mod echo;
