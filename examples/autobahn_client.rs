@@ -53,7 +53,8 @@ impl WSMessageListener for CaseCount {
 }
 
 fn config() -> WSConnectConfig {
-    let limits = WSLimits::default().max_frame_size(32 << 20).max_message_size(32 << 20).max_outbound(64 << 20);
+    let limits =
+        WSLimits::default().max_frame_size(32 << 20).max_message_size(32 << 20).max_outbound(64 << 20);
     WSConnectConfig::default().limits(limits).validate_utf8(true)
 }
 

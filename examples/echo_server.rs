@@ -11,8 +11,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use femtows::{
-    WSCloseCode, WSFrame, WSIntoUpgrade, WSLimits, WSListener, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
-    WSMessageListener, WSResult, WSServerConfig, WSTransport, WSUpgradeOutcome, WSUpgradeRequest, ws_create_server,
+    WSCloseCode, WSFrame, WSIntoUpgrade, WSLimits, WSListener, WSLoop, WSLoopConfig, WSMessage,
+    WSMessageAdapter, WSMessageListener, WSResult, WSServerConfig, WSTransport, WSUpgradeOutcome,
+    WSUpgradeRequest, ws_create_server,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;

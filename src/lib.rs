@@ -52,14 +52,10 @@ mod transport;
 
 pub use buf::{WS_HEADROOM, WSBuffer};
 pub use client::{WSInvalidUrl, WSUrl, ws_connect, ws_connect_with};
-pub use config::{
-    WSConnectConfig, WSLimits, WSLoopConfig, WSServerConfig, WSTuning, WSWriteStrategy,
-};
+pub use config::{WSConnectConfig, WSLimits, WSLoopConfig, WSServerConfig, WSTuning, WSWriteStrategy};
 pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
 pub use error::{WSError, WSListenerError, WSPhase};
-pub use event_loop::{
-    WSLoop, WSLoopHandle, WSLoopRemote, WSRemote, WSRemoteError, WSSleep, WSTask, WSTimer,
-};
+pub use event_loop::{WSLoop, WSLoopHandle, WSLoopRemote, WSRemote, WSRemoteError, WSSleep, WSTask, WSTimer};
 pub use frame::WSFrame;
 pub use handshake::{
     WSHandshakeError, WSHandshakeErrorKind, WSHeaders, WSInvalidHeader, WSInvalidRequest, WSInvalidResponse,
@@ -68,11 +64,11 @@ pub use handshake::{
 pub use listener::{WSListener, WSResult};
 pub use message::{WSMessage, WSMessageAdapter, WSMessageListener};
 pub use proto::{
-    SendOptions, WSClose, WSCloseCode, WSCloseHandshake, WSDropReason, WSMsgType, WSOverflowPolicy, WSPreparedFrame,
-    WSProtocolError,
+    SendOptions, WSClose, WSCloseCode, WSCloseHandshake, WSDropReason, WSMsgType, WSOverflowPolicy,
+    WSPreparedFrame, WSProtocolError,
 };
 pub use server::{
-    WSDeferredUpgrade, WSIntoUpgrade, WSServer, WSUpgradeOutcome, WSUpgradeResponseWithListener, WSUpgradeTicket,
-    ws_create_server,
+    WSDeferredUpgrade, WSIntoUpgrade, WSServer, WSUpgradeOutcome, WSUpgradeResponseWithListener,
+    WSUpgradeTicket, ws_create_server,
 };
 pub use transport::{WSDropped, WSSendStatus, WSTransport};

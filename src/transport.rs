@@ -10,7 +10,8 @@ use crate::proto::{
     MAX_CONTROL_PAYLOAD, Role, SendOptions, WSClose, WSCloseHandshake, WSDropReason, WSPreparedFrame,
 };
 use crate::{
-    WSCloseCode, WSDisconnectInfo, WSError, WSLoopHandle, WSMsgType, WSRemote, WSUpgradeRequest, WSUpgradeResponse,
+    WSCloseCode, WSDisconnectInfo, WSError, WSLoopHandle, WSMsgType, WSRemote, WSUpgradeRequest,
+    WSUpgradeResponse,
 };
 
 /// The sending end of a connection, and all that can be asked of it.

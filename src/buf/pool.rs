@@ -76,7 +76,8 @@ impl BufferPool {
     pub fn give_recv(&mut self, mut buffer: Box<RecvBuffer>) {
         if self.admit(buffer.capacity()) {
             buffer.clear();
-            let list = if buffer.capacity() < LARGE_RECV { &mut self.small_recv } else { &mut self.large_recv };
+            let list =
+                if buffer.capacity() < LARGE_RECV { &mut self.small_recv } else { &mut self.large_recv };
             list.push(buffer);
         }
     }

@@ -80,7 +80,8 @@ where
     let handshake = client_handshake(handle, url, config)?;
     let addrs = resolve(handle, url.host(), url.port()).await?;
     let opening = connect_to_any(handle, &addrs, &settings).await?;
-    let factory = Box::new(|request: &_, response: &_| Box::new(factory(request, response)) as Box<dyn WSListener>);
+    let factory =
+        Box::new(|request: &_, response: &_| Box::new(factory(request, response)) as Box<dyn WSListener>);
     opening.open(OpenRequest { handshake, factory }).await
 }
 

@@ -102,7 +102,9 @@ impl Acceptor {
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return,
                     // The peer gave up before it was accepted.
-                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::Interrupted => {}
                     _ => return self.back_off(&error),
                 },
             }

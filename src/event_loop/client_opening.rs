@@ -20,7 +20,8 @@ use super::slots::Token;
 use super::stream::Stream;
 
 /// Makes the listener of a connection that was accepted.
-pub(crate) type ListenerFactory = Box<dyn FnOnce(&WSUpgradeRequest, &WSUpgradeResponse) -> Box<dyn WSListener>>;
+pub(crate) type ListenerFactory =
+    Box<dyn FnOnce(&WSUpgradeRequest, &WSUpgradeResponse) -> Box<dyn WSListener>>;
 
 /// What is asked of the server once TCP is there.
 pub(crate) struct OpenRequest {
@@ -52,7 +53,11 @@ enum Phase {
     Connecting,
     Connected,
     /// `sent` bytes of the request have left, `received` has come.
-    Asking { request: OpenRequest, sent: usize, received: Vec<u8> },
+    Asking {
+        request: OpenRequest,
+        sent: usize,
+        received: Vec<u8>,
+    },
     Ended(Option<Result<WSTransport, WSError>>),
 }
 
@@ -72,7 +77,11 @@ impl ClientOpening {
 
     /// An opening on a stream that is connected already.
     #[cfg(any(test, feature = "testkit"))]
-    pub(crate) fn connected(core: &Rc<LoopCore>, stream: Stream, settings: &Rc<Settings>) -> io::Result<Self> {
+    pub(crate) fn connected(
+        core: &Rc<LoopCore>,
+        stream: Stream,
+        settings: &Rc<Settings>,
+    ) -> io::Result<Self> {
         let addr = SocketAddr::from(([0, 0, 0, 0], 0));
         Self::register(core, stream, addr, settings, Phase::Connected)
     }
@@ -254,7 +263,10 @@ impl Opening {
         let asked = request.handshake.request().clone();
         if sent < request.handshake.request_bytes().len() {
             // An answer to half a question cannot be one: a server that does this is not to be trusted with frames.
-            return self.end(Err(WSError::io("the server answered before it was asked", io::ErrorKind::InvalidData.into())));
+            return self.end(Err(WSError::io(
+                "the server answered before it was asked",
+                io::ErrorKind::InvalidData.into(),
+            )));
         }
         let mut made = None;
         let factory = request.factory;
@@ -270,11 +282,8 @@ impl Opening {
         if let Err(error) = stream.reregister(&self.core.registry, self.token.to_mio(), Interest::READABLE) {
             return self.end(Err(WSError::io("cannot register the socket", error)));
         }
-        let handshake = self
-            .settings
-            .tuning
-            .keep_handshake
-            .then(|| Box::new(Handshake { request: asked, response }));
+        let handshake =
+            self.settings.tuning.keep_handshake.then(|| Box::new(Handshake { request: asked, response }));
         let conn =
             Conn::open(&self.core, &self.settings, Role::Client, stream, self.token, handshake, listener);
         let transport = WSTransport::new(Rc::clone(&conn));

@@ -19,8 +19,8 @@ use crate::proto::{
     self, Disposition, FrameHead, Role, Rules, SendContext, WSCloseHandshake, WSProtocolError,
 };
 use crate::{
-    WSCloseCode, WSDisconnectCause, WSDisconnectInfo, WSError, WSFrame, WSListener, WSListenerError, WSLoopHandle, WSMsgType,
-    WSRemote, WSResult, WSTransport,
+    WSCloseCode, WSDisconnectCause, WSDisconnectInfo, WSError, WSFrame, WSListener, WSListenerError,
+    WSLoopHandle, WSMsgType, WSRemote, WSResult, WSTransport,
 };
 
 use super::core::{Deferred, LoopCore, Readiness, Slot};
@@ -221,7 +221,8 @@ impl Conn {
             }
             let mut buffer = self.take_buffer();
             let room = buffer.spare();
-            let Some(result) = self.stream.borrow_mut().as_mut().map(|stream| stream.recv(&mut buffer)) else {
+            let Some(result) = self.stream.borrow_mut().as_mut().map(|stream| stream.recv(&mut buffer))
+            else {
                 return self.core.give_recv(buffer);
             };
             match result {
@@ -263,7 +264,8 @@ impl Conn {
 
     /// Whether bytes from the socket have a use: frames to deliver, or, at the end, the peer's FIN to wait for.
     fn wants_bytes(&self) -> bool {
-        self.stream.borrow().is_some() && !(self.flags.has(Flags::PAUSED) && self.proto.borrow().is_receiving())
+        self.stream.borrow().is_some()
+            && !(self.flags.has(Flags::PAUSED) && self.proto.borrow().is_receiving())
     }
 
     // --- buffers -----------------------------------------------------------------------------------------------------------
@@ -279,7 +281,8 @@ impl Conn {
             self.core.give_recv(partial);
             return buffer;
         }
-        let missing = self.proto.borrow().pending_wire_len().map_or(0, |total| total.saturating_sub(arrived as u64));
+        let missing =
+            self.proto.borrow().pending_wire_len().map_or(0, |total| total.saturating_sub(arrived as u64));
         let growth = (2 * arrived).max(MIN_GROWTH);
         let room = usize::try_from(missing).unwrap_or(usize::MAX).clamp(1, growth);
         partial.make_room(room);
@@ -392,8 +395,7 @@ impl Conn {
         payload: &mut [u8],
     ) -> Result<(), WSProtocolError> {
         let msg_type = head.header.msg_type();
-        let disposition =
-            self.with_proto(|proto, out| proto.handle_control(msg_type, payload, out))?;
+        let disposition = self.with_proto(|proto, out| proto.handle_control(msg_type, payload, out))?;
         self.touch();
         if disposition == Disposition::Deliver {
             let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, payload));
@@ -585,16 +587,15 @@ impl Conn {
         &self,
         call: impl FnOnce(&mut proto::Connection, &mut SendContext<'_>) -> R,
     ) -> R {
-        let mut out = SendContext {
-            pool: &mut self.core.pool.borrow_mut(),
-            keys: &mut self.core.keys.borrow_mut(),
-        };
+        let mut out =
+            SendContext { pool: &mut self.core.pool.borrow_mut(), keys: &mut self.core.keys.borrow_mut() };
         call(&mut self.proto.borrow_mut(), &mut out)
     }
 
     /// Arms writable interest exactly while the kernel refuses bytes.
     pub(super) fn update_interest(&self, blocked: bool) {
-        let changed = if blocked { !self.flags.set(Flags::BLOCKED) } else { self.flags.clear(Flags::BLOCKED) };
+        let changed =
+            if blocked { !self.flags.set(Flags::BLOCKED) } else { self.flags.clear(Flags::BLOCKED) };
         if !changed {
             return;
         }

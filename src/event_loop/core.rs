@@ -181,7 +181,10 @@ impl LoopCore {
     pub(crate) fn close_acceptors(&self) {
         let acceptors: Vec<_> = {
             let slots = self.slots.borrow();
-            slots.iter().filter_map(|slot| if let Slot::Acceptor(a) = slot { Some(Rc::clone(a)) } else { None }).collect()
+            slots
+                .iter()
+                .filter_map(|slot| if let Slot::Acceptor(a) = slot { Some(Rc::clone(a)) } else { None })
+                .collect()
         };
         acceptors.iter().for_each(|acceptor| acceptor.close());
     }
@@ -429,7 +432,8 @@ impl LoopCore {
             let mail = self.inbox.close();
             let dropped_tasks = self.tasks.clear();
             // Dropping futures and callbacks runs user code, which may have left something behind.
-            if slots.is_empty() && timers.is_empty() && mail.is_empty() && !dropped_tasks && !self.has_work() {
+            if slots.is_empty() && timers.is_empty() && mail.is_empty() && !dropped_tasks && !self.has_work()
+            {
                 return;
             }
         }

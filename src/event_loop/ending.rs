@@ -26,7 +26,12 @@ pub(crate) struct Ending {
 
 impl Conn {
     /// Sends CLOSE for a fault of the peer or of the listener, and ends the connection once that has left.
-    pub(super) fn fail(self: &Rc<Self>, close: &WSProtocolError, cause: WSDisconnectCause, error: Option<WSError>) {
+    pub(super) fn fail(
+        self: &Rc<Self>,
+        close: &WSProtocolError,
+        cause: WSDisconnectCause,
+        error: Option<WSError>,
+    ) {
         if self.ending.get().is_some() {
             return;
         }
@@ -113,7 +118,8 @@ impl Conn {
         if !matches!(shut, Some(Ok(()))) {
             return self.terminate(WSDisconnectCause::Closed, None);
         }
-        let linger = (self.core.now() + LINGER).min(self.proto.borrow().deadline().unwrap_or(self.core.now()));
+        let linger =
+            (self.core.now() + LINGER).min(self.proto.borrow().deadline().unwrap_or(self.core.now()));
         if let Some(timer) = self.timer.replace(None) {
             self.core.cancel_timer(timer);
         }
@@ -190,7 +196,10 @@ impl Conn {
     /// What ended the connection, given how the end of TCP was met.
     fn cause(&self, found: WSDisconnectCause) -> WSDisconnectCause {
         let clean = self.proto.borrow().is_closed_cleanly();
-        let met = matches!(found, WSDisconnectCause::PeerEof | WSDisconnectCause::Closed | WSDisconnectCause::Io(_));
+        let met = matches!(
+            found,
+            WSDisconnectCause::PeerEof | WSDisconnectCause::Closed | WSDisconnectCause::Io(_)
+        );
         if clean && met {
             WSDisconnectCause::Closed
         } else if self.flags.has(Flags::LINGERING) {
@@ -206,7 +215,9 @@ impl Conn {
         let proto = self.proto.borrow();
         let close = proto.close_handshake();
         let peer_first = close.is_some_and(|close| close.recv_then_sent);
-        let told = close.and_then(|close| if peer_first { close.recv.as_ref() } else { close.sent.as_ref().or(close.recv.as_ref()) });
+        let told = close.and_then(|close| {
+            if peer_first { close.recv.as_ref() } else { close.sent.as_ref().or(close.recv.as_ref()) }
+        });
         let by_peer = match cause {
             WSDisconnectCause::Closed => peer_first,
             WSDisconnectCause::PeerEof | WSDisconnectCause::Io(_) => true,

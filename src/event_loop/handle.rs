@@ -143,7 +143,8 @@ impl Future for WSSleep {
         if deadline <= self.core.now() {
             return Poll::Ready(());
         }
-        let waits = self.timer.is_some_and(|timer| self.core.timers.borrow_mut().set_waker(timer, cx.waker()));
+        let waits =
+            self.timer.is_some_and(|timer| self.core.timers.borrow_mut().set_waker(timer, cx.waker()));
         if !waits {
             self.timer = Some(self.core.add_timer(deadline, TimerAction::Wake(cx.waker().clone())));
         }

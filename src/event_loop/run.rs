@@ -91,7 +91,8 @@ impl WSLoop {
     /// [`WSError::Io`] if the system cannot be polled.
     pub fn block_on<F: Future>(&mut self, future: F) -> Result<F::Output, WSError> {
         let mut future = pin!(future);
-        let woken = Arc::new(BlockOnWaker { woken: AtomicBool::new(true), waker: Arc::clone(&self.core.waker) });
+        let woken =
+            Arc::new(BlockOnWaker { woken: AtomicBool::new(true), waker: Arc::clone(&self.core.waker) });
         let waker = Waker::from(Arc::clone(&woken));
         loop {
             if woken.woken.swap(false, Ordering::SeqCst) {
@@ -112,7 +113,12 @@ impl WSLoop {
     ///
     /// # Errors
     /// [`WSError::Io`] if the system cannot be polled.
-    pub fn shutdown(&mut self, code: WSCloseCode, reason: &str, deadline: Duration) -> Result<usize, WSError> {
+    pub fn shutdown(
+        &mut self,
+        code: WSCloseCode,
+        reason: &str,
+        deadline: Duration,
+    ) -> Result<usize, WSError> {
         self.core.close_acceptors();
         let transports: Vec<_> = self.core.conns(|_| true).into_iter().map(WSTransport::new).collect();
         for transport in &transports {
@@ -138,11 +144,7 @@ impl WSLoop {
     }
 
     /// A turn that does not sleep if `woken` is true after the loop has announced its sleep.
-    fn turn_unless(
-        &mut self,
-        timeout: Option<Duration>,
-        woken: impl Fn() -> bool,
-    ) -> Result<(), WSError> {
+    fn turn_unless(&mut self, timeout: Option<Duration>, woken: impl Fn() -> bool) -> Result<(), WSError> {
         let timeout = self.sleep_time(timeout, woken);
         let polled = self.poll.poll(&mut self.events, timeout);
         self.core.waker.awake();

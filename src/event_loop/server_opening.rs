@@ -44,11 +44,21 @@ pub(crate) struct ServerOpening {
 
 enum Phase {
     /// Waits for the rest of a request. `received` is all that has come, empty if nothing has.
-    Reading { handshake: ServerHandshake, received: Vec<u8> },
+    Reading {
+        handshake: ServerHandshake,
+        received: Vec<u8>,
+    },
     /// The factory will decide later. `early` came behind the request and stays unparsed.
-    Waiting { ticket: Rc<Ticket>, request: WSUpgradeRequest, early: Vec<u8> },
+    Waiting {
+        ticket: Rc<Ticket>,
+        request: WSUpgradeRequest,
+        early: Vec<u8>,
+    },
     /// A refusal leaves; then what still arrives is thrown away until the peer closes.
-    Refusing { out: Vec<u8>, sent: usize },
+    Refusing {
+        out: Vec<u8>,
+        sent: usize,
+    },
     Closed,
 }
 

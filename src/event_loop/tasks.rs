@@ -87,13 +87,11 @@ type Caught<T> = Result<T, Box<dyn Any + Send>>;
 /// A panic in a task must not take the loop down: it is logged and kept for whoever awaits the task.
 async fn catch_panic<F: Future>(future: F) -> Caught<F::Output> {
     let mut future = pin!(future);
-    std::future::poll_fn(|cx| {
-        match panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => {
-                log::error!("a task failed: {}", WSListenerError::from_panic(&*panic));
-                Poll::Ready(Err(panic))
-            }
+    std::future::poll_fn(|cx| match panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => {
+            log::error!("a task failed: {}", WSListenerError::from_panic(&*panic));
+            Poll::Ready(Err(panic))
         }
     })
     .await

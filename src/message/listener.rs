@@ -116,13 +116,15 @@ impl<L: WSMessageListener> WSMessageAdapter<L> {
     }
 
     fn deliver(&mut self, transport: &WSTransport, frame: &WSFrame<'_>) -> WSResult {
-        let Some((msg_type, payload)) = self.assembler.push(frame.msg_type(), frame.fin(), frame.payload()) else {
+        let Some((msg_type, payload)) = self.assembler.push(frame.msg_type(), frame.fin(), frame.payload())
+        else {
             return Ok(());
         };
         let message = match msg_type {
-            WSMsgType::Text => WSMessage::Text(simdutf8::basic::from_utf8(payload).map_err(|_| {
-                WSProtocolError::new(WSCloseCode::INVALID_TEXT, "text is not UTF-8")
-            })?),
+            WSMsgType::Text => WSMessage::Text(
+                simdutf8::basic::from_utf8(payload)
+                    .map_err(|_| WSProtocolError::new(WSCloseCode::INVALID_TEXT, "text is not UTF-8"))?,
+            ),
             _ => WSMessage::Binary(payload),
         };
         self.listener.on_ws_message(transport, message)

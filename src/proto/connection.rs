@@ -203,7 +203,8 @@ impl Connection {
                 let close = self.close.get_or_insert_default();
                 close.recv_then_sent = close.sent.is_none();
                 close.recv = Some(WSClose { code, reason: reason.into() });
-                self.phase = if self.phase == Phase::CloseSent { Phase::Closed } else { Phase::CloseReceived };
+                self.phase =
+                    if self.phase == Phase::CloseSent { Phase::Closed } else { Phase::CloseReceived };
                 Ok(Disposition::Deliver)
             }
             _ => Ok(Disposition::Deliver),
@@ -237,7 +238,9 @@ impl Connection {
     /// After a clean closing handshake the server does, and the client waits for it (RFC 6455 section 7.1.1).
     #[inline]
     pub fn is_finished(&self) -> bool {
-        self.leaving || self.phase == Phase::Failed || (self.phase == Phase::Closed && self.role == Role::Server)
+        self.leaving
+            || self.phase == Phase::Failed
+            || (self.phase == Phase::Closed && self.role == Role::Server)
     }
 
     /// Whether both CLOSE frames were exchanged.
@@ -321,9 +324,18 @@ impl Connection {
     /// # Errors
     /// Why it may not.
     #[inline]
-    pub fn admit(&mut self, msg_type: WSMsgType, options: SendOptions, len: usize) -> Result<(), WSDropReason> {
+    pub fn admit(
+        &mut self,
+        msg_type: WSMsgType,
+        options: SendOptions,
+        len: usize,
+    ) -> Result<(), WSDropReason> {
         if self.leaving || !matches!(self.phase, Phase::Open | Phase::CloseReceived) {
-            return Err(if self.is_close_sent() { WSDropReason::CloseSent } else { WSDropReason::Disconnected });
+            return Err(if self.is_close_sent() {
+                WSDropReason::CloseSent
+            } else {
+                WSDropReason::Disconnected
+            });
         }
         if msg_type.is_control() {
             if msg_type == WSMsgType::Close {
@@ -478,7 +490,13 @@ impl Connection {
     }
 
     #[inline]
-    fn enqueue(&mut self, msg_type: WSMsgType, payload: &[u8], options: SendOptions, out: &mut SendContext<'_>) {
+    fn enqueue(
+        &mut self,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+        out: &mut SendContext<'_>,
+    ) {
         let header = self.header(msg_type, options, payload.len(), out.keys);
         let encoded = header.encode();
         self.queue.append(encoded.len() + payload.len(), out.pool, |buffer| {
@@ -511,7 +529,8 @@ impl Connection {
         overload.dropped_frames += 1;
         overload.dropped_bytes += len as u64;
         let tears_message = msg_type == WSMsgType::Continuation || !options.fin;
-        if self.rules.overflow_policy == WSOverflowPolicy::Close || (tears_message && !msg_type.is_control()) {
+        if self.rules.overflow_policy == WSOverflowPolicy::Close || (tears_message && !msg_type.is_control())
+        {
             overload.overflowed = true;
         }
     }

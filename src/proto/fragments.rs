@@ -51,10 +51,16 @@ mod tests {
     #[test]
     fn fragments_make_a_message() {
         let mut assembler = MessageAssembler::default();
-        assert_eq!(assembler.push(WSMsgType::Binary, true, b"whole"), Some((WSMsgType::Binary, &b"whole"[..])));
+        assert_eq!(
+            assembler.push(WSMsgType::Binary, true, b"whole"),
+            Some((WSMsgType::Binary, &b"whole"[..]))
+        );
         assert_eq!(assembler.push(WSMsgType::Text, false, b"a"), None);
         assert_eq!(assembler.push(WSMsgType::Continuation, false, b""), None);
-        assert_eq!(assembler.push(WSMsgType::Continuation, true, b"bc"), Some((WSMsgType::Text, &b"abc"[..])));
+        assert_eq!(
+            assembler.push(WSMsgType::Continuation, true, b"bc"),
+            Some((WSMsgType::Text, &b"abc"[..]))
+        );
         assembler.release();
         assert_eq!(assembler.push(WSMsgType::Continuation, true, b"stray"), None);
     }

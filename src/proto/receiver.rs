@@ -187,11 +187,14 @@ impl Receiver {
         let first = header.msg_type() != WSMsgType::Continuation;
         match (first, self.message) {
             (true, Message::None) => {
-                self.message = if header.msg_type() == WSMsgType::Text { Message::Text } else { Message::Binary };
+                self.message =
+                    if header.msg_type() == WSMsgType::Text { Message::Text } else { Message::Binary };
                 self.message_len = 0;
                 self.fragments = 0;
             }
-            (false, Message::None) => return Err(violation("continuation frame without a message to continue")),
+            (false, Message::None) => {
+                return Err(violation("continuation frame without a message to continue"));
+            }
             (true, _) => return Err(violation("new message inside a fragmented message")),
             (false, _) => {}
         }
@@ -211,7 +214,11 @@ impl Receiver {
             }
             self.fragments += 1;
             if self.fragments > rules.max_fragments {
-                return Err(too_big("number of fragments", self.fragments.into(), rules.max_fragments.into()));
+                return Err(too_big(
+                    "number of fragments",
+                    self.fragments.into(),
+                    rules.max_fragments.into(),
+                ));
             }
         }
         Ok(())
@@ -270,5 +277,8 @@ fn bad_text() -> WSProtocolError {
 
 #[cold]
 fn too_big(what: &str, size: u64, limit: u64) -> WSProtocolError {
-    WSProtocolError::new(WSCloseCode::MESSAGE_TOO_BIG, format!("{what} of {size} exceeds the limit of {limit}"))
+    WSProtocolError::new(
+        WSCloseCode::MESSAGE_TOO_BIG,
+        format!("{what} of {size} exceeds the limit of {limit}"),
+    )
 }

@@ -57,7 +57,10 @@ impl Probe {
         self.on_frame(echo)
     }
 
-    pub(crate) fn on_connected(mut self, hook: impl FnMut(&WSTransport) -> WSResult + Send + 'static) -> Self {
+    pub(crate) fn on_connected(
+        mut self,
+        hook: impl FnMut(&WSTransport) -> WSResult + Send + 'static,
+    ) -> Self {
         self.connected = Box::new(hook);
         self
     }

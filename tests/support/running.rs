@@ -98,9 +98,8 @@ where
     R: WSIntoUpgrade,
 {
     let on = LoopThread::start(WSLoopConfig::default());
-    let addr = on.ask(move |handle| {
-        ws_create_server(handle, factory, "127.0.0.1:0", config).unwrap().local_addr()
-    });
+    let addr =
+        on.ask(move |handle| ws_create_server(handle, factory, "127.0.0.1:0", config).unwrap().local_addr());
     Server { addr, on }
 }
 
