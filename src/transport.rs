@@ -153,10 +153,10 @@ impl WSTransport {
 
     /// Sends CLOSE: begins the closing handshake, or answers the peer's (RFC 6455 section 7.1.2). A second call has no effect.
     ///
-    /// [`WSCloseCode::NO_INFO`] sends an empty payload. The reason is cut to 123 bytes at a character boundary. The connection ends when
+    /// [`WSCloseCode::NO_INFO`] sends an empty payload; 1006 and 1015, which must not be on the wire, are sent as 1000. The reason is cut to 123 bytes at a character boundary. The connection ends when
     /// the peer has answered, or at the close deadline. Returns whether a CLOSE was sent.
     ///
-    /// The code is put on the wire as it is; a peer that checks refuses one for which
+    /// Any other code is put on the wire as it is; a peer that checks refuses one for which
     /// [`is_valid_on_wire`](WSCloseCode::is_valid_on_wire) is false.
     pub fn send_close(&self, code: WSCloseCode, reason: &str) -> bool {
         self.conn.send_close(code, reason)

@@ -9,6 +9,7 @@ pub(crate) struct Args {
     left: Vec<String>,
 }
 
+#[allow(dead_code, reason = "few examples use all of it")]
 impl Args {
     /// Takes the command line of the process. `--help` prints the usage.
     pub(crate) fn parse(usage: &'static str) -> Self {
@@ -43,7 +44,6 @@ impl Args {
     }
 
     /// The next argument that is not an option.
-    #[allow(dead_code, reason = "not every example has positional arguments")]
     pub(crate) fn positional(&mut self, what: &str) -> String {
         match self.left.iter().position(|arg| !arg.starts_with("--")) {
             Some(at) => self.left.remove(at),

@@ -75,14 +75,18 @@ impl SendQueue {
     /// Appends memory whose bytes before `start` are not to be sent.
     pub fn push_owned(&mut self, data: Vec<u8>, start: usize) {
         debug_assert!(start <= data.len());
-        self.len += data.len() - start;
-        self.push(Chunk::Owned { data, start });
+        if start < data.len() {
+            self.len += data.len() - start;
+            self.push(Chunk::Owned { data, start });
+        }
     }
 
     /// Appends shared bytes.
     pub fn push_shared(&mut self, bytes: Bytes) {
-        self.len += bytes.len();
-        self.push(Chunk::Shared(bytes));
+        if !bytes.is_empty() {
+            self.len += bytes.len();
+            self.push(Chunk::Shared(bytes));
+        }
     }
 
     /// Fills `slices` with the bytes that leave next and returns how many slices there are.

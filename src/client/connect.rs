@@ -78,7 +78,7 @@ where
     }
     let settings = Settings::new(&config.connection);
     let handshake = client_handshake(handle, url, config)?;
-    let addrs = resolve(handle, url.host(), url.port()).await?;
+    let addrs = resolve(url.host(), url.port()).await?;
     let opening = connect_to_any(handle, &addrs, &settings).await?;
     let factory =
         Box::new(|request: &_, response: &_| Box::new(factory(request, response)) as Box<dyn WSListener>);

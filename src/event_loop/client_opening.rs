@@ -54,7 +54,7 @@ enum Phase {
     Connected,
     /// `sent` bytes of the request have left, `received` has come.
     Asking {
-        request: OpenRequest,
+        request: Box<OpenRequest>,
         sent: usize,
         received: Vec<u8>,
     },
@@ -115,7 +115,7 @@ impl ClientOpening {
 
     /// Sends the request and waits for the answer.
     pub(crate) async fn open(self, request: OpenRequest) -> Result<WSTransport, WSError> {
-        self.inner.phase.replace(Phase::Asking { request, sent: 0, received: Vec::new() });
+        self.inner.phase.replace(Phase::Asking { request: Box::new(request), sent: 0, received: Vec::new() });
         self.inner.send_request();
         std::future::poll_fn(|cx| self.inner.poll_ended(cx)).await
     }
@@ -325,13 +325,11 @@ impl Opening {
     }
 
     fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<Result<WSTransport, WSError>> {
-        match &mut *self.phase.borrow_mut() {
-            Phase::Ended(result) => Poll::Ready(result.take().unwrap_or(Err(WSError::Disconnected))),
-            _ => {
-                self.waker.set(Some(cx.waker().clone()));
-                Poll::Pending
-            }
+        if let Phase::Ended(result) = &mut *self.phase.borrow_mut() {
+            return Poll::Ready(result.take().unwrap_or(Err(WSError::Disconnected)));
         }
+        self.waker.set(Some(cx.waker().clone()));
+        Poll::Pending
     }
 }
 

@@ -248,7 +248,7 @@ impl Conn {
                 }
                 Err(error) => {
                     self.core.give_recv(buffer);
-                    return self.io_failed("receive", error);
+                    return self.io_failed("receive", &error);
                 }
             }
         }
@@ -272,6 +272,7 @@ impl Conn {
 
     /// The buffer for the next read: the loop's, with a small partial frame in front; or the one that holds a large partial frame,
     /// with room to go on. The room grows with what has arrived, not with what the header claims.
+    #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
     fn take_buffer(&self) -> Box<RecvBuffer> {
         let Some(mut partial) = self.partial.take() else { return self.core.take_recv() };
         let arrived = partial.len();

@@ -92,8 +92,10 @@ pub(crate) struct LoopCore {
     virtual_time: Cell<bool>,
     /// Whether the loop is dispatching: sends are gathered and flushed at the end.
     dispatching: Cell<bool>,
-    /// The loop is being dropped: nothing new may be added.
+    /// The loop is being dropped: nothing new may begin.
     closed: Cell<bool>,
+    /// The loop is gone: nothing may be left behind on it any more.
+    finished: Cell<bool>,
 }
 
 impl LoopCore {
@@ -117,6 +119,7 @@ impl LoopCore {
             virtual_time: Cell::new(false),
             dispatching: Cell::new(false),
             closed: Cell::new(false),
+            finished: Cell::new(false),
             config,
         }))
     }
@@ -186,7 +189,9 @@ impl LoopCore {
                 .filter_map(|slot| if let Slot::Acceptor(a) = slot { Some(Rc::clone(a)) } else { None })
                 .collect()
         };
-        acceptors.iter().for_each(|acceptor| acceptor.close());
+        for acceptor in acceptors {
+            acceptor.close();
+        }
     }
 
     /// All open connections for which `wanted` is true.
@@ -202,6 +207,9 @@ impl LoopCore {
     // --- timers ------------------------------------------------------------------------------------------------------------
 
     pub(crate) fn add_timer(&self, deadline: Instant, action: TimerAction) -> TimerId {
+        if self.finished.get() {
+            return TimerId::never(deadline);
+        }
         self.timers.borrow_mut().insert(deadline, action)
     }
 
@@ -236,8 +244,9 @@ impl LoopCore {
 
     // --- dispatch ----------------------------------------------------------------------------------------------------------
 
-    /// Sends made inside `work` are gathered; they leave before this returns.
+    /// Sends made inside `work` are gathered; they leave before this returns. The clock is read once, at the beginning.
     pub(crate) fn dispatch_scope(self: &Rc<Self>, work: impl FnOnce()) {
+        self.now();
         let outer = self.dispatching.replace(true);
         work();
         if !outer {
@@ -317,6 +326,9 @@ impl LoopCore {
     // --- the end of a dispatch ---------------------------------------------------------------------------------------------
 
     pub(crate) fn defer(&self, deferred: Deferred) {
+        if self.finished.get() {
+            return;
+        }
         self.deferred.borrow_mut().push_back(deferred);
         self.has_deferred.set(true);
     }
@@ -388,6 +400,7 @@ impl LoopCore {
 
     /// The loop's receive buffer, empty; another one if a dispatch has it.
     #[inline]
+    #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
     pub(crate) fn take_recv(&self) -> Box<RecvBuffer> {
         self.recv.take().unwrap_or_else(|| self.pool.borrow_mut().take_recv(self.config.read_buffer_size))
     }
@@ -434,9 +447,11 @@ impl LoopCore {
             // Dropping futures and callbacks runs user code, which may have left something behind.
             if slots.is_empty() && timers.is_empty() && mail.is_empty() && !dropped_tasks && !self.has_work()
             {
-                return;
+                break;
             }
         }
+        self.finished.set(true);
+        self.tasks.close();
     }
 }
 

@@ -70,7 +70,7 @@ impl Conn {
     }
 
     #[cold]
-    pub(super) fn io_failed(self: &Rc<Self>, what: &str, error: io::Error) {
+    pub(super) fn io_failed(self: &Rc<Self>, what: &str, error: &io::Error) {
         log::debug!("connection {}: {what}: {error}", self.token.to_u64());
         self.terminate(WSDisconnectCause::Io(error.kind()), None);
     }
@@ -138,7 +138,7 @@ impl Conn {
             Some((cause, fault)) => (cause, Some(fault)),
             None => (self.cause(found), error),
         };
-        let bytes_unsent = self.proto.borrow_mut().discard_queue(&mut self.core.pool.borrow_mut());
+        let bytes_unsent = self.proto.borrow_mut().abandon(&mut self.core.pool.borrow_mut());
         let info = self.info(cause, bytes_unsent);
         log::debug!("connection {}: {info}", self.token.to_u64());
         let first = self.ending.set(Box::new(Ending { info, error })).is_ok();

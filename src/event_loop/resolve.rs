@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::{io, thread};
 
-use crate::{WSError, WSLoopHandle};
+use crate::WSError;
 
 /// The addresses of a host, in the order of the system's resolver.
 ///
 /// A literal address is answered at once; a name is looked up on a thread of its own, which ends with the look-up. A look-up that nobody
 /// waits for any more runs to its end unheard.
-pub(crate) async fn resolve(_: &WSLoopHandle, host: &str, port: u16) -> Result<Vec<SocketAddr>, WSError> {
+pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, WSError> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
@@ -31,13 +31,11 @@ pub(crate) async fn resolve(_: &WSLoopHandle, host: &str, port: u16) -> Result<V
         .map_err(failed)?;
     let found = std::future::poll_fn(|cx| {
         let mut answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
-        match answer.found.take() {
-            Some(found) => Poll::Ready(found),
-            None => {
-                answer.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        if let Some(found) = answer.found.take() {
+            return Poll::Ready(found);
         }
+        answer.waker = Some(cx.waker().clone());
+        Poll::Pending
     });
     found.await.map_err(failed)
 }

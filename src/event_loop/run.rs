@@ -182,7 +182,6 @@ impl WSLoop {
 
     fn dispatch(&mut self) {
         let core = &self.core;
-        core.set_now(Instant::now());
         core.dispatch_scope(|| {
             let mut active = false;
             for event in &self.events {

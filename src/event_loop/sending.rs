@@ -30,9 +30,15 @@ impl Conn {
         if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
             return self.send_through(msg_type, payload, options);
         }
-        self.make_room(payload.len());
-        let queued = self.with_proto(|proto, out| proto.send(msg_type, payload, options, out));
-        self.sent(queued)
+        let sent = self.with_proto(|proto, out| {
+            // What does not fit goes the long way, which may make room.
+            proto.has_room(payload.len()).then(|| proto.send(msg_type, payload, options, out))
+        });
+        let sent = sent.unwrap_or_else(|| {
+            self.make_room(payload.len());
+            self.with_proto(|proto, out| proto.send(msg_type, payload, options, out))
+        });
+        self.sent(sent)
     }
 
     /// Sends a frame whose header goes in front of `buffer[offset..]`; the payload is masked in place if this is a client.
@@ -125,8 +131,11 @@ impl Conn {
     /// The queue has grown: it leaves at the end of the dispatch, or now if there is none.
     #[inline]
     pub(super) fn touch(self: &Rc<Self>) {
+        if self.flags.has(Flags::BLOCKED) {
+            return;
+        }
         let queued = self.proto.borrow().queued();
-        if queued == 0 || self.flags.has(Flags::BLOCKED) {
+        if queued == 0 {
             return;
         }
         let gather = self.core.is_dispatching()
@@ -170,7 +179,7 @@ impl Conn {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
-                Err(error) => return self.io_failed("send", error),
+                Err(error) => return self.io_failed("send", &error),
             }
         };
         self.update_interest(blocked);
@@ -229,7 +238,7 @@ impl Conn {
             Ok(n) => self.wrote_through(n, pieces),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wrote_through(0, pieces),
             Err(error) => {
-                self.io_failed("send", error);
+                self.io_failed("send", &error);
                 WSSendStatus::Dropped(WSDropReason::Disconnected)
             }
         }

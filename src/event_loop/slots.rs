@@ -51,13 +51,10 @@ impl<T> Slots<T> {
     }
 
     pub(crate) fn insert(&mut self, value: T) -> Token {
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None => {
-                self.entries.push(Entry { generation: 0, value: None });
-                (self.entries.len() - 1) as u32
-            }
-        };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry { generation: 0, value: None });
+            (self.entries.len() - 1) as u32
+        });
         let entry = &mut self.entries[index as usize];
         entry.value = Some(value);
         Token { index, generation: entry.generation }

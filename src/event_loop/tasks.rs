@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::thread::{self, ThreadId};
 
 use async_task::Runnable;
 
@@ -20,12 +21,22 @@ pub(crate) struct TaskQueue {
     ready: Mutex<VecDeque<Runnable>>,
     /// Whether `ready` holds anything; written under its lock, read without.
     any_ready: AtomicBool,
+    /// The loop is gone: no task is polled any more.
+    closed: AtomicBool,
+    /// The loop's thread, the only one that may drop a task.
+    owner: ThreadId,
     waker: Arc<LoopWaker>,
 }
 
 impl TaskQueue {
     pub(crate) fn new(waker: Arc<LoopWaker>) -> Self {
-        Self { ready: Mutex::default(), any_ready: AtomicBool::new(false), waker }
+        Self {
+            ready: Mutex::default(),
+            any_ready: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            owner: thread::current().id(),
+            waker,
+        }
     }
 
     /// Whether no task is ready. May be late in seeing what another thread did; exact once the loop said that it is going to sleep.
@@ -52,7 +63,12 @@ impl TaskQueue {
         let schedule = move |runnable| queue.push(runnable);
         let (runnable, task) = async_task::spawn_local(catch_panic(future), schedule);
         runnable.schedule();
-        WSTask { task: Some(task) }
+        WSTask { task: Some(task.fallible()) }
+    }
+
+    /// The loop is gone: a task that is woken from here on is dropped.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
     }
 
     /// Drops what is ready; the futures go with it. Returns whether anything was.
@@ -62,6 +78,9 @@ impl TaskQueue {
     }
 
     fn push(&self, runnable: Runnable) {
+        if self.closed.load(Ordering::SeqCst) && thread::current().id() == self.owner {
+            return drop(runnable);
+        }
         let mut ready = self.lock();
         ready.push_back(runnable);
         self.any_ready.store(true, Ordering::SeqCst);
@@ -100,12 +119,12 @@ async fn catch_panic<F: Future>(future: F) -> Caught<F::Output> {
 /// A spawned task, and its result when awaited.
 ///
 /// Dropping this lets the task run on; [`cancel`](Self::cancel) ends the task. A panic inside the task is logged, and comes out
-/// of the `await` too.
+/// of the `await` too. When the loop goes before the task has ended, the `await` never ends.
 #[derive(Debug)]
 #[must_use = "a dropped handle lets the task run on: say so with `.detach()`"]
 pub struct WSTask<T> {
     /// `None` only while dropping.
-    task: Option<async_task::Task<Caught<T>>>,
+    task: Option<async_task::FallibleTask<Caught<T>>>,
 }
 
 impl<T> WSTask<T> {
@@ -119,7 +138,7 @@ impl<T> WSTask<T> {
 
     /// Whether the task has ended.
     pub fn is_finished(&self) -> bool {
-        self.task.as_ref().is_none_or(async_task::Task::is_finished)
+        self.task.as_ref().is_none_or(async_task::FallibleTask::is_finished)
     }
 }
 
@@ -128,7 +147,12 @@ impl<T> Future for WSTask<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let Some(task) = &mut self.task else { return Poll::Pending };
-        Pin::new(task).poll(cx).map(|result| result.unwrap_or_else(|panic| panic::resume_unwind(panic)))
+        match Pin::new(task).poll(cx) {
+            Poll::Ready(Some(Ok(output))) => Poll::Ready(output),
+            Poll::Ready(Some(Err(panic))) => panic::resume_unwind(panic),
+            // The loop is gone, and the task with it.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
     }
 }
 

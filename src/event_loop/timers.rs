@@ -29,6 +29,13 @@ pub(crate) enum TimerAction {
     Call(Box<dyn FnOnce()>),
 }
 
+impl TimerId {
+    /// The name of a timer that never was.
+    pub(crate) fn never(deadline: Instant) -> Self {
+        Self { deadline, sequence: u64::MAX }
+    }
+}
+
 impl Timers {
     pub(crate) fn insert(&mut self, deadline: Instant, action: TimerAction) -> TimerId {
         let id = TimerId { deadline, sequence: self.next };

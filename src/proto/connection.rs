@@ -312,8 +312,9 @@ impl Connection {
         }
     }
 
-    /// Forgets what is queued; returns how many bytes that were.
-    pub fn discard_queue(&mut self, pool: &mut BufferPool) -> usize {
+    /// The socket is gone: forgets what is queued and refuses more. Returns how many bytes were queued.
+    pub fn abandon(&mut self, pool: &mut BufferPool) -> usize {
+        self.leaving = true;
         let unsent = self.queue.len();
         self.queue.clear(pool);
         unsent
@@ -325,6 +326,19 @@ impl Connection {
     /// Why it may not.
     #[inline]
     pub fn admit(
+        &mut self,
+        msg_type: WSMsgType,
+        options: SendOptions,
+        len: usize,
+    ) -> Result<(), WSDropReason> {
+        let sends = !self.leaving && self.phase == Phase::Open;
+        if sends && !msg_type.is_control() && self.has_room(len) {
+            return Ok(());
+        }
+        self.admit_any(msg_type, options, len)
+    }
+
+    fn admit_any(
         &mut self,
         msg_type: WSMsgType,
         options: SendOptions,
@@ -345,7 +359,8 @@ impl Connection {
                 return Err(WSDropReason::InvalidControl);
             }
         }
-        let limit = self.rules.max_outbound + if msg_type.is_control() { CONTROL_RESERVE } else { 0 };
+        let reserve = if msg_type.is_control() { CONTROL_RESERVE } else { 0 };
+        let limit = self.rules.max_outbound.saturating_add(reserve);
         if len <= limit && self.queue.len() + len + self.max_header_len(len) <= limit {
             return Ok(());
         }
@@ -413,7 +428,7 @@ impl Connection {
 
     /// Queues a CLOSE frame; without effect if one was sent before.
     ///
-    /// [`WSCloseCode::NO_INFO`] is sent as an empty payload. Returns whether it was queued.
+    /// [`WSCloseCode::NO_INFO`] is sent as an empty payload, 1006 and 1015 as 1000. Returns whether it was queued.
     pub fn send_close(
         &mut self,
         code: WSCloseCode,
@@ -424,6 +439,11 @@ impl Connection {
         if self.leaving || !matches!(self.phase, Phase::Open | Phase::CloseReceived) {
             return false;
         }
+        // RFC 6455 section 7.4.1: these two are never on the wire.
+        let code = match code {
+            WSCloseCode::ABNORMAL_CLOSURE | WSCloseCode::TLS_HANDSHAKE => WSCloseCode::OK,
+            code => code,
+        };
         let payload = ClosePayload::new(code, reason);
         // Past every limit: the frame that says why must not be the one that is dropped, and there is only one of it.
         self.enqueue(WSMsgType::Close, payload.as_bytes(), SendOptions::default(), out);
@@ -498,9 +518,8 @@ impl Connection {
         out: &mut SendContext<'_>,
     ) {
         let header = self.header(msg_type, options, payload.len(), out.keys);
-        let encoded = header.encode();
-        self.queue.append(encoded.len() + payload.len(), out.pool, |buffer| {
-            buffer.extend_from_slice(&encoded);
+        self.queue.append(header.header_len() + payload.len(), out.pool, |buffer| {
+            header.encode_to(buffer);
             match header.mask() {
                 Some(key) => mask::mask_extend(payload, buffer, key),
                 None => buffer.extend_from_slice(payload),
@@ -514,6 +533,10 @@ impl Connection {
             return;
         }
         if self.has_room(payload.len()) {
+            // Answers the older pings, too (RFC 6455 section 5.5.3); their own pong must not come after it.
+            if let Some(overload) = &mut self.overload {
+                overload.unanswered_ping = None;
+            }
             self.enqueue(WSMsgType::Pong, payload, SendOptions::default(), out);
         } else {
             let waiting = &mut self.overload.get_or_insert_default().unanswered_ping;

@@ -15,6 +15,10 @@ const LENGTH: u8 = 0x7f;
 const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
 
+/// First byte of a whole message in one frame.
+const TEXT_MESSAGE: u8 = FIN | WSMsgType::Text.opcode();
+const BINARY_MESSAGE: u8 = FIN | WSMsgType::Binary.opcode();
+
 /// The bits of a frame that are the sender's to choose.
 ///
 /// The default is a whole message: `fin` set, no reserved bits.
@@ -91,6 +95,8 @@ pub struct FrameHeader {
     /// FIN and the reserved bits where the wire has them; the opcode is in `msg_type`.
     bits: u8,
     msg_type: WSMsgType,
+    /// Bytes of the header itself; follows from `payload_len` and `mask`.
+    header_len: u8,
 }
 
 impl FrameHeader {
@@ -99,7 +105,7 @@ impl FrameHeader {
     /// `mask` is the masking key, which a client must and a server must not use (RFC 6455 section 5.1).
     #[inline]
     pub fn new(msg_type: WSMsgType, options: SendOptions, mask: Option<[u8; 4]>, payload_len: usize) -> Self {
-        Self { payload_len: payload_len as u64, mask, bits: options.bits(), msg_type }
+        Self::from_parts(options.bits(), msg_type, mask, payload_len as u64)
     }
 
     /// Reads the header at the front of `bytes`; `Ok(None)` if more bytes are needed to know it.
@@ -141,7 +147,52 @@ impl FrameHeader {
                 None => return Ok(None),
             }
         };
-        Ok(Some(Self { payload_len, mask, bits: first & !OPCODE, msg_type }))
+        Ok(Some(Self::from_parts(first & !OPCODE, msg_type, mask, payload_len)))
+    }
+
+    /// The header of a whole, unfragmented TEXT or BINARY frame below 64 KiB without reserved bits at the front of `bytes`, masked or
+    /// not as `masked` says. `None` if it is anything else, good or bad.
+    #[inline]
+    pub(super) fn parse_plain(bytes: &[u8], masked: bool) -> Option<Self> {
+        let &[first, second, ..] = bytes else { return None };
+        let msg_type = match first {
+            TEXT_MESSAGE => WSMsgType::Text,
+            BINARY_MESSAGE => WSMsgType::Binary,
+            _ => return None,
+        };
+        let length = if masked { second ^ MASKED } else { second };
+        let (payload_len, length_end) = match length {
+            0..LENGTH_16 => (usize::from(length), 2),
+            LENGTH_16 => match u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?) {
+                // Not minimal.
+                0..126 => return None,
+                length => (usize::from(length), 4),
+            },
+            _ => return None,
+        };
+        let (mask, header_len) = if masked {
+            (Some(*bytes.get(length_end..)?.first_chunk()?), length_end + 4)
+        } else {
+            (None, length_end)
+        };
+        (bytes.len() - header_len >= payload_len).then_some(Self {
+            payload_len: payload_len as u64,
+            mask,
+            bits: FIN,
+            msg_type,
+            header_len: header_len as u8,
+        })
+    }
+
+    #[inline]
+    fn from_parts(bits: u8, msg_type: WSMsgType, mask: Option<[u8; 4]>, payload_len: u64) -> Self {
+        let length = match payload_len {
+            0..=125 => 0,
+            126..=0xffff => 2,
+            _ => 8,
+        };
+        let header_len = 2 + length + if mask.is_some() { 4 } else { 0 };
+        Self { payload_len, mask, bits, msg_type, header_len }
     }
 
     #[cold]
@@ -204,12 +255,7 @@ impl FrameHeader {
     /// Length of the header itself in bytes, 2 to 14.
     #[inline]
     pub fn header_len(&self) -> usize {
-        let length = match self.payload_len {
-            0..=125 => 0,
-            126..=0xffff => 2,
-            _ => 8,
-        };
-        2 + length + if self.mask.is_some() { 4 } else { 0 }
+        usize::from(self.header_len)
     }
 
     /// Writes the header to the end of `room` and returns where in `room` it begins.
@@ -222,6 +268,17 @@ impl FrameHeader {
         let start = room.len() - header.len();
         room[start..].copy_from_slice(&header);
         start
+    }
+
+    /// Appends the header to `out`.
+    #[inline]
+    pub fn encode_to(&self, out: &mut Vec<u8>) {
+        // The commonest form by itself: two bytes, written as one.
+        if self.payload_len <= 125 && self.mask.is_none() {
+            out.extend_from_slice(&[self.bits | self.msg_type.opcode(), self.payload_len as u8]);
+        } else {
+            out.extend_from_slice(&self.encode());
+        }
     }
 
     /// The header as it goes onto the wire.

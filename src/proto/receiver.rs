@@ -103,6 +103,49 @@ impl Receiver {
     /// The peer broke RFC 6455 or a limit of `rules`; `code` says how to close.
     #[inline]
     pub fn poll(&mut self, bytes: &mut [u8], rules: &Rules) -> Result<Option<FrameHead>, WSProtocolError> {
+        if matches!(self.ahead, Ahead::Unknown)
+            && let Some(header) = self.plain_header(bytes, rules)
+        {
+            return Ok(Some(self.take_plain(header, bytes, rules)));
+        }
+        self.poll_any(bytes, rules)
+    }
+
+    /// Total bytes on the wire of the frame at the front, once its header is known.
+    pub fn pending_wire_len(&self) -> Option<u64> {
+        match &self.ahead {
+            Ahead::Header(header) => Some(header.header_len() as u64 + header.payload_len()),
+            _ => None,
+        }
+    }
+
+    /// The short way, which nearly all frames go: the header of a frame that is whole, is a message by itself, breaks no rule and needs
+    /// no check of its text. `None` says nothing about the bytes.
+    #[inline]
+    fn plain_header(&self, bytes: &[u8], rules: &Rules) -> Option<FrameHeader> {
+        let header = FrameHeader::parse_plain(bytes, self.role == Role::Server)?;
+        let allowed = self.message == Message::None
+            && header.payload_len() <= rules.max_frame_size
+            && (!self.count_messages
+                || (header.payload_len() <= rules.max_message_size && rules.max_fragments > 0))
+            && (self.text_check != TextCheck::All || header.msg_type() == WSMsgType::Binary);
+        allowed.then_some(header)
+    }
+
+    #[inline]
+    fn take_plain(&mut self, header: FrameHeader, bytes: &mut [u8], rules: &Rules) -> FrameHead {
+        let (payload, tail) = bytes[header.header_len()..].split_at_mut(header.payload_len() as usize);
+        if let Some(key) = header.mask() {
+            mask::mask(payload, key);
+        }
+        let tail_size = tail.len();
+        let more =
+            tail_size > 0 && (self.plain_header(tail, rules).is_some() || self.look_ahead(tail, rules));
+        FrameHead { header, last_in_buffer: !more, tail_size }
+    }
+
+    /// The long way, which every frame can go.
+    fn poll_any(&mut self, bytes: &mut [u8], rules: &Rules) -> Result<Option<FrameHead>, WSProtocolError> {
         let header = match std::mem::replace(&mut self.ahead, Ahead::Unknown) {
             Ahead::Header(header) => header,
             Ahead::Unknown => match self.next_header(bytes, rules)? {
@@ -138,16 +181,7 @@ impl Receiver {
         Ok(Some(FrameHead { header, last_in_buffer, tail_size }))
     }
 
-    /// Total bytes on the wire of the frame at the front, once its header is known.
-    pub fn pending_wire_len(&self) -> Option<u64> {
-        match &self.ahead {
-            Ahead::Header(header) => Some(header.header_len() as u64 + header.payload_len()),
-            _ => None,
-        }
-    }
-
     /// Reads the next header into `ahead`; tells whether its frame is whole.
-    #[inline]
     fn look_ahead(&mut self, tail: &[u8], rules: &Rules) -> bool {
         match self.next_header(tail, rules) {
             Ok(None) => false,
@@ -162,7 +196,6 @@ impl Receiver {
         }
     }
 
-    #[inline]
     fn next_header(&mut self, bytes: &[u8], rules: &Rules) -> Result<Option<FrameHeader>, WSProtocolError> {
         let Some(header) = FrameHeader::parse(bytes)? else { return Ok(None) };
         self.check_header(&header, rules)?;
@@ -170,7 +203,6 @@ impl Receiver {
     }
 
     /// The rules that depend on the connection (RFC 6455 sections 5.1, 5.2 and 5.4); moves the message state on.
-    #[inline]
     fn check_header(&mut self, header: &FrameHeader, rules: &Rules) -> Result<(), WSProtocolError> {
         if header.has_reserved_bits() && !rules.allow_reserved_bits {
             return Err(violation("reserved bit set without an extension that defines it"));
@@ -201,7 +233,6 @@ impl Receiver {
         self.check_size(header, rules)
     }
 
-    #[inline]
     fn check_size(&mut self, header: &FrameHeader, rules: &Rules) -> Result<(), WSProtocolError> {
         if header.payload_len() > rules.max_frame_size {
             return Err(too_big("frame", header.payload_len(), rules.max_frame_size));

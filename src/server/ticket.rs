@@ -47,7 +47,6 @@ pub struct WSDeferredUpgrade {
 
 impl WSDeferredUpgrade {
     /// The two halves: this is returned from the factory, the ticket is kept.
-    #[expect(clippy::new_ret_no_self, reason = "the two halves are of no use without each other")]
     pub fn new() -> (WSUpgradeTicket, Self) {
         let ticket = Rc::new(Ticket::default());
         (WSUpgradeTicket { ticket: Rc::clone(&ticket) }, Self { ticket })

@@ -7,4 +7,5 @@ mod support;
 mod client_opening;
 mod deferred;
 mod echo;
+mod ending;
 mod server_opening;

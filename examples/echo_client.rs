@@ -1,0 +1,183 @@
+//! Measures round trips to an echo server, one message at a time, and checks every byte that comes back.
+//!
+//! ```text
+//! echo_client URL [--size BYTES] [--count N | --secs S] [--spin] [--json]
+//! ```
+//!
+//! `--spin` polls without sleeping: fewer microseconds for a whole core. Ends with 1 if the server cannot be reached,
+//! refuses, goes away, falls silent for five seconds, or sends something else than an echo.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use femtows::{
+    WSCloseCode, WSConnectConfig, WSLimits, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
+    WSMessageListener, WSMsgType, WSResult, WSTransport, ws_connect,
+};
+
+#[path = "support/args.rs"]
+mod args;
+#[path = "support/histogram.rs"]
+mod histogram;
+#[path = "support/numbers.rs"]
+mod numbers;
+#[path = "support/payload.rs"]
+mod payload;
+
+use args::Args;
+use histogram::Histogram;
+use numbers::{grouped, micros};
+use payload::Payload;
+
+const USAGE: &str = "echo_client URL [--size BYTES] [--count N | --secs S] [--spin] [--json]";
+
+/// A server that sends nothing for this long is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let mut args = Args::parse(USAGE);
+    let size = args.number("--size").unwrap_or(20);
+    let end = match (args.number("--count"), args.number("--secs")) {
+        (Some(_), Some(_)) => args.fail("--count and --secs exclude each other"),
+        (Some(count), None) => End::Count(count),
+        (None, secs) => End::After(Duration::from_secs(secs.unwrap_or(3))),
+    };
+    let spin = if args.flag("--spin") { Duration::MAX } else { Duration::ZERO };
+    let json = args.flag("--json");
+    let url = args.positional("URL");
+    args.finish();
+
+    match measure(&url, size, end, spin) {
+        Ok(times) if json => print_json(size, &times),
+        Ok(times) => print_table(&url, size, &times),
+        Err(error) => {
+            eprintln!("{url}: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// When to stop.
+#[derive(Clone, Copy)]
+enum End {
+    Count(u64),
+    After(Duration),
+}
+
+/// What came out so far.
+struct Measured {
+    times: Histogram,
+    is_complete: bool,
+}
+
+/// Sends a message, waits for its echo, sends the next.
+///
+/// A server may cut its answer into fragments, so this listens to messages. One that is not cut is borrowed from the receive
+/// buffer, just as a frame is.
+struct Pinger {
+    payload: Payload,
+    measured: Rc<RefCell<Measured>>,
+    end: End,
+    started: Instant,
+    sent: Instant,
+}
+
+impl Pinger {
+    fn ping(&mut self, transport: &WSTransport) {
+        let message = self.payload.advance();
+        self.sent = Instant::now();
+        transport.send(WSMsgType::Binary, message);
+    }
+
+    /// Notes a round trip. Whether it was the last.
+    fn record(&self, back: Instant) -> bool {
+        let mut measured = self.measured.borrow_mut();
+        measured.times.record(back - self.sent);
+        measured.is_complete = match self.end {
+            End::Count(count) => measured.times.count() >= count,
+            End::After(time) => back - self.started >= time,
+        };
+        measured.is_complete
+    }
+}
+
+impl WSMessageListener for Pinger {
+    fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+        self.started = Instant::now();
+        self.ping(transport);
+        Ok(())
+    }
+
+    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
+        let back = Instant::now();
+        self.payload.check(message.as_bytes())?;
+        if self.record(back) {
+            transport.send_close(WSCloseCode::OK, "");
+        } else {
+            self.ping(transport);
+        }
+        Ok(())
+    }
+}
+
+fn measure(url: &str, size: usize, end: End, spin: Duration) -> Result<Histogram, Box<dyn Error>> {
+    let measured = Rc::new(RefCell::new(Measured { times: Histogram::new(), is_complete: false }));
+    let now = Instant::now();
+    let pinger =
+        Pinger { payload: Payload::new(size), measured: Rc::clone(&measured), end, started: now, sent: now };
+    let limits = WSLimits::default()
+        .max_frame_size(size.max(125))
+        .max_message_size(size.max(125))
+        .max_outbound(2 * size + 1024);
+    let config = WSConnectConfig::default().limits(limits);
+
+    let mut event_loop = WSLoop::new(WSLoopConfig::default().spin(spin))?;
+    let handle = event_loop.handle();
+    let listener = WSMessageAdapter::new(pinger);
+    let transport = event_loop.block_on(ws_connect(&handle, listener, url, config))??;
+    loop {
+        let before = measured.borrow().times.count();
+        match event_loop.block_on(handle.timeout(PATIENCE, transport.wait_disconnected()))? {
+            Ok(ended) => break ended?,
+            Err(_) if measured.borrow().times.count() == before => {
+                return Err(format!("no echo for {} seconds", PATIENCE.as_secs()).into());
+            }
+            Err(_) => {}
+        }
+    }
+    let measured = measured.replace(Measured { times: Histogram::new(), is_complete: false });
+    match transport.disconnect_info() {
+        Some(info) if !measured.is_complete => Err(format!("ended too early: {info}").into()),
+        _ => Ok(measured.times),
+    }
+}
+
+fn print_table(url: &str, size: usize, times: &Histogram) {
+    let size = u64::try_from(size).unwrap_or(u64::MAX);
+    println!("{} round trips of {} bytes to {url}", grouped(times.count()), grouped(size));
+    println!();
+    println!("   p50 {:>10} us", micros(times.percentile(500)));
+    println!("   p90 {:>10} us", micros(times.percentile(900)));
+    println!("   p99 {:>10} us", micros(times.percentile(990)));
+    println!(" p99.9 {:>10} us", micros(times.percentile(999)));
+    println!("   max {:>10} us", micros(times.max()));
+    println!("  rate {:>10} messages per second", grouped(times.per_second()));
+}
+
+/// Times in nanoseconds.
+fn print_json(size: usize, times: &Histogram) {
+    println!(
+        r#"{{"size":{size},"count":{},"p50":{},"p90":{},"p99":{},"p99_9":{},"max":{},"per_second":{}}}"#,
+        times.count(),
+        times.percentile(500),
+        times.percentile(900),
+        times.percentile(990),
+        times.percentile(999),
+        times.max(),
+        times.per_second(),
+    );
+}
