@@ -1,0 +1,249 @@
+//! A connection under any calls in any order.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use femtows::buf::{BufferPool, WS_HEADROOM, WSBuffer};
+use femtows::mask::MaskKeys;
+use femtows::proto::{
+    ClosePayload, Connection, Role, Rules, SendContext, SendOptions, WSCloseCode, WSDropReason, WSMsgType,
+    WSOverflowPolicy, WSPreparedFrame, WSProtocolError,
+};
+
+use super::wire;
+
+/// Bytes beyond the limit that control frames other than CLOSE may use, and then the longest CLOSE frame.
+const BEYOND_LIMIT: usize = 1024 + 131;
+
+/// A connection, and what it is known to have done.
+pub(crate) struct Session {
+    connection: Connection,
+    pool: BufferPool,
+    keys: MaskKeys,
+    now: Instant,
+    /// Received bytes that were not consumed.
+    received: Vec<u8>,
+    /// What left.
+    left: Vec<u8>,
+    /// Opcode and payload of every frame that was accepted, other than PONG.
+    accepted: Vec<(u8, Vec<u8>)>,
+    /// Payloads of every PING that arrived.
+    pings: Vec<Vec<u8>>,
+    overflows: u64,
+    deadline: Option<Instant>,
+    /// Finished, deaf, CLOSE sent: what never becomes false again.
+    latches: [bool; 3],
+}
+
+impl Session {
+    /// Does what `script` says, byte by byte.
+    ///
+    /// # Panics
+    /// If the connection breaks a promise on the way, or has sent anything but the accepted frames in their order, as far as
+    /// CLOSE.
+    pub(crate) fn run(script: &[u8]) {
+        let mut script = script.iter().copied();
+        let mut session = Self::new(script.next().unwrap_or(0));
+        while let (Some(operation), Some(argument)) = (script.next(), script.next()) {
+            session.step(operation, argument, &mut script);
+            session.check_promises();
+        }
+        session.take(usize::MAX);
+        session.check_promises();
+        session.check_what_left();
+    }
+
+    fn new(options: u8) -> Self {
+        let mut rules = Rules::default();
+        rules.max_outbound = [200, 2_000, 70_000, usize::MAX][usize::from(options >> 1 & 3)];
+        rules.overflow_policy =
+            if options & 8 == 0 { WSOverflowPolicy::DropNew } else { WSOverflowPolicy::Close };
+        rules.validate_utf8 = options & 16 != 0;
+        rules.allow_reserved_bits = options & 32 != 0;
+        let role = if options & 1 == 0 { Role::Server } else { Role::Client };
+        Self {
+            connection: Connection::new(role, Arc::new(rules)),
+            pool: BufferPool::new(4096),
+            keys: MaskKeys::seeded(options.into()),
+            now: Instant::now(),
+            received: Vec::new(),
+            left: Vec::new(),
+            accepted: Vec::new(),
+            pings: Vec::new(),
+            overflows: 0,
+            deadline: None,
+            latches: [false; 3],
+        }
+    }
+
+    fn step(&mut self, operation: u8, argument: u8, script: &mut impl Iterator<Item = u8>) {
+        self.now += Duration::from_millis(1);
+        match operation % 8 {
+            0 => {
+                self.received.extend(script.take(argument.into()));
+                self.receive();
+            }
+            4 => self.take(usize::from(argument) * usize::from(operation)),
+            5 => self.send_close(u16::from(operation) << 4 | u16::from(argument)),
+            6 if argument == 0 => self.connection.leave(self.now),
+            6 if argument == 1 => self.fail(&WSProtocolError::new(WSCloseCode::OK, "told to")),
+            6 => self.call(|connection, now, out| connection.auto_close(now, out)),
+            _ => self.send(operation, argument),
+        }
+    }
+
+    fn call<R>(&mut self, call: impl FnOnce(&mut Connection, Instant, &mut SendContext<'_>) -> R) -> R {
+        let was_sent = self.connection.is_close_sent();
+        let mut out = SendContext { pool: &mut self.pool, keys: &mut self.keys };
+        let result = call(&mut self.connection, self.now, &mut out);
+        if let Some(sent) = self.connection.close_handshake().and_then(|close| close.sent.as_ref())
+            && !was_sent
+        {
+            let payload = ClosePayload::new(sent.code, &sent.reason);
+            self.accepted.push((8, payload.as_bytes().to_vec()));
+        }
+        result
+    }
+
+    fn receive(&mut self) {
+        while self.connection.is_receiving() {
+            let head = match self.connection.poll(&mut self.received) {
+                Ok(Some(head)) => head,
+                Ok(None) => return,
+                Err(error) => return self.fail(&error),
+            };
+            let msg_type = head.header.msg_type();
+            let payload: Vec<u8> =
+                self.received.drain(..head.wire_len()).skip(head.header.header_len()).collect();
+            if msg_type == WSMsgType::Ping {
+                self.pings.push(payload.clone());
+            }
+            if msg_type.is_control()
+                && let Err(error) =
+                    self.call(|connection, _, out| connection.handle_control(msg_type, &payload, out))
+            {
+                return self.fail(&error);
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &WSProtocolError) {
+        self.call(|connection, now, out| connection.fail(error, now, out));
+    }
+
+    fn send_close(&mut self, code: u16) {
+        let was_sent = self.connection.is_close_sent();
+        let reason = "because it was told to, ".repeat(usize::from(code % 8));
+        let sent = self.call(|connection, now, out| connection.send_close(code.into(), &reason, now, out));
+        assert_eq!(sent, !was_sent && self.connection.is_close_sent());
+    }
+
+    /// Sends a frame in one of four ways and holds the outcome against the limit.
+    fn send(&mut self, operation: u8, argument: u8) {
+        let opcode = [0, 1, 2, 9][usize::from(operation >> 3 & 3)];
+        let msg_type = WSMsgType::from_opcode(opcode).expect("one of the opcodes");
+        let options =
+            SendOptions { fin: operation & 32 == 0, rsv1: operation & 64 != 0, ..SendOptions::default() };
+        let len = usize::from(argument) * if operation & 128 == 0 { 1 } else { 50 };
+        let payload = vec![argument; len];
+        let before = self.connection.queued();
+        let result = self.call(|connection, _, out| match operation % 8 {
+            1 => connection.send(msg_type, &payload, options, out),
+            2 => connection.send_owned(msg_type, WSBuffer::from(&payload[..]), options, out),
+            3 => {
+                let frame = WSPreparedFrame::with_options(msg_type, &payload, options);
+                connection.send_prepared(&frame, usize::from(argument) * 5, out)
+            }
+            _ => {
+                connection.admit(msg_type, options, len)?;
+                let mut frame = [&[0; WS_HEADROOM], &payload[..]].concat();
+                let start = connection.encode_in_place(msg_type, &mut frame, WS_HEADROOM, options, out.keys);
+                connection.enqueue_raw(&frame[start..], out.pool);
+                Ok(())
+            }
+        });
+        let frame = wire_len(self.connection.role(), len);
+        let limit = self.connection.rules().max_outbound.saturating_add(if opcode == 9 { 1024 } else { 0 });
+        match result {
+            Ok(()) => {
+                assert_eq!(self.connection.queued(), before + frame);
+                assert!(before + frame <= limit, "{before} + {frame} exceed {limit}");
+                self.accepted.push((opcode, payload));
+            }
+            Err(reason) => {
+                assert_eq!(self.connection.queued(), before, "dropped for {reason:?}, and queued");
+                let is_overflow = reason == WSDropReason::Overflow;
+                assert!(!is_overflow || before + frame > limit, "{before} + {frame} fit under {limit}");
+                self.overflows += u64::from(is_overflow);
+            }
+        }
+        assert_eq!(self.connection.dropped().0, self.overflows);
+    }
+
+    /// Lets at most `n` bytes leave.
+    fn take(&mut self, mut n: usize) {
+        loop {
+            let mut slices = [IoSlice::new(&[]); 3];
+            let count = self.connection.io_slices(&mut slices);
+            let shown: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+            assert_eq!(shown.is_empty(), self.connection.queued() == 0);
+            assert!(shown.starts_with(self.connection.first_slice()));
+            let now = n.min(shown.len());
+            self.left.extend_from_slice(&shown[..now]);
+            n -= now;
+            self.call(|connection, _, out| connection.consume(now, out));
+            if n == 0 || shown.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn check_promises(&mut self) {
+        let connection = &self.connection;
+        assert!(connection.queued() <= connection.rules().max_outbound.saturating_add(BEYOND_LIMIT));
+        assert!(self.deadline.is_none() || self.deadline == connection.deadline(), "the deadline was moved");
+        self.deadline = connection.deadline();
+        let latches = [connection.is_finished(), !connection.is_receiving(), connection.is_close_sent()];
+        for (was, is) in self.latches.iter().zip(latches) {
+            assert!(is || !was, "{:?} became {latches:?}", self.latches);
+        }
+        self.latches = latches;
+        assert!(self.deadline.is_some() || !(connection.is_finished() || connection.is_close_sent()));
+    }
+
+    /// Everything that left, frame by frame.
+    fn check_what_left(&self) {
+        let mut pings = self.pings.iter();
+        let mut accepted = self.accepted.iter();
+        let mut rest = &self.left[..];
+        while !rest.is_empty() {
+            let header = wire::header(rest).expect("a right header").expect("a whole header");
+            assert_eq!(header.key.is_some(), self.connection.role() == Role::Client);
+            let (payload, is_whole) = wire::payload(&header, &rest[header.len..]);
+            assert!(!header.is_control() || payload.len() <= 125, "too long for a control frame: {header:?}");
+            assert!(is_whole, "a torn frame left: {header:?}");
+            rest = &rest[header.len + payload.len()..];
+            if header.opcode == 10 {
+                assert!(pings.any(|ping| *ping == payload), "a pong without a ping");
+            } else {
+                assert_eq!(accepted.next(), Some(&(header.opcode, payload)));
+            }
+            assert!(header.opcode != 8 || rest.is_empty(), "something follows CLOSE: {rest:x?}");
+        }
+        assert_eq!(accepted.next(), None, "an accepted frame did not leave");
+    }
+}
+
+/// Bytes of a whole frame (RFC 6455 section 5.2).
+fn wire_len(role: Role, payload_len: usize) -> usize {
+    let key = if role == Role::Client { 4 } else { 0 };
+    let length = if payload_len > 65_535 {
+        8
+    } else if payload_len > 125 {
+        2
+    } else {
+        0
+    };
+    2 + length + key + payload_len
+}
