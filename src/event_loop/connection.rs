@@ -275,7 +275,7 @@ impl Conn {
     /// with room to go on. The room grows with what has arrived, not with what the header claims.
     #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
     fn take_buffer(&self) -> Box<RecvBuffer> {
-        let Some(mut partial) = self.partial.take() else { return self.core.take_recv() };
+        let Some(partial) = self.partial.take() else { return self.core.take_recv() };
         let arrived = partial.len();
         if arrived <= SMALL_PARTIAL.min(self.core.config.read_buffer_size / 2) {
             let mut buffer = self.core.take_recv();
@@ -287,8 +287,7 @@ impl Conn {
             self.proto.borrow().pending_wire_len().map_or(0, |total| total.saturating_sub(arrived as u64));
         let growth = (2 * arrived).max(MIN_GROWTH);
         let room = usize::try_from(missing).unwrap_or(usize::MAX).clamp(1, growth);
-        partial.make_room(room);
-        partial
+        self.core.pool.borrow_mut().grow_recv(partial, room)
     }
 
     /// Keeps the bytes of an incomplete frame; a buffer without bytes goes back.

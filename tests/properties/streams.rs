@@ -43,7 +43,7 @@ pub(crate) const LONG: Shape =
 /// Frames that keep every rule that does not limit sizes.
 pub(crate) fn valid(random: &mut Random, scene: &Scene, shape: &Shape) -> Vec<u8> {
     let mut writer = Writer { wire: Vec::new(), role: scene.role, rsv: scene.rules.allow_reserved_bits };
-    for _ in 0..1 + random.below(shape.messages) {
+    for _ in 0..=random.below(shape.messages) {
         if random.one_in(4) {
             writer.control(random);
         }
@@ -72,7 +72,7 @@ pub(crate) fn valid(random: &mut Random, scene: &Scene, shape: &Shape) -> Vec<u8
 
 /// Changes a few bytes, most often such that a frame's header changes its meaning.
 pub(crate) fn tampered(random: &mut Random, mut wire: Vec<u8>) -> Vec<u8> {
-    for _ in 0..1 + random.below(2) {
+    for _ in 0..=random.below(2) {
         let at = random.below(wire.len());
         match random.below(6) {
             0 => wire[at] ^= 1 << random.below(8),
@@ -125,13 +125,13 @@ impl Writer {
         self.wire.push(u8::from(fin) << 7 | rsv | opcode);
         let masked = if self.role == Role::Server { 0x80 } else { 0 };
         match payload.len() {
-            short @ 0..=125 => self.wire.push(masked | short as u8),
+            short @ 0..=125 => self.wire.push(masked + short as u8),
             middle @ 126..=65_535 => {
-                self.wire.push(masked | 126);
+                self.wire.push(masked + 126);
                 self.wire.extend((middle as u16).to_be_bytes());
             }
             long => {
-                self.wire.push(masked | 127);
+                self.wire.push(masked + 127);
                 self.wire.extend((long as u64).to_be_bytes());
             }
         }
