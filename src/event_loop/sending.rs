@@ -132,7 +132,7 @@ impl Conn {
     #[inline]
     pub(super) fn touch(self: &Rc<Self>) {
         if self.flags.has(Flags::BLOCKED) {
-            return;
+            return self.check_watermarks();
         }
         let queued = self.proto.borrow().queued();
         if queued == 0 {

@@ -121,6 +121,9 @@ impl Schedule {
             }
         }
         if self.world.failure().is_none() {
+            if self.world.chance(5) {
+                return self.abandon();
+            }
             self.finish();
         }
         let failure = self.world.failure();
@@ -157,7 +160,10 @@ impl Schedule {
             10..=13 => {
                 self.kit.turn();
             }
-            14..=15 => self.kit.run_until_idle(),
+            14..=15 => {
+                self.kit.run_until_idle();
+                (0..world.count()).for_each(|id| world.check_pressure(id));
+            }
             16..=17 => {
                 let most = if world.gentle { 20 } else { [20, 200, 3000][world.below(3)] };
                 let duration = Duration::from_millis(world.below(most) as u64);
@@ -186,6 +192,22 @@ impl Schedule {
             _ => drop(direction.delay(Duration::from_millis(world.below(3000) as u64))),
         }
         world.note(|| format!("disturb {what}"));
+    }
+
+    /// Drops the loop in the middle of everything: each listener learns of it.
+    fn abandon(self) -> Result<(), String> {
+        let Self { kit, world, openings } = self;
+        world.calm.set(true);
+        drop(kit);
+        for id in 0..world.count() {
+            let counts = world.with(id, |end| (end.connected, end.disconnected));
+            world.check(counts.0 == counts.1, || format!("end {id}: connected, disconnected {counts:?} times"));
+        }
+        for opening in &openings {
+            world.check(opening.client.is_finished(), || "an opening outlives its loop".into());
+        }
+        world.forget_transports();
+        world.failure().map_or(Ok(()), Err)
     }
 
     /// Lets everything run out, closes what is still open, and looks at what is left.
