@@ -221,6 +221,7 @@ impl Conn {
             }
             let mut buffer = self.take_buffer();
             let room = buffer.spare();
+            debug_assert!(room > 0, "a read without room would look like the end of the stream");
             let Some(result) = self.stream.borrow_mut().as_mut().map(|stream| stream.recv(&mut buffer))
             else {
                 return self.core.give_recv(buffer);
@@ -276,7 +277,7 @@ impl Conn {
     fn take_buffer(&self) -> Box<RecvBuffer> {
         let Some(partial) = self.partial.take() else { return self.core.take_recv() };
         let arrived = partial.len();
-        if arrived <= SMALL_PARTIAL {
+        if arrived <= SMALL_PARTIAL.min(self.core.config.read_buffer_size / 2) {
             let mut buffer = self.core.take_recv();
             buffer.extend_from_slice(partial.filled());
             self.core.give_recv(partial);
@@ -612,7 +613,8 @@ impl Conn {
     }
 }
 
-/// A partial frame of at most this many bytes is copied in front of the next read; a larger one is read on in place.
+/// A partial frame of at most this many bytes is copied in front of the next read, unless it would take more than half of the
+/// buffer; a larger one is read on in place.
 const SMALL_PARTIAL: usize = 4096;
 
 /// Least room, in bytes, that a large partial frame is given for its next read.

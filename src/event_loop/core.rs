@@ -441,6 +441,7 @@ impl LoopCore {
                 }
             }
             self.settle();
+            self.ready.borrow_mut().clear();
             let timers = self.timers.borrow_mut().take_all();
             let mail = self.inbox.close();
             let dropped_tasks = self.tasks.clear();

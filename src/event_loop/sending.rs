@@ -51,17 +51,17 @@ impl Conn {
     ) -> WSSendStatus {
         let payload_len = buffer.len() - offset;
         self.make_room(payload_len);
-        if let Err(reason) = self.proto.borrow_mut().admit(msg_type, options, payload_len) {
-            return self.sent(Err(reason));
+        let admitted = self.proto.borrow_mut().admit(msg_type, options, payload_len);
+        if admitted.is_err() {
+            return self.sent(admitted);
         }
-        let keys = &mut self.core.keys.borrow_mut();
-        let start = self.proto.borrow().encode_in_place(msg_type, buffer, offset, options, keys);
+        let start =
+            self.with_proto(|proto, out| proto.encode_in_place(msg_type, buffer, offset, options, out.keys));
         let frame = &buffer[start..];
         if self.writes_through(payload_len) {
             self.write_through(&[frame])
         } else {
-            let pool = &mut self.core.pool.borrow_mut();
-            self.proto.borrow_mut().enqueue_raw(frame, pool);
+            self.with_proto(|proto, out| proto.enqueue_raw(frame, out.pool));
             self.sent(Ok(()))
         }
     }

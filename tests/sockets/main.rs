@@ -4,4 +4,8 @@
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
 mod support;
 
+mod client_opening;
+mod deferred;
 mod echo;
+mod ending;
+mod server_opening;
