@@ -8,4 +8,5 @@ mod client_opening;
 mod deferred;
 mod echo;
 mod ending;
+mod loops;
 mod server_opening;
