@@ -4,7 +4,9 @@
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
 mod support;
 
+mod callbacks;
 mod client_opening;
+mod closing;
 mod deferred;
 mod echo;
 mod ending;
