@@ -54,16 +54,14 @@ impl Conn {
         if let Err(reason) = self.proto.borrow_mut().admit(msg_type, options, payload_len) {
             return self.sent(Err(reason));
         }
-        let keys = &mut self.core.keys.borrow_mut();
-        let start = self.proto.borrow().encode_in_place(msg_type, buffer, offset, options, keys);
+        let start =
+            self.with_proto(|proto, out| proto.encode_in_place(msg_type, buffer, offset, options, out.keys));
         let frame = &buffer[start..];
         if self.writes_through(payload_len) {
-            self.write_through(&[frame])
-        } else {
-            let pool = &mut self.core.pool.borrow_mut();
-            self.proto.borrow_mut().enqueue_raw(frame, pool);
-            self.sent(Ok(()))
+            return self.write_through(&[frame]);
         }
+        self.with_proto(|proto, out| proto.enqueue_raw(frame, out.pool));
+        self.sent(Ok(()))
     }
 
     /// Sends a frame that owns its memory.
