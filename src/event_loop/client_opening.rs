@@ -119,12 +119,6 @@ impl ClientOpening {
         self.inner.send_request();
         std::future::poll_fn(|cx| self.inner.poll_ended(cx)).await
     }
-
-    /// The slot of the opening, which becomes that of the connection.
-    #[cfg(any(test, feature = "testkit"))]
-    pub(crate) fn token(&self) -> Token {
-        self.inner.token
-    }
 }
 
 impl Drop for ClientOpening {

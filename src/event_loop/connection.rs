@@ -221,6 +221,7 @@ impl Conn {
             }
             let mut buffer = self.take_buffer();
             let room = buffer.spare();
+            debug_assert!(room > 0, "a read without room would look like the end of the stream");
             let Some(result) = self.stream.borrow_mut().as_mut().map(|stream| stream.recv(&mut buffer))
             else {
                 return self.core.give_recv(buffer);
@@ -274,9 +275,9 @@ impl Conn {
     /// with room to go on. The room grows with what has arrived, not with what the header claims.
     #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
     fn take_buffer(&self) -> Box<RecvBuffer> {
-        let Some(mut partial) = self.partial.take() else { return self.core.take_recv() };
+        let Some(partial) = self.partial.take() else { return self.core.take_recv() };
         let arrived = partial.len();
-        if arrived <= SMALL_PARTIAL {
+        if arrived <= SMALL_PARTIAL.min(self.core.config.read_buffer_size / 2) {
             let mut buffer = self.core.take_recv();
             buffer.extend_from_slice(partial.filled());
             self.core.give_recv(partial);
@@ -286,8 +287,7 @@ impl Conn {
             self.proto.borrow().pending_wire_len().map_or(0, |total| total.saturating_sub(arrived as u64));
         let growth = (2 * arrived).max(MIN_GROWTH);
         let room = usize::try_from(missing).unwrap_or(usize::MAX).clamp(1, growth);
-        partial.make_room(room);
-        partial
+        self.core.pool.borrow_mut().grow_recv(partial, room)
     }
 
     /// Keeps the bytes of an incomplete frame; a buffer without bytes goes back.
@@ -613,7 +613,8 @@ impl Conn {
     }
 }
 
-/// A partial frame of at most this many bytes is copied in front of the next read; a larger one is read on in place.
+/// A partial frame of at most this many bytes is copied in front of the next read, unless it would take more than half of the
+/// buffer; a larger one is read on in place.
 const SMALL_PARTIAL: usize = 4096;
 
 /// Least room, in bytes, that a large partial frame is given for its next read.

@@ -51,17 +51,19 @@ impl Conn {
     ) -> WSSendStatus {
         let payload_len = buffer.len() - offset;
         self.make_room(payload_len);
-        if let Err(reason) = self.proto.borrow_mut().admit(msg_type, options, payload_len) {
-            return self.sent(Err(reason));
+        let admitted = self.proto.borrow_mut().admit(msg_type, options, payload_len);
+        if admitted.is_err() {
+            return self.sent(admitted);
         }
         let start =
             self.with_proto(|proto, out| proto.encode_in_place(msg_type, buffer, offset, options, out.keys));
         let frame = &buffer[start..];
         if self.writes_through(payload_len) {
-            return self.write_through(&[frame]);
+            self.write_through(&[frame])
+        } else {
+            self.with_proto(|proto, out| proto.enqueue_raw(frame, out.pool));
+            self.sent(Ok(()))
         }
-        self.with_proto(|proto, out| proto.enqueue_raw(frame, out.pool));
-        self.sent(Ok(()))
     }
 
     /// Sends a frame that owns its memory.
@@ -126,11 +128,12 @@ impl Conn {
         self.flush();
     }
 
-    /// The queue has grown: it leaves at the end of the dispatch, or now if there is none.
+    /// The queue has grown: it leaves at the end of the dispatch, or now if there is none; if the kernel refuses bytes, when it takes
+    /// them again.
     #[inline]
     pub(super) fn touch(self: &Rc<Self>) {
         if self.flags.has(Flags::BLOCKED) {
-            return;
+            return self.check_watermarks();
         }
         let queued = self.proto.borrow().queued();
         if queued == 0 {

@@ -88,7 +88,7 @@ impl Session {
             5 => self.send_close(u16::from(operation) << 4 | u16::from(argument)),
             6 if argument == 0 => self.connection.leave(self.now),
             6 if argument == 1 => self.fail(&WSProtocolError::new(WSCloseCode::OK, "told to")),
-            6 => self.call(|connection, now, out| connection.auto_close(now, out)),
+            6 => self.call(Connection::auto_close),
             _ => self.send(operation, argument),
         }
     }
