@@ -72,18 +72,27 @@ fn silence_scheduled_panics() {
     ONCE.call_once(|| {
         let loud = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if info.payload_as_str() != Some(SCHEDULED_PANIC) {
+            if !is_scheduled(info.payload()) {
                 loud(info);
             }
         }));
     });
 }
 
+fn is_scheduled(payload: &dyn std::any::Any) -> bool {
+    let message =
+        payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+    message == Some(SCHEDULED_PANIC)
+}
+
 fn run(seed: u64, trace: bool) -> Result<(), String> {
     let result = panic::catch_unwind(AssertUnwindSafe(|| Schedule::new(seed, trace).run()));
     result.unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().cloned();
-        Err(format!("panic: {}", message.as_deref().or(panic.downcast_ref().copied()).unwrap_or("no message")))
+        Err(format!(
+            "panic: {}",
+            message.as_deref().or(panic.downcast_ref().copied()).unwrap_or("no message")
+        ))
     })
 }
 
@@ -201,7 +210,9 @@ impl Schedule {
         drop(kit);
         for id in 0..world.count() {
             let counts = world.with(id, |end| (end.connected, end.disconnected));
-            world.check(counts.0 == counts.1, || format!("end {id}: connected, disconnected {counts:?} times"));
+            world.check(counts.0 == counts.1, || {
+                format!("end {id}: connected, disconnected {counts:?} times")
+            });
         }
         for opening in &openings {
             world.check(opening.client.is_finished(), || "an opening outlives its loop".into());
@@ -275,7 +286,9 @@ impl Schedule {
         let left = world.with(id, |end| (!end.out.all_received(messages)).then_some(end.out.frames.len()));
         world.check(left.is_none(), || format!("end {id}: {left:?} frames were not delivered"));
         let info = world.transport(id).and_then(|transport| transport.disconnect_info().cloned());
-        let clean = info.as_ref().is_some_and(|info| info.cause == WSDisconnectCause::Closed && info.bytes_unsent == 0);
+        let clean = info
+            .as_ref()
+            .is_some_and(|info| info.cause == WSDisconnectCause::Closed && info.bytes_unsent == 0);
         world.check(clean, || format!("end {id}: not a clean end: {info:?}"));
     }
 }
@@ -315,7 +328,8 @@ fn decide(world: &Rc<World>, id: EndId) -> WSUpgradeOutcome {
 fn check_at_rest(world: &World, id: EndId) {
     let Some(transport) = world.transport(id).filter(|_| world.gentle) else { return };
     let other = world.transport(peer(id));
-    let closing = [Some(&transport), other.as_ref()].into_iter().flatten().any(WSTransport::is_close_frame_sent);
+    let closing =
+        [Some(&transport), other.as_ref()].into_iter().flatten().any(WSTransport::is_close_frame_sent);
     if closing {
         return;
     }
@@ -323,7 +337,7 @@ fn check_at_rest(world: &World, id: EndId) {
     world.check(waiting == 0, || format!("end {id}: {waiting} bytes wait though the link is free"));
     world.with(id, |end| {
         world.check(!end.writing_paused, || format!("end {id}: resume_writing never came"));
-        let (ping, pong) = (end.out.newest_ping, end.out.newest_pong);
-        world.check(ping == pong, || format!("end {id}: ping {ping} was not answered, {pong} was"));
+        let (asked, answered) = (end.out.newest_ping, end.out.newest_pong);
+        world.check(asked == answered, || format!("end {id}: ping {asked} was not answered, {answered} was"));
     });
 }
