@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 use std::time::Duration;
 
-use femtows::testkit::{Opening, Random, SimLink, TestKit};
+use femtows::testkit::{Random, SimLink, TestKit};
 use femtows::*;
 
 use crate::actions::{act, close};
@@ -99,7 +99,20 @@ fn run(seed: u64, trace: bool) -> Result<(), String> {
 struct Schedule {
     kit: TestKit,
     world: Rc<World>,
-    openings: Vec<Opening>,
+    openings: Vec<Connecting>,
+}
+
+/// A connection from its first step on.
+struct Connecting {
+    link: SimLink,
+    /// `None` once the attempt was given up.
+    client: Option<WSTask<Result<WSTransport, WSError>>>,
+}
+
+impl Connecting {
+    fn has_ended(&self) -> bool {
+        self.client.as_ref().is_none_or(WSTask::is_finished)
+    }
 }
 
 impl Schedule {
@@ -159,7 +172,7 @@ impl Schedule {
             ends[0].connect_config(),
         );
         plan.apply(&opening.link);
-        self.openings.push(opening);
+        self.openings.push(Connecting { link: opening.link, client: Some(opening.client) });
     }
 
     fn step(&mut self) {
@@ -183,9 +196,10 @@ impl Schedule {
         }
     }
 
-    fn disturb(&self) {
+    fn disturb(&mut self) {
         let world = &self.world;
-        let link = &self.openings[world.below(self.openings.len())].link;
+        let opening = &mut self.openings[world.below(self.world.count() / 2)];
+        let link = &opening.link;
         let direction = if world.chance(50) { link.to_server() } else { link.to_client() };
         let what = world.below(20);
         match what {
@@ -196,7 +210,13 @@ impl Schedule {
             15 => drop(direction.max_read(1 + world.below(5000))),
             16 => drop(direction.max_write(1 + world.below(5000))),
             _ if world.gentle => {}
-            17 => link.reset(),
+            17 if world.chance(50) => link.reset(),
+            17 => {
+                // Whoever awaited the opening does not want it any more.
+                if let Some(client) = opening.client.take() {
+                    world.handle.spawn(async { drop(client.cancel().await) }).detach();
+                }
+            }
             18 => drop(direction.cut()),
             _ => drop(direction.delay(Duration::from_millis(world.below(3000) as u64))),
         }
@@ -215,7 +235,7 @@ impl Schedule {
             });
         }
         for opening in &openings {
-            world.check(opening.client.is_finished(), || "an opening outlives its loop".into());
+            world.check(opening.has_ended(), || "an opening outlives its loop".into());
         }
         world.forget_transports();
         world.failure().map_or(Ok(()), Err)
@@ -246,7 +266,7 @@ impl Schedule {
         self.kit.advance(Duration::from_secs(30));
         (0..world.count()).for_each(|id| self.check_ended(id));
         for opening in &self.openings {
-            world.check(opening.client.is_finished(), || "an opening never ended".into());
+            world.check(opening.has_ended(), || "an opening never ended".into());
         }
         let left = self.kit.leftovers();
         world.check(left.is_empty(), || format!("left in the loop: {left:?}"));
