@@ -101,7 +101,7 @@ impl Flags {
     pub(super) const BLOCKED: u16 = 1 << 1;
     /// The application paused delivery.
     pub(super) const PAUSED: u16 = 1 << 2;
-    /// `pause_writing` was called or is due, `resume_writing` is owed.
+    /// More bytes wait than the high watermark, and they have not sunk to the low one since.
     pub(super) const WRITING_PAUSED: u16 = 1 << 3;
     /// The socket may hold bytes that no event will announce: the last read filled its buffer, or reading was off.
     pub(super) const UNREAD: u16 = 1 << 4;
@@ -115,6 +115,10 @@ impl Flags {
     pub(super) const END_AHEAD: u16 = 1 << 8;
     /// Delivery was paused with bytes in `partial`.
     pub(super) const HELD: u16 = 1 << 9;
+    /// The listener is to be told of a crossed watermark.
+    pub(super) const WATERMARK_DUE: u16 = 1 << 10;
+    /// `pause_writing` was called, `resume_writing` is owed.
+    pub(super) const PAUSE_TOLD: u16 = 1 << 11;
 
     #[inline]
     pub(super) fn has(&self, flag: u16) -> bool {
@@ -461,28 +465,6 @@ impl Conn {
         let close = WSProtocolError::new(code, reason.to_owned());
         self.fail(&close, WSDisconnectCause::ListenerError, Some(error.into()));
         self.after_change();
-    }
-
-    pub(crate) fn run_pause_writing(self: &Rc<Self>) {
-        let transport = WSTransport::new(Rc::clone(self));
-        self.call_listener(
-            |listener| {
-                listener.pause_writing(&transport);
-                Ok(())
-            },
-            Callback::Other,
-        );
-    }
-
-    pub(crate) fn run_resume_writing(self: &Rc<Self>) {
-        let transport = WSTransport::new(Rc::clone(self));
-        self.call_listener(
-            |listener| {
-                listener.resume_writing(&transport);
-                Ok(())
-            },
-            Callback::Other,
-        );
     }
 
     // --- reading on and off ------------------------------------------------------------------------------------------------

@@ -59,8 +59,8 @@ impl Readiness {
 
 /// User code that has to run, but not from inside the call that caused it.
 pub(crate) enum Deferred {
-    PauseWriting(Rc<Conn>),
-    ResumeWriting(Rc<Conn>),
+    /// `pause_writing` or `resume_writing`.
+    Watermark(Rc<Conn>),
     Disconnected(Rc<Conn>),
     UpgradeDecided(Token),
     Call(Box<dyn FnOnce()>),
@@ -387,8 +387,7 @@ impl LoopCore {
         for _ in 0..count {
             let Some(deferred) = self.deferred.borrow_mut().pop_front() else { break };
             match deferred {
-                Deferred::PauseWriting(conn) => conn.run_pause_writing(),
-                Deferred::ResumeWriting(conn) => conn.run_resume_writing(),
+                Deferred::Watermark(conn) => conn.run_watermark(),
                 Deferred::Disconnected(conn) => conn.run_disconnected(),
                 Deferred::UpgradeDecided(token) => {
                     if let Some(Slot::ServerOpening(opening)) = self.slot(token) {

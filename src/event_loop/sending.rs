@@ -7,9 +7,12 @@ use bytes::Bytes;
 
 use crate::buf::WSBuffer;
 use crate::proto::{Role, SendOptions, WSDropReason};
-use crate::{WSCloseCode, WSDisconnectCause, WSMsgType, WSPreparedFrame, WSSendStatus, WSWriteStrategy};
+use crate::{
+    WSCloseCode, WSDisconnectCause, WSListener, WSMsgType, WSPreparedFrame, WSSendStatus, WSTransport,
+    WSWriteStrategy,
+};
 
-use super::connection::{Conn, Flags};
+use super::connection::{Callback, Conn, Flags};
 use super::core::Deferred;
 
 /// Most pieces of memory handed to the kernel in one call.
@@ -309,7 +312,7 @@ impl Conn {
         self.check_watermarks();
     }
 
-    /// Queues `pause_writing` and `resume_writing` when what the kernel refused crosses a watermark.
+    /// Queues `pause_writing` or `resume_writing` when what the kernel refused crosses a watermark.
     #[inline]
     fn check_watermarks(self: &Rc<Self>) {
         let queued = if self.flags.has(Flags::BLOCKED) { self.proto.borrow().queued() } else { 0 };
@@ -317,12 +320,38 @@ impl Conn {
             return;
         }
         let (low, high) = self.watermarks();
-        if queued > high {
-            if !self.flags.set(Flags::WRITING_PAUSED) {
-                self.defer(Deferred::PauseWriting(Rc::clone(self)));
-            }
-        } else if queued <= low && self.flags.clear(Flags::WRITING_PAUSED) {
-            self.defer(Deferred::ResumeWriting(Rc::clone(self)));
+        let crossed = if queued > high {
+            !self.flags.set(Flags::WRITING_PAUSED)
+        } else {
+            queued <= low && self.flags.clear(Flags::WRITING_PAUSED)
+        };
+        if crossed && !self.flags.set(Flags::WATERMARK_DUE) {
+            self.defer(Deferred::Watermark(Rc::clone(self)));
+        }
+    }
+
+    /// Tells the listener on which side of the watermarks the queue is, unless it knows, or may not send any more.
+    pub(crate) fn run_watermark(self: &Rc<Self>) {
+        self.flags.clear(Flags::WATERMARK_DUE);
+        let paused = self.flags.has(Flags::WRITING_PAUSED);
+        if paused == self.flags.has(Flags::PAUSE_TOLD) || self.proto.borrow().is_finished() {
+            return;
+        }
+        let transport = WSTransport::new(Rc::clone(self));
+        if paused {
+            self.flags.set(Flags::PAUSE_TOLD);
+            let pause = |listener: &mut dyn WSListener| {
+                listener.pause_writing(&transport);
+                Ok(())
+            };
+            self.call_listener(pause, Callback::Other);
+        } else {
+            self.flags.clear(Flags::PAUSE_TOLD);
+            let resume = |listener: &mut dyn WSListener| {
+                listener.resume_writing(&transport);
+                Ok(())
+            };
+            self.call_listener(resume, Callback::Other);
         }
     }
 }

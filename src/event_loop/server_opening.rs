@@ -300,7 +300,9 @@ impl ServerOpening {
             (Phase::Refusing { out, sent, armed }, Some(stream)) => match send_rest(stream, out, sent) {
                 Ok(false) if !std::mem::replace(armed, true) => {
                     let interest = Interest::READABLE | Interest::WRITABLE;
-                    stream.reregister(&self.server.core.registry, self.token.to_mio(), interest).map(|()| false)
+                    stream
+                        .reregister(&self.server.core.registry, self.token.to_mio(), interest)
+                        .map(|()| false)
                 }
                 sent => sent,
             },
