@@ -84,8 +84,8 @@ pub(crate) struct LoopCore {
     recv: Cell<Option<Box<RecvBuffer>>>,
     deferred: RefCell<VecDeque<Deferred>>,
     has_deferred: Cell<bool>,
-    dirty: RefCell<Vec<Rc<Conn>>>,
-    /// Slots that have more to do without a new event from the kernel.
+    dirty: RefCell<VecDeque<Rc<Conn>>>,
+    /// Slots that have more to do without a new event from the kernel; each at most once, which its mark says.
     ready: RefCell<VecDeque<Token>>,
     /// Time of this turn: read once after the poll.
     now: Cell<Instant>,
@@ -139,6 +139,7 @@ impl LoopCore {
         self.virtual_time.set(true);
     }
 
+    #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn set_now(&self, now: Instant) {
         self.now.set(now);
     }
@@ -271,9 +272,12 @@ impl LoopCore {
         self.settle();
     }
 
-    /// Asks for a further turn of this slot. Asking twice costs a read that finds nothing.
+    /// Asks for a further turn of this slot. Asking twice is asking once: a slot that is busy in every turn must not be served more
+    /// and more often.
     pub(crate) fn make_ready(&self, token: Token) {
-        self.ready.borrow_mut().push_back(token);
+        if self.slots.borrow_mut().mark(token) {
+            self.ready.borrow_mut().push_back(token);
+        }
     }
 
     pub(crate) fn has_ready(&self) -> bool {
@@ -285,6 +289,7 @@ impl LoopCore {
         let count = self.ready.borrow().len();
         for _ in 0..count {
             let Some(token) = self.ready.borrow_mut().pop_front() else { break };
+            self.slots.borrow_mut().unmark(token);
             self.ready(token, Readiness::READ_ON);
         }
     }
@@ -339,7 +344,7 @@ impl LoopCore {
     }
 
     pub(crate) fn mark_dirty(&self, conn: &Rc<Conn>) {
-        self.dirty.borrow_mut().push(Rc::clone(conn));
+        self.dirty.borrow_mut().push_back(Rc::clone(conn));
     }
 
     /// Whether there is work that no event will announce.
@@ -371,7 +376,7 @@ impl LoopCore {
 
     fn flush_dirty(&self) {
         loop {
-            let Some(conn) = self.dirty.borrow_mut().pop() else { return };
+            let Some(conn) = self.dirty.borrow_mut().pop_front() else { return };
             conn.flush_dirty();
         }
     }

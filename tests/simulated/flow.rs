@@ -61,11 +61,16 @@ fn of_a_flood_of_pings_at_a_full_queue_the_newest_is_answered() {
         kit.run_until_idle();
         frames.extend(peer.frames());
     }
-    let (data, pongs): (Vec<_>, Vec<_>) = frames.into_iter().partition(|frame| frame.msg_type == WSMsgType::Binary);
+    let (data, pongs): (Vec<_>, Vec<_>) =
+        frames.into_iter().partition(|frame| frame.msg_type == WSMsgType::Binary);
     assert_eq!(data.len(), accepted);
-    let numbers: Vec<_> = pongs.iter().map(|pong| u32::from_be_bytes(pong.payload[..].try_into().unwrap())).collect();
+    let numbers: Vec<_> =
+        pongs.iter().map(|pong| u32::from_be_bytes(pong.payload[..].try_into().unwrap())).collect();
     assert_eq!(numbers.last(), Some(&999));
-    assert!(numbers.is_sorted() && numbers.len() < 20, "what was queued before the queue was full: {numbers:?}");
+    assert!(
+        numbers.is_sorted() && numbers.len() < 20,
+        "what was queued before the queue was full: {numbers:?}"
+    );
 }
 
 #[test]
@@ -80,7 +85,8 @@ fn paused_reading_stops_after_the_current_frame() {
     let mut kit = TestKit::new(3);
     let log = Log::default();
     let server = log.clone();
-    let mut peer = kit.raw_server(move |_: &WSUpgradeRequest| PauseAtOnce(server.clone()), WSServerConfig::default());
+    let mut peer =
+        kit.raw_server(move |_: &WSUpgradeRequest| PauseAtOnce(server.clone()), WSServerConfig::default());
     peer.upgrade(&mut kit);
     for number in 0..4u8 {
         peer.send_frame(WSMsgType::Binary, &[number]);

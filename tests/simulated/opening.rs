@@ -11,6 +11,9 @@ use femtows::*;
 use crate::recorder::{Entry, Log, Recorder};
 
 const SECOND: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_nanos(1);
+/// A second but for a tick.
+const NEARLY_A_SECOND: Duration = Duration::from_nanos(999_999_999);
 
 #[test]
 fn byte_at_a_time_in_both_directions() {
@@ -84,9 +87,9 @@ fn single_bytes_do_not_extend_the_servers_deadline() {
         kit.advance(SECOND);
     }
     peer.write(b"/");
-    kit.advance(SECOND - Duration::from_nanos(1));
+    kit.advance(NEARLY_A_SECOND);
     assert!(!peer.is_ended(), "the deadline has not come");
-    kit.advance(Duration::from_nanos(1));
+    kit.advance(TICK);
     assert!(peer.is_ended());
     assert!(log.entries().is_empty());
     peer.close();

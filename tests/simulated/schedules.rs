@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 use std::time::Duration;
 
-use femtows::testkit::{Opening, Random, SimLink, TestKit};
+use femtows::testkit::{Random, SimLink, TestKit};
 use femtows::*;
 
 use crate::actions::{act, close};
@@ -72,25 +72,47 @@ fn silence_scheduled_panics() {
     ONCE.call_once(|| {
         let loud = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if info.payload_as_str() != Some(SCHEDULED_PANIC) {
+            if !is_scheduled(info.payload()) {
                 loud(info);
             }
         }));
     });
 }
 
+fn is_scheduled(payload: &dyn std::any::Any) -> bool {
+    let message =
+        payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+    message == Some(SCHEDULED_PANIC)
+}
+
 fn run(seed: u64, trace: bool) -> Result<(), String> {
     let result = panic::catch_unwind(AssertUnwindSafe(|| Schedule::new(seed, trace).run()));
     result.unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().cloned();
-        Err(format!("panic: {}", message.as_deref().or(panic.downcast_ref().copied()).unwrap_or("no message")))
+        Err(format!(
+            "panic: {}",
+            message.as_deref().or(panic.downcast_ref().copied()).unwrap_or("no message")
+        ))
     })
 }
 
 struct Schedule {
     kit: TestKit,
     world: Rc<World>,
-    openings: Vec<Opening>,
+    openings: Vec<Connecting>,
+}
+
+/// A connection from its first step on.
+struct Connecting {
+    link: SimLink,
+    /// `None` once the attempt was given up.
+    client: Option<WSTask<Result<WSTransport, WSError>>>,
+}
+
+impl Connecting {
+    fn has_ended(&self) -> bool {
+        self.client.as_ref().is_none_or(WSTask::is_finished)
+    }
 }
 
 impl Schedule {
@@ -150,7 +172,7 @@ impl Schedule {
             ends[0].connect_config(),
         );
         plan.apply(&opening.link);
-        self.openings.push(opening);
+        self.openings.push(Connecting { link: opening.link, client: Some(opening.client) });
     }
 
     fn step(&mut self) {
@@ -174,9 +196,10 @@ impl Schedule {
         }
     }
 
-    fn disturb(&self) {
+    fn disturb(&mut self) {
         let world = &self.world;
-        let link = &self.openings[world.below(self.openings.len())].link;
+        let opening = &mut self.openings[world.below(self.world.count() / 2)];
+        let link = &opening.link;
         let direction = if world.chance(50) { link.to_server() } else { link.to_client() };
         let what = world.below(20);
         match what {
@@ -187,7 +210,13 @@ impl Schedule {
             15 => drop(direction.max_read(1 + world.below(5000))),
             16 => drop(direction.max_write(1 + world.below(5000))),
             _ if world.gentle => {}
-            17 => link.reset(),
+            17 if world.chance(50) => link.reset(),
+            17 => {
+                // Whoever awaited the opening does not want it any more.
+                if let Some(client) = opening.client.take() {
+                    world.handle.spawn(async { drop(client.cancel().await) }).detach();
+                }
+            }
             18 => drop(direction.cut()),
             _ => drop(direction.delay(Duration::from_millis(world.below(3000) as u64))),
         }
@@ -201,10 +230,12 @@ impl Schedule {
         drop(kit);
         for id in 0..world.count() {
             let counts = world.with(id, |end| (end.connected, end.disconnected));
-            world.check(counts.0 == counts.1, || format!("end {id}: connected, disconnected {counts:?} times"));
+            world.check(counts.0 == counts.1, || {
+                format!("end {id}: connected, disconnected {counts:?} times")
+            });
         }
         for opening in &openings {
-            world.check(opening.client.is_finished(), || "an opening outlives its loop".into());
+            world.check(opening.has_ended(), || "an opening outlives its loop".into());
         }
         world.forget_transports();
         world.failure().map_or(Ok(()), Err)
@@ -235,7 +266,7 @@ impl Schedule {
         self.kit.advance(Duration::from_secs(30));
         (0..world.count()).for_each(|id| self.check_ended(id));
         for opening in &self.openings {
-            world.check(opening.client.is_finished(), || "an opening never ended".into());
+            world.check(opening.has_ended(), || "an opening never ended".into());
         }
         let left = self.kit.leftovers();
         world.check(left.is_empty(), || format!("left in the loop: {left:?}"));
@@ -275,7 +306,9 @@ impl Schedule {
         let left = world.with(id, |end| (!end.out.all_received(messages)).then_some(end.out.frames.len()));
         world.check(left.is_none(), || format!("end {id}: {left:?} frames were not delivered"));
         let info = world.transport(id).and_then(|transport| transport.disconnect_info().cloned());
-        let clean = info.as_ref().is_some_and(|info| info.cause == WSDisconnectCause::Closed && info.bytes_unsent == 0);
+        let clean = info
+            .as_ref()
+            .is_some_and(|info| info.cause == WSDisconnectCause::Closed && info.bytes_unsent == 0);
         world.check(clean, || format!("end {id}: not a clean end: {info:?}"));
     }
 }
@@ -315,7 +348,8 @@ fn decide(world: &Rc<World>, id: EndId) -> WSUpgradeOutcome {
 fn check_at_rest(world: &World, id: EndId) {
     let Some(transport) = world.transport(id).filter(|_| world.gentle) else { return };
     let other = world.transport(peer(id));
-    let closing = [Some(&transport), other.as_ref()].into_iter().flatten().any(WSTransport::is_close_frame_sent);
+    let closing =
+        [Some(&transport), other.as_ref()].into_iter().flatten().any(WSTransport::is_close_frame_sent);
     if closing {
         return;
     }
@@ -323,7 +357,7 @@ fn check_at_rest(world: &World, id: EndId) {
     world.check(waiting == 0, || format!("end {id}: {waiting} bytes wait though the link is free"));
     world.with(id, |end| {
         world.check(!end.writing_paused, || format!("end {id}: resume_writing never came"));
-        let (ping, pong) = (end.out.newest_ping, end.out.newest_pong);
-        world.check(ping == pong, || format!("end {id}: ping {ping} was not answered, {pong} was"));
+        let (asked, answered) = (end.out.newest_ping, end.out.newest_pong);
+        world.check(asked == answered, || format!("end {id}: ping {asked} was not answered, {answered} was"));
     });
 }

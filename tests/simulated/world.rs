@@ -137,7 +137,9 @@ impl World {
 
     /// When the loop is at rest, all that waits was refused, and the listener knows whether that is too much.
     pub(crate) fn check_pressure(&self, id: EndId) {
-        let Some(transport) = self.transport(id).filter(|transport| !transport.is_disconnected()) else { return };
+        let Some(transport) = self.transport(id).filter(|transport| !transport.is_disconnected()) else {
+            return;
+        };
         let waiting = transport.buffered_amount();
         self.with(id, |end| {
             let ((low, high), paused) = (end.watermarks, end.writing_paused);
