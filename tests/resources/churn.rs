@@ -94,7 +94,7 @@ impl Stage {
             }
             _ => drop(peer.ask(&upgrade_request("/", ""))),
         }
-        let large = peer.encode(&Frame::binary([1; 30_000]));
+        let large = peer.encode(&Frame::binary(vec![1; 30_000]));
         match self {
             Self::MidFrame => peer.write(&large[..7]),
             Self::MidLargeFrame => peer.write(&large[..20_000]),
@@ -180,7 +180,7 @@ fn t14_clients_whose_servers_go_leave_nothing() {
                 opened += 1;
                 eventually("it is open", || counts.connected.load(Ordering::SeqCst) == opened);
                 if stage == 3 {
-                    peer.write(&Frame::binary([1; 30_000]).encode(None)[..9000]);
+                    peer.write(&Frame::binary(vec![1; 30_000]).encode(None)[..9000]);
                 }
             }
         }
