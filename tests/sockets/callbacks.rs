@@ -124,7 +124,7 @@ fn t05_panic_in_on_ws_disconnected_of_a_server() {
 /// Sends until the kernel refuses, so that `pause_writing` is due.
 fn fill(transport: &WSTransport) {
     while transport.buffered_amount() < 1 << 20 {
-        transport.send(WSMsgType::Binary, [7; 64 << 10]);
+        transport.send(WSMsgType::Binary, vec![7; 64 << 10]);
         transport.flush();
     }
 }
@@ -146,7 +146,7 @@ fn t05_panic_in_pause_writing_of_a_server() {
     events.expect(&Event::PauseWriting);
     still_works(&mut neighbour);
     let mut last = peer.read_frame();
-    while last == Frame::binary([7; 64 << 10]) {
+    while last == Frame::binary(vec![7; 64 << 10]) {
         last = peer.read_frame();
     }
     assert_eq!(last, Frame::close(1011, ""), "behind what was sent before");
@@ -169,7 +169,7 @@ fn t05_panic_in_resume_writing_of_a_server() {
     let (server, mut neighbour) = with_neighbour(failing, &log);
     let mut peer = connect_failing(&server);
     let mut last = peer.read_frame();
-    while last == Frame::binary([7; 64 << 10]) {
+    while last == Frame::binary(vec![7; 64 << 10]) {
         last = peer.read_frame();
     }
     assert_eq!(last, Frame::close(1011, ""));

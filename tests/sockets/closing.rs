@@ -225,7 +225,7 @@ fn nothing_is_sent_behind_a_close() {
             let prepared = femtows::WSPreparedFrame::new(WSMsgType::Text, "after");
             [
                 transport.send(WSMsgType::Text, "after"),
-                transport.send(WSMsgType::Binary, [0; 100_000]),
+                transport.send(WSMsgType::Binary, vec![0; 100_000]),
                 transport.send_ping("after").unwrap(),
                 transport.send_pong("after").unwrap(),
                 transport.send_buffer(WSMsgType::Text, "after".into()),
@@ -258,7 +258,7 @@ fn nothing_is_sent_on_a_connection_that_is_gone() {
                 transport.send(WSMsgType::Text, "x"),
                 WSSendStatus::Dropped(WSDropReason::Disconnected)
             );
-            let large = transport.send(WSMsgType::Binary, [0; 100_000]);
+            let large = transport.send(WSMsgType::Binary, vec![0; 100_000]);
             assert_eq!(large, WSSendStatus::Dropped(WSDropReason::Disconnected));
             assert!(!transport.send_close(WSCloseCode::OK, ""));
             assert_eq!(transport.buffered_amount(), 0);
@@ -379,14 +379,14 @@ fn a_graceful_disconnect_flushes_first() {
     for mut pair in plain() {
         pair.ask(|transport| {
             for n in 0..100_u8 {
-                transport.send(WSMsgType::Binary, [n; 30_000]);
+                transport.send(WSMsgType::Binary, vec![n; 30_000]);
             }
             transport.disconnect(true);
             let after = transport.send(WSMsgType::Text, "after");
             assert_eq!(after, WSSendStatus::Dropped(WSDropReason::Disconnected));
         });
         for n in 0..100 {
-            assert_eq!(pair.peer.read_frame(), Frame::binary([n; 30_000]));
+            assert_eq!(pair.peer.read_frame(), Frame::binary(vec![n; 30_000]));
         }
         pair.peer.expect_eof();
         drop(pair.peer);
@@ -400,7 +400,7 @@ fn a_graceful_disconnect_has_a_deadline() {
     for pair in both_ends(Duration::from_millis(200), true, |probe| probe) {
         pair.ask(|transport| {
             while transport.buffered_amount() < 1 << 20 {
-                transport.send(WSMsgType::Binary, [1; 60_000]);
+                transport.send(WSMsgType::Binary, vec![1; 60_000]);
                 transport.flush();
             }
             transport.disconnect(true);
@@ -416,7 +416,7 @@ fn a_graceful_disconnect_has_a_deadline() {
 #[test]
 fn a_peer_that_ends_its_half_gets_the_rest() {
     for mut pair in both_ends(Duration::from_secs(30), true, Probe::echo) {
-        let frames: Vec<_> = (0..20).map(|n| Frame::binary([n; 100_000])).collect();
+        let frames: Vec<_> = (0..20).map(|n| Frame::binary(vec![n; 100_000])).collect();
         let bytes: Vec<u8> = frames.iter().flat_map(|frame| pair.peer.encode(frame)).collect();
         pair.peer.write(&bytes);
         pair.peer.shutdown_write();

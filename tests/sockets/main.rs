@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
 mod support;
 
+mod backpressure;
 mod callbacks;
 mod client_opening;
 mod closing;

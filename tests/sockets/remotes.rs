@@ -125,12 +125,12 @@ fn the_inbox_is_bounded_by_bytes() {
     let remote = on.ask_transport(0, WSTransport::remote);
     assert_eq!(remote.send(WSMsgType::Binary, vec![0; 1001]), Err(WSRemoteError::InboxFull));
     // The loop is held up, so that nothing leaves the inbox meanwhile.
-    let (hold, held) = mpsc::channel::<()>();
+    let (go, wait) = mpsc::channel::<()>();
     let (tell, holding) = mpsc::channel();
     on.remote
         .post(move |_: &WSLoopHandle| {
             tell.send(()).unwrap();
-            let _ = held.recv();
+            let _ = wait.recv();
         })
         .unwrap();
     holding.recv().unwrap();
@@ -143,7 +143,7 @@ fn the_inbox_is_bounded_by_bytes() {
     );
     remote.send(WSMsgType::Binary, "").expect("without a payload there is room");
     on.remote.post(|_| ()).expect("calls have no size");
-    drop(hold);
+    drop(go);
     assert_eq!(peer.read_frame(), Frame::binary([1; 600]));
     assert_eq!(peer.read_frame(), Frame::binary([2; 400]));
     assert_eq!(peer.read_frame(), Frame::binary(""));

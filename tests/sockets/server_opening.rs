@@ -170,10 +170,14 @@ fn with(line: &str, replacement: &str) -> Vec<u8> {
     request.replace(line, replacement).into_bytes()
 }
 
+/// So many lines.
+fn headers(count: usize) -> String {
+    "X-Some: thing\r\n".repeat(count)
+}
+
 #[test]
 fn t11_bad_requests_get_a_status_and_eof() {
     let server = quiet_server(WSServerConfig::default());
-    let headers = |count| (0..count).map(|n| format!("X-{n}: y\r\n")).collect::<String>();
     let client_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     let cases: Vec<(&str, Vec<u8>, u16)> = vec![
         ("garbage", b"\x00\x01\x02garbage\r\n\r\n".to_vec(), 400),
@@ -222,7 +226,6 @@ fn t11_a_tls_client_hello_is_refused_at_once() {
 #[test]
 fn t11_odd_but_good_requests_are_accepted() {
     let server = quiet_server(WSServerConfig::default());
-    let headers = |count| (0..count).map(|n| format!("X-{n}: y\r\n")).collect::<String>();
     let lower: String = {
         let request = upgrade_request("/", "");
         let lines = request.split("\r\n").map(|line| match line.split_once(':') {

@@ -19,7 +19,7 @@ thread_local! {
     static OPENED: RefCell<Vec<WSTransport>> = const { RefCell::new(Vec::new()) };
 }
 
-pub(super) fn remember(transport: &WSTransport) {
+pub(crate) fn remember(transport: &WSTransport) {
     OPENED.with_borrow_mut(|opened| opened.push(transport.clone()));
 }
 
