@@ -109,14 +109,12 @@ impl Flags {
     pub(super) const LINGERING: u16 = 1 << 5;
     /// The peer has ended its half of TCP.
     pub(super) const PEER_ENDED: u16 = 1 << 6;
-    /// On the loop's list for a further turn.
-    pub(super) const QUEUED: u16 = 1 << 7;
     /// `on_ws_disconnected` has returned.
-    pub(super) const GONE: u16 = 1 << 8;
+    pub(super) const GONE: u16 = 1 << 7;
     /// The kernel said that the end of the stream, or an error, is behind the bytes: only reading up to it will show it.
-    pub(super) const END_AHEAD: u16 = 1 << 9;
+    pub(super) const END_AHEAD: u16 = 1 << 8;
     /// Delivery was paused with bytes in `partial`.
-    pub(super) const HELD: u16 = 1 << 10;
+    pub(super) const HELD: u16 = 1 << 9;
 
     #[inline]
     pub(super) fn has(&self, flag: u16) -> bool {
@@ -197,7 +195,6 @@ impl Conn {
 
     /// Serves a readiness event.
     pub(crate) fn ready(self: &Rc<Self>, readiness: Readiness) {
-        self.flags.clear(Flags::QUEUED);
         if readiness.writable && self.flags.has(Flags::BLOCKED) {
             self.flush();
         }
@@ -258,9 +255,7 @@ impl Conn {
 
     /// Asks the loop for a further turn.
     pub(super) fn make_ready(&self) {
-        if !self.flags.set(Flags::QUEUED) {
-            self.core.make_ready(self.token);
-        }
+        self.core.make_ready(self.token);
     }
 
     /// Whether bytes from the socket have a use: frames to deliver, or, at the end, the peer's FIN to wait for.

@@ -85,7 +85,7 @@ pub(crate) struct LoopCore {
     deferred: RefCell<VecDeque<Deferred>>,
     has_deferred: Cell<bool>,
     dirty: RefCell<VecDeque<Rc<Conn>>>,
-    /// Slots that have more to do without a new event from the kernel.
+    /// Slots that have more to do without a new event from the kernel; each at most once, which its mark says.
     ready: RefCell<VecDeque<Token>>,
     /// Time of this turn: read once after the poll.
     now: Cell<Instant>,
@@ -272,9 +272,12 @@ impl LoopCore {
         self.settle();
     }
 
-    /// Asks for a further turn of this slot. Asking twice costs a read that finds nothing.
+    /// Asks for a further turn of this slot. Asking twice is asking once: a slot that is busy in every turn must not be served more
+    /// and more often.
     pub(crate) fn make_ready(&self, token: Token) {
-        self.ready.borrow_mut().push_back(token);
+        if self.slots.borrow_mut().mark(token) {
+            self.ready.borrow_mut().push_back(token);
+        }
     }
 
     pub(crate) fn has_ready(&self) -> bool {
@@ -286,6 +289,7 @@ impl LoopCore {
         let count = self.ready.borrow().len();
         for _ in 0..count {
             let Some(token) = self.ready.borrow_mut().pop_front() else { break };
+            self.slots.borrow_mut().unmark(token);
             self.ready(token, Readiness::READ_ON);
         }
     }

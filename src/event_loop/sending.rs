@@ -191,7 +191,9 @@ impl Conn {
     /// Whether a payload of this size should go to the kernel from where it is.
     #[inline]
     fn writes_through(&self, len: usize) -> bool {
-        len >= self.settings.tuning.no_copy_threshold && !self.flags.has(Flags::BLOCKED)
+        len >= self.settings.tuning.no_copy_threshold
+            && !self.flags.has(Flags::BLOCKED)
+            && self.stream.borrow().is_some()
     }
 
     fn send_through(
@@ -280,7 +282,13 @@ impl Conn {
         match queued {
             Ok(()) => {
                 self.touch();
-                if self.proto.borrow().queued() == 0 { WSSendStatus::Sent } else { WSSendStatus::Queued }
+                if self.ending.get().is_some() {
+                    WSSendStatus::Dropped(WSDropReason::Disconnected)
+                } else if self.proto.borrow().queued() == 0 {
+                    WSSendStatus::Sent
+                } else {
+                    WSSendStatus::Queued
+                }
             }
             Err(reason) => {
                 if self.proto.borrow().is_overflowed() {
