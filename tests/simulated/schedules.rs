@@ -151,7 +151,12 @@ impl Schedule {
         let failure = self.world.failure();
         self.world.add_to_coverage();
         self.world.forget_transports();
-        failure.map_or(Ok(()), Err)
+        if let Some(failure) = failure {
+            // A loop that is broken may never come to its end.
+            std::mem::forget(self.kit);
+            return Err(failure);
+        }
+        Ok(())
     }
 
     /// Begins a connection.
