@@ -92,7 +92,9 @@ fn send_data(world: &World, id: EndId, transport: &WSTransport) {
         let frame = end.out.next_frame(&mut world.random.borrow_mut(), max_len, fragments);
         let status = send_somehow(world, transport, &frame);
         let len = frame.piece.bytes().len();
-        world.note(|| format!("{id}: send {:?} fin {} of {len}: {status:?}", frame.msg_type, frame.options.fin));
+        world.note(|| {
+            format!("{id}: send {:?} fin {} of {len}: {status:?}", frame.msg_type, frame.options.fin)
+        });
         match status {
             WSSendStatus::Dropped(WSDropReason::Overflow) => {
                 end.out.dropped_frames += 1;
@@ -169,5 +171,6 @@ fn check_drop(world: &World, id: EndId, transport: &WSTransport, reason: WSDropR
     };
     world.check(honest, || format!("end {id}: dropped for {reason:?}"));
     let gentle = world.gentle && reason == WSDropReason::Disconnected;
-    world.check(!gentle || transport.is_disconnected(), || format!("end {id}: dropped on an open connection"));
+    world
+        .check(!gentle || transport.is_disconnected(), || format!("end {id}: dropped on an open connection"));
 }

@@ -99,7 +99,9 @@ impl Checker {
         });
         world.with(peer(id), |sender| {
             let left = sender.out.frames.len();
-            world.check(sender.out.all_received(messages), || format!("end {id}: CLOSE with {left} frames missing"));
+            world.check(sender.out.all_received(messages), || {
+                format!("end {id}: CLOSE with {left} frames missing")
+            });
         });
         if answer && !transport.is_close_frame_sent() {
             close(world, id, transport);
@@ -167,9 +169,9 @@ impl WSMessageListener for Checker {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
         self.received(transport);
         self.world.note(|| format!("{}: message of {}", self.id, message.as_bytes().len()));
-        let same = self
-            .world
-            .with(peer(self.id), |sender| sender.out.message_received(message.msg_type(), message.as_bytes()));
+        let same = self.world.with(peer(self.id), |sender| {
+            sender.out.message_received(message.msg_type(), message.as_bytes())
+        });
         self.world.check_ok(self.id, same);
         self.misbehave()
     }

@@ -127,24 +127,36 @@ impl Outbound {
 
     /// A pong to one of our pings came back: pongs may be left out, but not exchanged, repeated or made up.
     pub(crate) fn pong_received(&mut self, payload: &[u8]) -> Result<(), String> {
-        let number = std::str::from_utf8(payload).ok().and_then(|text| text.strip_prefix("ping ")?.parse().ok());
+        let number =
+            std::str::from_utf8(payload).ok().and_then(|text| text.strip_prefix("ping ")?.parse().ok());
         match number {
             Some(number) if self.newest_pong < number && number <= self.newest_ping => {
                 self.newest_pong = number;
                 Ok(())
             }
-            _ => Err(format!("pong {payload:?} after {}, newest ping {}", self.newest_pong, self.newest_ping)),
+            _ => {
+                Err(format!("pong {payload:?} after {}, newest ping {}", self.newest_pong, self.newest_ping))
+            }
         }
     }
 
     /// A frame was delivered.
-    pub(crate) fn frame_received(&mut self, msg_type: WSMsgType, fin: bool, payload: &[u8]) -> Result<(), String> {
+    pub(crate) fn frame_received(
+        &mut self,
+        msg_type: WSMsgType,
+        fin: bool,
+        payload: &[u8],
+    ) -> Result<(), String> {
         let Some(sent) = self.frames.pop_front() else {
             return Err(format!("{msg_type:?} of {} bytes was never sent", payload.len()));
         };
         let same = sent.msg_type == msg_type && sent.fin == fin && sent.payload.bytes() == payload;
         let (kind, len) = (sent.msg_type, sent.payload.bytes().len());
-        if same { Ok(()) } else { Err(format!("got {msg_type:?}/{fin}/{}, sent {kind:?}/{len}", payload.len())) }
+        if same {
+            Ok(())
+        } else {
+            Err(format!("got {msg_type:?}/{fin}/{}, sent {kind:?}/{len}", payload.len()))
+        }
     }
 
     /// A whole message was delivered.

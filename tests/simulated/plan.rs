@@ -37,7 +37,8 @@ impl EndPlan {
     pub(crate) fn new(random: &mut Random, gentle: bool, max_len: usize) -> Self {
         let max_outbound = random.pick(&[300, 2000, 20_000, 1 << 20, 16 << 20]);
         let close_timeout = if gentle { 10_000 } else { random.pick(&[1, 100, 1000, 10_000]) };
-        let policy = if gentle || random.chance(50) { WSOverflowPolicy::DropNew } else { WSOverflowPolicy::Close };
+        let policy =
+            if gentle || random.chance(50) { WSOverflowPolicy::DropNew } else { WSOverflowPolicy::Close };
         Self {
             auto_pong: random.chance(75),
             auto_close: random.chance(75),

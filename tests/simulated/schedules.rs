@@ -76,7 +76,10 @@ fn run(seed: u64, trace: bool) -> Result<(), String> {
     let result = panic::catch_unwind(AssertUnwindSafe(|| Schedule::new(seed, trace).run()));
     result.unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().cloned();
-        Err(format!("panic: {}", message.as_deref().or(panic.downcast_ref().copied()).unwrap_or("no message")))
+        Err(format!(
+            "panic: {}",
+            message.as_deref().or(panic.downcast_ref().copied()).unwrap_or("no message")
+        ))
     })
 }
 
@@ -242,7 +245,9 @@ impl Schedule {
         let left = world.with(id, |end| (!end.out.all_received(messages)).then_some(end.out.frames.len()));
         world.check(left.is_none(), || format!("end {id}: {left:?} frames were not delivered"));
         let info = world.transport(id).and_then(|transport| transport.disconnect_info().cloned());
-        let clean = info.as_ref().is_some_and(|info| info.cause == WSDisconnectCause::Closed && info.bytes_unsent == 0);
+        let clean = info
+            .as_ref()
+            .is_some_and(|info| info.cause == WSDisconnectCause::Closed && info.bytes_unsent == 0);
         world.check(clean, || format!("end {id}: not a clean end: {info:?}"));
     }
 }
@@ -282,7 +287,8 @@ fn decide(world: &Rc<World>, id: EndId) -> WSUpgradeOutcome {
 fn check_at_rest(world: &World, id: EndId) {
     let Some(transport) = world.transport(id).filter(|_| world.gentle) else { return };
     let other = world.transport(peer(id));
-    let closing = [Some(&transport), other.as_ref()].into_iter().flatten().any(WSTransport::is_close_frame_sent);
+    let closing =
+        [Some(&transport), other.as_ref()].into_iter().flatten().any(WSTransport::is_close_frame_sent);
     if closing {
         return;
     }
