@@ -30,8 +30,8 @@ const MESSAGE_SIZE: usize = 8 * 1024;
 /// For this long the client does not read.
 const NAP: Duration = Duration::from_millis(400);
 
-/// Small buffers in the kernel, so that the demo need not send megabytes to fill them.
-const KERNEL_BUFFER: usize = 32 * 1024;
+/// A small buffer in the server's kernel, so that the demo need not send megabytes to fill it.
+const SEND_BUFFER: usize = 64 * 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
@@ -101,7 +101,7 @@ struct Feed {
 
 impl WSListener for Feed {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
-        transport.with_socket(|socket| socket.set_send_buffer_size(KERNEL_BUFFER))??;
+        transport.with_socket(|socket| socket.set_send_buffer_size(SEND_BUFFER))??;
         let heeded = (self.conduct == Conduct::HoldBack).then(|| Rc::clone(&self.is_paused));
         transport.loop_handle().spawn(produce(transport.clone(), heeded)).detach();
         Ok(())
@@ -174,7 +174,6 @@ struct SlowClient {
 
 impl WSListener for SlowClient {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
-        transport.with_socket(|socket| socket.set_recv_buffer_size(KERNEL_BUFFER))??;
         transport.pause_reading();
         let sleeper = transport.clone();
         let wake_up = move || {

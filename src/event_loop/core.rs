@@ -84,7 +84,7 @@ pub(crate) struct LoopCore {
     recv: Cell<Option<Box<RecvBuffer>>>,
     deferred: RefCell<VecDeque<Deferred>>,
     has_deferred: Cell<bool>,
-    dirty: RefCell<Vec<Rc<Conn>>>,
+    dirty: RefCell<VecDeque<Rc<Conn>>>,
     /// Slots that have more to do without a new event from the kernel; each at most once, which its mark says.
     ready: RefCell<VecDeque<Token>>,
     /// Time of this turn: read once after the poll.
@@ -142,6 +142,7 @@ impl LoopCore {
         self.virtual_time.set(true);
     }
 
+    #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn set_now(&self, now: Instant) {
         self.now.set(now);
     }
@@ -345,7 +346,7 @@ impl LoopCore {
     }
 
     pub(crate) fn mark_dirty(&self, conn: &Rc<Conn>) {
-        self.dirty.borrow_mut().push(Rc::clone(conn));
+        self.dirty.borrow_mut().push_back(Rc::clone(conn));
     }
 
     /// Whether there is work that no event will announce.
@@ -377,7 +378,7 @@ impl LoopCore {
 
     fn flush_dirty(&self) {
         loop {
-            let Some(conn) = self.dirty.borrow_mut().pop() else { return };
+            let Some(conn) = self.dirty.borrow_mut().pop_front() else { return };
             conn.flush_dirty();
         }
     }

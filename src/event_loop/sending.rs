@@ -128,7 +128,8 @@ impl Conn {
         self.flush();
     }
 
-    /// The queue has grown: it leaves at the end of the dispatch, or now if there is none.
+    /// The queue has grown: it leaves at the end of the dispatch, or now if there is none; if the kernel refuses bytes, when it takes
+    /// them again.
     #[inline]
     pub(super) fn touch(self: &Rc<Self>) {
         if self.flags.has(Flags::BLOCKED) {

@@ -93,6 +93,10 @@ impl Stream {
     }
 
     /// The socket, if there is one.
+    #[cfg_attr(
+        not(any(test, feature = "testkit")),
+        expect(clippy::unnecessary_wraps, reason = "simulated streams, which have none, are for tests")
+    )]
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(socket) => Some(socket),

@@ -314,3 +314,96 @@ impl fmt::Debug for SimStream {
         f.debug_struct("SimStream").field("role", &self.role).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READABLE: Readiness = Readiness { readable: true, writable: false, read_closed: false };
+
+    /// Client and server, registered for everything; what is true at first was reported.
+    fn ends() -> (Rc<RefCell<Wire>>, SimStream, SimStream) {
+        let wire = Rc::new(RefCell::new(Wire::new(Instant::now(), Random::new(0))));
+        let mut ends = [Role::Client, Role::Server].map(|role| SimStream { wire: Rc::clone(&wire), role });
+        for (end, token) in ends.iter_mut().zip(1..) {
+            end.set_interest(Token::from_mio(mio::Token(token)), Interest::READABLE | Interest::WRITABLE);
+            assert!(event(&wire, end.role).is_some_and(|readiness| readiness.writable));
+        }
+        let [client, server] = ends;
+        (wire, client, server)
+    }
+
+    fn event(wire: &Rc<RefCell<Wire>>, role: Role) -> Option<Readiness> {
+        let mut wire = wire.borrow_mut();
+        wire.pump();
+        wire.take_event(role).map(|(_, readiness)| readiness)
+    }
+
+    fn send(stream: &mut SimStream, bytes: &[u8]) -> Result<usize, io::ErrorKind> {
+        stream.send(&[IoSlice::new(bytes)]).map_err(|error| error.kind())
+    }
+
+    fn recv(stream: &mut SimStream, room: usize) -> Result<Vec<u8>, io::ErrorKind> {
+        let mut out = Vec::new();
+        stream.recv_with(room, |part| out.extend_from_slice(part)).map_err(|error| error.kind())?;
+        Ok(out)
+    }
+
+    #[test]
+    fn news_are_told_once() {
+        let (wire, mut client, mut server) = ends();
+        assert_eq!(event(&wire, Role::Server), None);
+        assert_eq!(send(&mut client, b"abc"), Ok(3));
+        assert_eq!(event(&wire, Role::Server), Some(Readiness { writable: true, ..READABLE }));
+        assert_eq!(event(&wire, Role::Server), None, "unread bytes are no news");
+        assert_eq!(recv(&mut server, 2), Ok(b"ab".to_vec()));
+        assert_eq!(event(&wire, Role::Server), None);
+        server.set_interest(Token::from_mio(mio::Token(2)), Interest::READABLE);
+        assert_eq!(event(&wire, Role::Server), Some(READABLE), "but registering asks anew");
+        assert_eq!(recv(&mut server, 9), Ok(b"c".to_vec()));
+        assert_eq!(recv(&mut server, 9), Err(io::ErrorKind::WouldBlock));
+    }
+
+    #[test]
+    fn room_is_told_to_who_was_refused() {
+        let (wire, mut client, mut server) = ends();
+        wire.borrow_mut().pipe(Role::Client).capacity = 3;
+        assert_eq!(send(&mut client, b"abcd"), Ok(3));
+        assert_eq!(send(&mut client, b"d"), Err(io::ErrorKind::WouldBlock));
+        assert_eq!(recv(&mut server, 9), Err(io::ErrorKind::WouldBlock), "nothing arrives between turns");
+        assert_eq!(event(&wire, Role::Client), None);
+        assert!(event(&wire, Role::Server).is_some());
+        assert_eq!(recv(&mut server, 9), Ok(b"abc".to_vec()));
+        assert!(event(&wire, Role::Client).is_some_and(|readiness| readiness.writable));
+        assert_eq!(event(&wire, Role::Client), None);
+    }
+
+    #[test]
+    fn closing_with_unread_bytes_resets() {
+        let (wire, mut client, mut server) = ends();
+        send(&mut client, b"unread").unwrap();
+        send(&mut server, b"arrived").unwrap();
+        wire.borrow_mut().pump();
+        drop(server);
+        let readiness = event(&wire, Role::Client).unwrap();
+        assert!(readiness.readable && readiness.read_closed);
+        assert_eq!(recv(&mut client, 99), Ok(b"arrived".to_vec()), "what had arrived can be read");
+        assert_eq!(recv(&mut client, 99), Err(io::ErrorKind::ConnectionReset));
+        assert_eq!(recv(&mut client, 99), Ok(Vec::new()));
+        assert_eq!(send(&mut client, b"more"), Err(io::ErrorKind::BrokenPipe));
+    }
+
+    #[test]
+    fn bytes_to_a_closed_end_reset_behind_what_it_sent() {
+        let (wire, mut client, mut server) = ends();
+        wire.borrow_mut().pipe(Role::Server).stalled = true;
+        send(&mut server, b"last words").unwrap();
+        drop(server);
+        assert_eq!(send(&mut client, b"too late"), Ok(8));
+        assert_eq!(event(&wire, Role::Client), None);
+        wire.borrow_mut().pipe(Role::Server).stalled = false;
+        assert!(event(&wire, Role::Client).is_some_and(|readiness| readiness.read_closed));
+        assert_eq!(recv(&mut client, 99), Ok(b"last words".to_vec()));
+        assert_eq!(recv(&mut client, 99), Err(io::ErrorKind::ConnectionReset));
+    }
+}

@@ -24,8 +24,9 @@ pub(crate) fn act(world: &Rc<World>, id: EndId) {
         }
         83..=86 => transport.flush(),
         87..=88 => {
-            let high = world.below(2000);
-            transport.set_write_watermarks(world.below(2000), high);
+            let (low, high) = (world.below(2000), world.below(2000));
+            transport.set_write_watermarks(low, high);
+            world.with(id, |end| end.watermarks = (low.min(high), high));
         }
         89..=90 => close(world, id, &transport),
         91 if !world.gentle => {

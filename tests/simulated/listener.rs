@@ -5,6 +5,7 @@ use std::rc::Rc;
 use femtows::*;
 
 use crate::actions::{act_unless_calm, close};
+use crate::coverage::{Event, count, count_end};
 use crate::world::{EndId, World, peer};
 
 /// The message of the panics that belong to a schedule.
@@ -30,6 +31,7 @@ impl Checker {
     fn connected(&self, transport: &WSTransport) -> WSResult {
         let (world, id) = (&self.world, self.id);
         world.note(|| format!("{id}: on_ws_connected"));
+        count(Event::Connected);
         let waiter = world.handle.spawn(transport.wait_disconnected());
         world.with(id, |end| {
             end.connected += 1;
@@ -45,6 +47,11 @@ impl Checker {
         world.note(|| format!("{id}: on_ws_disconnected: {:?}", transport.disconnect_info()));
         world.check(transport.is_disconnected(), || format!("end {id}: told of an end that has not come"));
         self.check_alive("on_ws_disconnected");
+        if let Some(info) = transport.disconnect_info() {
+            // The peer sends nothing but good frames.
+            world.check(info.cause != WSDisconnectCause::ProtocolError, || format!("end {id}: {info}"));
+            count_end(info.cause);
+        }
         world.with(id, |end| end.disconnected += 1);
         let _ = self.misbehave();
     }
@@ -57,6 +64,7 @@ impl Checker {
             world.check(end.writing_paused != paused, || format!("end {id}: writing paused {paused} twice"));
             end.writing_paused = paused;
         });
+        count(if paused { Event::WritingPaused } else { Event::WritingResumed });
         world.check_end(id, transport);
         let _ = self.misbehave();
     }
@@ -80,10 +88,14 @@ impl Checker {
     fn control(&self, transport: &WSTransport, frame: &WSFrame<'_>) -> bool {
         let (world, id) = (&self.world, self.id);
         match frame.msg_type() {
-            WSMsgType::Close => self.close(transport, frame),
+            WSMsgType::Close => {
+                count(Event::CloseDelivered);
+                self.close(transport, frame);
+            }
             WSMsgType::Pong if frame.payload().starts_with(b"ping ") => {
                 let known = world.with(id, |end| end.out.pong_received(frame.payload()));
                 world.check_ok(id, known);
+                count(Event::PongDelivered);
             }
             _ => return false,
         }
@@ -143,6 +155,7 @@ impl WSListener for Checker {
             });
             self.world.check_ok(self.id, same);
         }
+        count(Event::FrameDelivered);
         // In-place parsers write into the payload: nothing may depend on it afterwards.
         frame.payload_mut().fill(0xff);
         self.misbehave()
@@ -173,6 +186,7 @@ impl WSMessageListener for Checker {
             sender.out.message_received(message.msg_type(), message.as_bytes())
         });
         self.world.check_ok(self.id, same);
+        count(Event::MessageDelivered);
         self.misbehave()
     }
 

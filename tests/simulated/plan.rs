@@ -28,7 +28,7 @@ pub(crate) struct EndPlan {
     policy: WSOverflowPolicy,
     strategy: WSWriteStrategy,
     no_copy_threshold: usize,
-    watermarks: (usize, usize),
+    pub(crate) watermarks: (usize, usize),
     close_timeout: Duration,
     handshake_timeout: Duration,
 }

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 use std::time::Duration;
 
-use femtows::testkit::{Opening, Random, SimLink, TestKit};
+use femtows::testkit::{Random, SimLink, TestKit};
 use femtows::*;
 
 use crate::actions::{act, close};
+use crate::coverage;
 use crate::listener::{Checker, SCHEDULED_PANIC};
 use crate::plan::{EndPlan, LinkPlan, loop_config};
 use crate::world::{EndId, World, peer};
@@ -49,10 +50,16 @@ fn schedules() {
     });
     let mut failures = failures.into_inner().unwrap();
     failures.sort();
+    let coverage = coverage::report();
+    println!("{count} schedules: {coverage:?}");
     if let Some((seed, failure)) = failures.first() {
         panic!(
             "seed {seed}: {failure}\nreplay with: FEMTOWS_SEED={seed} cargo test --all-features --test simulated schedules"
         );
+    }
+    if count >= 1000 {
+        let never: Vec<_> = coverage.iter().filter(|(_, count)| *count == 0).collect();
+        assert!(never.is_empty(), "the schedules are void, these never happened: {never:?}");
     }
 }
 
@@ -65,11 +72,17 @@ fn silence_scheduled_panics() {
     ONCE.call_once(|| {
         let loud = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if info.payload_as_str() != Some(SCHEDULED_PANIC) {
+            if !is_scheduled(info.payload()) {
                 loud(info);
             }
         }));
     });
+}
+
+fn is_scheduled(payload: &dyn std::any::Any) -> bool {
+    let message =
+        payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+    message == Some(SCHEDULED_PANIC)
 }
 
 fn run(seed: u64, trace: bool) -> Result<(), String> {
@@ -86,7 +99,20 @@ fn run(seed: u64, trace: bool) -> Result<(), String> {
 struct Schedule {
     kit: TestKit,
     world: Rc<World>,
-    openings: Vec<Opening>,
+    openings: Vec<Connecting>,
+}
+
+/// A connection from its first step on.
+struct Connecting {
+    link: SimLink,
+    /// `None` once the attempt was given up.
+    client: Option<WSTask<Result<WSTransport, WSError>>>,
+}
+
+impl Connecting {
+    fn has_ended(&self) -> bool {
+        self.client.as_ref().is_none_or(WSTask::is_finished)
+    }
 }
 
 impl Schedule {
@@ -103,7 +129,10 @@ impl Schedule {
     fn run(mut self) -> Result<(), String> {
         let connections = 1 + self.world.below(2);
         self.open();
-        for _ in 0..self.world.below(50) {
+        if self.world.chance(70) {
+            self.kit.advance(Duration::from_millis(50));
+        }
+        for _ in 0..self.world.below(80) {
             if self.openings.len() < connections && self.world.chance(10) {
                 self.open();
             }
@@ -114,9 +143,13 @@ impl Schedule {
             }
         }
         if self.world.failure().is_none() {
+            if self.world.chance(5) {
+                return self.abandon();
+            }
             self.finish();
         }
         let failure = self.world.failure();
+        self.world.add_to_coverage();
         self.world.forget_transports();
         failure.map_or(Ok(()), Err)
     }
@@ -139,7 +172,7 @@ impl Schedule {
             ends[0].connect_config(),
         );
         plan.apply(&opening.link);
-        self.openings.push(opening);
+        self.openings.push(Connecting { link: opening.link, client: Some(opening.client) });
     }
 
     fn step(&mut self) {
@@ -149,7 +182,10 @@ impl Schedule {
             10..=13 => {
                 self.kit.turn();
             }
-            14..=15 => self.kit.run_until_idle(),
+            14..=15 => {
+                self.kit.run_until_idle();
+                (0..world.count()).for_each(|id| world.check_pressure(id));
+            }
             16..=17 => {
                 let most = if world.gentle { 20 } else { [20, 200, 3000][world.below(3)] };
                 let duration = Duration::from_millis(world.below(most) as u64);
@@ -160,9 +196,10 @@ impl Schedule {
         }
     }
 
-    fn disturb(&self) {
+    fn disturb(&mut self) {
         let world = &self.world;
-        let link = &self.openings[world.below(self.openings.len())].link;
+        let opening = &mut self.openings[world.below(self.world.count() / 2)];
+        let link = &opening.link;
         let direction = if world.chance(50) { link.to_server() } else { link.to_client() };
         let what = world.below(20);
         match what {
@@ -173,11 +210,35 @@ impl Schedule {
             15 => drop(direction.max_read(1 + world.below(5000))),
             16 => drop(direction.max_write(1 + world.below(5000))),
             _ if world.gentle => {}
-            17 => link.reset(),
+            17 if world.chance(50) => link.reset(),
+            17 => {
+                // Whoever awaited the opening does not want it any more.
+                if let Some(client) = opening.client.take() {
+                    world.handle.spawn(async { drop(client.cancel().await) }).detach();
+                }
+            }
             18 => drop(direction.cut()),
             _ => drop(direction.delay(Duration::from_millis(world.below(3000) as u64))),
         }
         world.note(|| format!("disturb {what}"));
+    }
+
+    /// Drops the loop in the middle of everything: each listener learns of it.
+    fn abandon(self) -> Result<(), String> {
+        let Self { kit, world, openings } = self;
+        world.calm.set(true);
+        drop(kit);
+        for id in 0..world.count() {
+            let counts = world.with(id, |end| (end.connected, end.disconnected));
+            world.check(counts.0 == counts.1, || {
+                format!("end {id}: connected, disconnected {counts:?} times")
+            });
+        }
+        for opening in &openings {
+            world.check(opening.has_ended(), || "an opening outlives its loop".into());
+        }
+        world.forget_transports();
+        world.failure().map_or(Ok(()), Err)
     }
 
     /// Lets everything run out, closes what is still open, and looks at what is left.
@@ -205,7 +266,7 @@ impl Schedule {
         self.kit.advance(Duration::from_secs(30));
         (0..world.count()).for_each(|id| self.check_ended(id));
         for opening in &self.openings {
-            world.check(opening.client.is_finished(), || "an opening never ended".into());
+            world.check(opening.has_ended(), || "an opening never ended".into());
         }
         let left = self.kit.leftovers();
         world.check(left.is_empty(), || format!("left in the loop: {left:?}"));
@@ -296,7 +357,7 @@ fn check_at_rest(world: &World, id: EndId) {
     world.check(waiting == 0, || format!("end {id}: {waiting} bytes wait though the link is free"));
     world.with(id, |end| {
         world.check(!end.writing_paused, || format!("end {id}: resume_writing never came"));
-        let (ping, pong) = (end.out.newest_ping, end.out.newest_pong);
-        world.check(ping == pong, || format!("end {id}: ping {ping} was not answered, {pong} was"));
+        let (asked, answered) = (end.out.newest_ping, end.out.newest_pong);
+        world.check(asked == answered, || format!("end {id}: ping {asked} was not answered, {answered} was"));
     });
 }

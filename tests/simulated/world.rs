@@ -6,6 +6,7 @@ use std::rc::Rc;
 use femtows::testkit::Random;
 use femtows::{WSError, WSLoopHandle, WSTask, WSTransport};
 
+use crate::coverage::{Event, count};
 use crate::model::Outbound;
 use crate::plan::EndPlan;
 
@@ -30,6 +31,7 @@ pub(crate) struct End {
     pub(crate) connected: u32,
     pub(crate) disconnected: u32,
     pub(crate) writing_paused: bool,
+    pub(crate) watermarks: (usize, usize),
     pub(crate) close_received: bool,
     pub(crate) listener_gone: bool,
     pub(crate) out: Outbound,
@@ -57,6 +59,7 @@ impl World {
 
     pub(crate) fn add_end(&self, plan: EndPlan) {
         self.ends.borrow_mut().push(End {
+            watermarks: plan.watermarks,
             plan,
             transport: None,
             waiter: None,
@@ -130,6 +133,25 @@ impl World {
         self.check((dropped.frames, dropped.bytes) == (frames, bytes), || {
             format!("end {id}: counted {dropped:?}, sends reported {frames} frames, {bytes} bytes")
         });
+    }
+
+    /// When the loop is at rest, all that waits was refused, and the listener knows whether that is too much.
+    pub(crate) fn check_pressure(&self, id: EndId) {
+        let Some(transport) = self.transport(id).filter(|transport| !transport.is_disconnected()) else {
+            return;
+        };
+        let waiting = transport.buffered_amount();
+        self.with(id, |end| {
+            let ((low, high), paused) = (end.watermarks, end.writing_paused);
+            let told = if paused { waiting > low } else { waiting <= high };
+            self.check(told, || format!("end {id}: {waiting} bytes wait, writing paused: {paused}"));
+        });
+    }
+
+    /// What the ends themselves do not count.
+    pub(crate) fn add_to_coverage(&self) {
+        let dropped: u64 = self.ends.borrow().iter().map(|end| end.out.dropped_frames).sum();
+        (0..dropped).for_each(|_| count(Event::FrameDropped));
     }
 
     /// Breaks the circles through this world.

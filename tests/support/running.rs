@@ -23,6 +23,11 @@ pub(super) fn remember(transport: &WSTransport) {
     OPENED.with_borrow_mut(|opened| opened.push(transport.clone()));
 }
 
+/// The connections that probes have seen on this thread's loop.
+pub(crate) fn opened() -> Vec<WSTransport> {
+    OPENED.with_borrow(Vec::clone)
+}
+
 /// A loop that runs on a thread of its own until this is dropped.
 pub(crate) struct LoopThread {
     pub(crate) remote: WSLoopRemote,
