@@ -3,11 +3,13 @@
 //! Sending is in `sending.rs`, the end of a connection in `ending.rs`.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 
 use mio::Interest;
 use socket2::SockRef;
@@ -82,8 +84,8 @@ pub(crate) struct Conn {
 /// What few connections ever need.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
-    /// Tasks in `wait_disconnected`.
-    pub(super) waiters: Vec<std::task::Waker>,
+    /// Tasks in `wait_disconnected`, each under the number of its future.
+    pub(super) waiters: BTreeMap<u64, Waker>,
     /// Watermarks set on this connection.
     pub(super) watermarks: Option<(usize, usize)>,
     /// The first fault, until the connection has ended and tells it.
@@ -528,17 +530,11 @@ impl Conn {
 
     pub(crate) fn with_socket<R>(self: &Rc<Self>, f: impl FnOnce(SockRef<'_>) -> R) -> Result<R, WSError> {
         // The closure may use the transport, so the borrow must not last: a duplicate of the descriptor would, but costs one.
-        let stream = self.stream.take();
-        let result = match stream.as_ref().and_then(Stream::tcp) {
+        let lent = LentStream { conn: self, stream: self.stream.take() };
+        match lent.stream.as_ref().and_then(Stream::tcp) {
             Some(socket) => Ok(f(SockRef::from(socket))),
             None => Err(WSError::Disconnected),
-        };
-        if self.ending.get().is_none() {
-            self.stream.replace(stream);
-            // The closure may have sent.
-            self.touch();
         }
-        result
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -578,9 +574,12 @@ impl Conn {
             return;
         }
         let interest = if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        if let Some(stream) = self.stream.borrow_mut().as_mut()
-            && let Err(error) = stream.reregister(&self.core.registry, self.token.to_mio(), interest)
-        {
+        let token = self.token.to_mio();
+        let changed = match self.stream.borrow_mut().as_mut() {
+            Some(stream) => stream.reregister(&self.core.registry, token, interest),
+            None => return,
+        };
+        if let Err(error) = changed {
             log::error!("connection {}: cannot change interest: {error}", self.token.to_u64());
         }
     }
@@ -603,6 +602,22 @@ pub(super) enum Callback {
     Connected,
     Frame,
     Other,
+}
+
+/// The stream while `with_socket` shows it: it goes back whether the closure returns or panics, unless the connection ended.
+struct LentStream<'a> {
+    conn: &'a Rc<Conn>,
+    stream: Option<Stream>,
+}
+
+impl Drop for LentStream<'_> {
+    fn drop(&mut self) {
+        if self.conn.ending.get().is_none() {
+            self.conn.stream.replace(self.stream.take());
+            // The closure may have sent.
+            self.conn.touch();
+        }
+    }
 }
 
 /// Stands in for a listener that is in use elsewhere for a moment.

@@ -92,6 +92,8 @@ pub(crate) struct LoopCore {
     virtual_time: Cell<bool>,
     /// Whether the loop is dispatching: sends are gathered and flushed at the end.
     dispatching: Cell<bool>,
+    /// Whether deferred work runs. It may deliver frames, between which deferred work is due: that must not nest without end.
+    running_deferred: Cell<bool>,
     /// The loop is being dropped: nothing new may begin.
     closed: Cell<bool>,
     /// The loop is gone: nothing may be left behind on it any more.
@@ -118,6 +120,7 @@ impl LoopCore {
             now: Cell::new(now),
             virtual_time: Cell::new(false),
             dispatching: Cell::new(false),
+            running_deferred: Cell::new(false),
             closed: Cell::new(false),
             finished: Cell::new(false),
             config,
@@ -248,12 +251,11 @@ impl LoopCore {
     /// Sends made inside `work` are gathered; they leave before this returns. The clock is read once, at the beginning.
     pub(crate) fn dispatch_scope(self: &Rc<Self>, work: impl FnOnce()) {
         self.now();
-        let outer = self.dispatching.replace(true);
+        let within = Within::enter(&self.dispatching);
         work();
-        if !outer {
+        if !within.nested {
             self.settle();
         }
-        self.dispatching.set(outer);
     }
 
     /// Serves one slot, then lets everything leave that came of it.
@@ -381,8 +383,12 @@ impl LoopCore {
         }
     }
 
-    /// Runs the deferred callbacks that are queued now, and those that they queue, up to a bound.
+    /// Runs the deferred callbacks that are queued now. Called from one of them, leaves them to the outer call.
     pub(crate) fn run_deferred(self: &Rc<Self>) {
+        let within = Within::enter(&self.running_deferred);
+        if within.nested {
+            return;
+        }
         let count = self.deferred.borrow().len();
         for _ in 0..count {
             let Some(deferred) = self.deferred.borrow_mut().pop_front() else { break };
@@ -457,6 +463,25 @@ impl LoopCore {
         }
         self.finished.set(true);
         self.tasks.close();
+    }
+}
+
+/// A flag that is set until this is dropped, whether user code returns or panics.
+struct Within<'a> {
+    flag: &'a Cell<bool>,
+    /// It was set before.
+    nested: bool,
+}
+
+impl<'a> Within<'a> {
+    fn enter(flag: &'a Cell<bool>) -> Self {
+        Self { flag, nested: flag.replace(true) }
+    }
+}
+
+impl Drop for Within<'_> {
+    fn drop(&mut self) {
+        self.flag.set(self.nested);
     }
 }
 

@@ -85,7 +85,8 @@ impl ServerOpening {
         }
         let timer = config
             .handshake_timeout
-            .map(|timeout| core.add_timer(core.now() + timeout, TimerAction::Slot(token)));
+            .and_then(|timeout| core.now().checked_add(timeout))
+            .map(|deadline| core.add_timer(deadline, TimerAction::Slot(token)));
         let opening = Rc::new(Self {
             server: Rc::clone(server),
             stream: RefCell::new(Some(stream)),

@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -15,6 +15,9 @@ use super::{
     ClosePayload, MAX_CONTROL_PAYLOAD, Role, Rules, SendOptions, WSCloseCode, WSMsgType, WSOverflowPolicy,
     WSPreparedFrame, WSProtocolError, parse_close_payload,
 };
+
+/// Stands for a close time-out that is beyond what the clock can tell.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Bytes beyond [`Rules::max_outbound`] that only control frames may use.
 const CONTROL_RESERVE: usize = 1024;
@@ -570,7 +573,7 @@ impl Connection {
 
     fn start_deadline(&mut self, now: Instant) {
         if self.deadline.is_none() {
-            self.deadline = Some(now + self.rules.close_timeout);
+            self.deadline = Some(now.checked_add(self.rules.close_timeout).unwrap_or(now + NEVER));
         }
     }
 }
