@@ -330,11 +330,11 @@ impl Conn {
         }
     }
 
-    /// Tells the listener on which side of the watermarks the queue is, unless it knows, or may not send any more.
+    /// Tells the listener on which side of the watermarks the queue is, unless it knows.
     pub(crate) fn run_watermark(self: &Rc<Self>) {
         self.flags.clear(Flags::WATERMARK_DUE);
         let paused = self.flags.has(Flags::WRITING_PAUSED);
-        if paused == self.flags.has(Flags::PAUSE_TOLD) || self.proto.borrow().is_finished() {
+        if paused == self.flags.has(Flags::PAUSE_TOLD) {
             return;
         }
         let transport = WSTransport::new(Rc::clone(self));
