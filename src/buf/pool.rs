@@ -22,6 +22,9 @@ pub struct BufferPool {
 /// Smallest send buffer that is allocated, in bytes.
 const MIN_SEND_CAPACITY: usize = 2048;
 
+/// Largest send buffer that is kept, in bytes: a short queue is not to hold the memory of a long one.
+const MAX_SEND_CAPACITY: usize = 1024 * 1024;
+
 /// Smallest receive buffer that is allocated, in bytes.
 const MIN_RECV_CAPACITY: usize = 256;
 
@@ -53,7 +56,7 @@ impl BufferPool {
 
     /// Takes a send buffer back.
     pub fn give_send(&mut self, mut buffer: Vec<u8>) {
-        if self.admit(buffer.capacity()) {
+        if buffer.capacity() <= MAX_SEND_CAPACITY && self.admit(buffer.capacity()) {
             buffer.clear();
             self.send.push(buffer);
         }

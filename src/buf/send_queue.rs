@@ -28,6 +28,8 @@ enum Chunk {
     Owned {
         data: Vec<u8>,
         start: usize,
+        /// Small frames are gathered here. Memory that was handed in is not grown: that would copy it.
+        gathers: bool,
     },
     Shared(Bytes),
 }
@@ -35,7 +37,7 @@ enum Chunk {
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Owned { data, start } => &data[*start..],
+            Self::Owned { data, start, .. } => &data[*start..],
             Self::Shared(bytes) => bytes,
         }
     }
@@ -77,7 +79,7 @@ impl SendQueue {
         debug_assert!(start <= data.len());
         if start < data.len() {
             self.len += data.len() - start;
-            self.push(Chunk::Owned { data, start });
+            self.push(Chunk::Owned { data, start, gathers: false });
         }
     }
 
@@ -150,10 +152,10 @@ impl SendQueue {
     #[inline]
     fn tail(&mut self, additional: usize, pool: &mut BufferPool) -> &mut Vec<u8> {
         let last = if self.rest.is_empty() { self.front.as_ref() } else { self.rest.back() };
-        let fits = matches!(last, Some(Chunk::Owned { data, .. })
+        let fits = matches!(last, Some(Chunk::Owned { data, gathers: true, .. })
             if data.capacity() - data.len() >= additional || data.len() + additional <= GATHER_LIMIT);
         if !fits {
-            self.push(Chunk::Owned { data: pool.take_send(additional), start: 0 });
+            self.push(Chunk::Owned { data: pool.take_send(additional), start: 0, gathers: true });
         }
         let last = if self.rest.is_empty() { self.front.as_mut() } else { self.rest.back_mut() };
         match last {

@@ -27,6 +27,9 @@ use super::timers::{TimerAction, TimerId, Timers};
 /// How often deferred work, tasks and flushes may make more of each other before I/O gets its turn.
 const SETTLE_ROUNDS: usize = 16;
 
+/// A receive buffer that grew beyond this many times the configured size is not kept.
+const MAX_GROWN: usize = 4;
+
 /// What a slot holds.
 #[derive(Clone)]
 pub(crate) enum Slot {
@@ -184,8 +187,8 @@ impl LoopCore {
         self.slots.borrow_mut().remove(token)
     }
 
-    /// No server of this loop accepts any more.
-    pub(crate) fn close_acceptors(&self) {
+    /// No server of this loop accepts any more, and what it has accepted is not opened any more.
+    pub(crate) fn drain_acceptors(&self) {
         let acceptors: Vec<_> = {
             let slots = self.slots.borrow();
             slots
@@ -194,7 +197,7 @@ impl LoopCore {
                 .collect()
         };
         for acceptor in acceptors {
-            acceptor.close();
+            acceptor.drain();
         }
     }
 
@@ -415,11 +418,16 @@ impl LoopCore {
         self.recv.take().unwrap_or_else(|| self.pool.borrow_mut().take_recv(self.config.read_buffer_size))
     }
 
-    /// Takes back a receive buffer, the loop's or any other.
+    /// Takes back a receive buffer, the loop's or any other. One that grew far beyond the size that was configured is let go: after a
+    /// large frame the memory goes back.
     #[inline]
     pub(crate) fn give_recv(&self, mut buffer: Box<RecvBuffer>) {
+        let size = self.config.read_buffer_size;
+        if buffer.capacity() > MAX_GROWN * size {
+            return;
+        }
         match self.recv.take() {
-            None if buffer.capacity() >= self.config.read_buffer_size => {
+            None if buffer.capacity() >= size => {
                 buffer.clear();
                 self.recv.set(Some(buffer));
             }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::proto::{Role, WSProtocolError};
 use crate::{WSCloseCode, WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide, WSError, WSTransport};
 
-use super::connection::{Callback, Conn, Flags};
+use super::callbacks::Callback;
+use super::connection::{Conn, Flags};
 use super::core::Deferred;
 use super::timers::TimerAction;
 

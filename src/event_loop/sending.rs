@@ -12,7 +12,8 @@ use crate::{
     WSWriteStrategy,
 };
 
-use super::connection::{Callback, Conn, Flags};
+use super::callbacks::Callback;
+use super::connection::{Conn, Flags};
 use super::core::Deferred;
 
 /// Most pieces of memory handed to the kernel in one call.

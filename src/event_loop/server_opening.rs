@@ -130,7 +130,8 @@ impl ServerOpening {
         if let Phase::Waiting { ticket, .. } = &phase {
             ticket.cancel();
         }
-        drop(phase);
+        // It may hold a listener that was decided on.
+        super::core::guard("dropping an opening", || drop(phase));
         drop(self.stream.take());
         self.cancel_timer();
         drop(self.server.core.remove(self.token));
@@ -220,6 +221,10 @@ impl ServerOpening {
         early: &[u8],
         unread: bool,
     ) {
+        if self.server.is_draining() {
+            super::core::guard("dropping a listener", || drop(outcome));
+            return self.refuse(&WSUpgradeResponse::unavailable());
+        }
         let accepted = match outcome {
             WSUpgradeOutcome::Reject(response) => return self.refuse(&response),
             WSUpgradeOutcome::Deferred(later) => return self.wait(later.into_ticket(), request, early),
