@@ -2,6 +2,7 @@
 
 use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket};
 use peer_serve::{Corked, MAX_MESSAGE, PeerResult, accept_upgrade, run};
+use tokio::io::AsyncWriteExt;
 
 fn main() -> PeerResult<()> {
     run(|mut stream| async move {

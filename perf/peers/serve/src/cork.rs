@@ -56,7 +56,11 @@ impl<S: AsyncWrite + Unpin> Corked<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Corked<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }

@@ -7,13 +7,12 @@ fn main() -> PeerResult<()> {
     sockudo_ws::init_clock();
     run(|mut stream| async move {
         accept_upgrade(&mut stream).await?;
-        let config = Config::builder()
-            .max_payload_length(MAX_MESSAGE)
-            .idle_timeout(0)
-            .auto_ping(false)
-            .build();
+        let config =
+            Config::builder().max_payload_length(MAX_MESSAGE).idle_timeout(0).auto_ping(false).build();
         let socket = WebSocketStream::server(stream, config);
-        echo_bursts(socket, |message| matches!(message, Message::Text(_) | Message::Binary(_)).then_some(message))
-            .await
+        echo_bursts(socket, |message| {
+            matches!(message, Message::Text(_) | Message::Binary(_)).then_some(message)
+        })
+        .await
     })
 }

@@ -10,6 +10,7 @@ fn main() -> PeerResult<()> {
             .limits(Limits::default().max_payload_len(Some(MAX_MESSAGE)))
             .accept(stream)
             .await?;
-        echo_bursts(socket, |message: Message| (message.is_text() || message.is_binary()).then_some(message)).await
+        echo_bursts(socket, |message: Message| (message.is_text() || message.is_binary()).then_some(message))
+            .await
     })
 }

@@ -21,7 +21,7 @@ fn main() -> PeerResult<()> {
                 Event::Ping(data) => socket.send_pong(data).await?,
                 Event::Pong(_) => {}
                 Event::Error(_) => return Ok(socket.close(CloseCode::ProtocolError).await?),
-                Event::Close { .. } => return Ok(socket.close(()).await?),
+                Event::Close { code, .. } => return Ok(socket.close(code).await?),
             }
         }
     })
