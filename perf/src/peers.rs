@@ -1,0 +1,175 @@
+//! The registry of servers that can be compared.
+//!
+//! Each entry follows one contract, so that the harness needs to know nothing else about a server:
+//!
+//! - It is started as `<program> <args...> --port N`, with `--spin` appended if it [`can_spin`](Peer::can_spin) and shall.
+//! - It listens on `127.0.0.1:N`, plain TCP with `TCP_NODELAY`, on one thread, without compression, takes messages of up to
+//!   16 MiB, and prints a line that begins with `listening` once it accepts.
+//! - It sends every message back with its type, in one frame, until it is killed.
+//! - If it [`can_broadcast`](Peer::can_broadcast), a connection to `/sub` subscribes, and each message that arrives on a
+//!   connection to `/pub` goes to all subscribers.
+//!
+//! Nothing of a peer is slowed down: each is set up as its own documentation recommends for speed, and `notes` says how.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// A server that can be measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its name in tables and in `--peers`.
+    pub name: &'static str,
+    /// What it is written in.
+    pub language: &'static str,
+    /// The command that installs or builds it, and where it comes from.
+    pub install: &'static str,
+    /// How it is started.
+    pub program: Program,
+    /// How it sends messages back.
+    pub reply: Reply,
+    /// Whether it knows `--spin`: to poll without sleeping.
+    pub can_spin: bool,
+    /// Whether it knows `/sub` and `/pub`.
+    pub can_broadcast: bool,
+    /// What a reader must know to judge whether the set-up is fair.
+    pub notes: &'static str,
+}
+
+/// How a peer is started.
+#[derive(Clone, Copy, Debug)]
+pub enum Program {
+    /// This very program, with these arguments.
+    Own {
+        /// Arguments before `--port`.
+        args: &'static [&'static str],
+    },
+    /// Another program.
+    File {
+        /// A path relative to `perf/`, or a bare name that is looked up in `PATH`.
+        program: &'static str,
+        /// Arguments before `--port`; they may name files relative to `perf/`, where the program is started.
+        args: &'static [&'static str],
+        /// Files and folders, relative to `perf/`, without which it is not installed.
+        needs: &'static [&'static str],
+    },
+}
+
+/// What a server sends for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The message in an unmasked frame, as RFC 6455 section 5.1 asks of a server.
+    Frame,
+    /// The very bytes that arrived: the frame still masked. No WebSocket server, but the limit of what one could reach.
+    Raw,
+}
+
+/// A program and its arguments, ready to be started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Path of the program.
+    pub program: PathBuf,
+    /// Arguments before `--port`.
+    pub args: Vec<OsString>,
+}
+
+impl Peer {
+    /// How to start this peer.
+    ///
+    /// # Errors
+    /// In words, why it is not installed.
+    pub fn locate(&self) -> Result<Launch, String> {
+        match self.program {
+            Program::Own { args } => {
+                let program = env::current_exe().map_err(|error| format!("own path unknown: {error}"))?;
+                Ok(Launch { program, args: args.iter().map(OsString::from).collect() })
+            }
+            Program::File { program, args, needs } => {
+                if let Some(missing) = needs.iter().find(|path| !perf_dir().join(path).exists()) {
+                    return Err(format!("perf/{missing} is missing; {}", self.install));
+                }
+                let program = find(program).ok_or_else(|| format!("{program} is missing; {}", self.install))?;
+                Ok(Launch { program, args: args.iter().map(OsString::from).collect() })
+            }
+        }
+    }
+}
+
+/// The folder of this crate: peers are started here.
+pub fn perf_dir() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The peer of this name.
+pub fn by_name(name: &str) -> Option<&'static Peer> {
+    PEERS.iter().find(|peer| peer.name.eq_ignore_ascii_case(name))
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(perf_dir().join(program)).filter(|path| path.is_file());
+    }
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// All that is known, in the order of the tables.
+pub const PEERS: &[Peer] = &[
+    Peer {
+        name: "limit",
+        language: "Rust",
+        install: "part of perf",
+        program: Program::Own { args: &["serve", "limit"] },
+        reply: Reply::Raw,
+        can_spin: true,
+        can_broadcast: true,
+        notes: "Raw epoll TCP echo of the bytes as they came: no parsing, no unmasking. What the kernel allows.",
+    },
+    Peer {
+        name: "femtows",
+        language: "Rust",
+        install: "part of perf",
+        program: Program::Own { args: &["serve", "femtows"] },
+        reply: Reply::Frame,
+        can_spin: true,
+        can_broadcast: true,
+        notes: "Frames API; defaults but for the size limits and `keep_handshake(false)`.",
+    },
+    Peer {
+        name: "femtows-messages",
+        language: "Rust",
+        install: "part of perf",
+        program: Program::Own { args: &["serve", "femtows", "--api", "messages"] },
+        reply: Reply::Frame,
+        can_spin: true,
+        can_broadcast: false,
+        notes: "Messages API: assembled and, if text, checked for UTF-8; else as femtows.",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let names: HashSet<_> = PEERS.iter().map(|peer| peer.name.to_ascii_lowercase()).collect();
+        assert_eq!(names.len(), PEERS.len());
+    }
+
+    #[test]
+    fn own_peers_are_always_there() {
+        for name in ["limit", "femtows", "FEMTOWS-messages"] {
+            by_name(name).unwrap().locate().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_missing_peer_says_what_is_missing() {
+        let program = Program::File { program: "sh", args: &[], needs: &["peers/no-such-thing"] };
+        let peer = Peer { program, install: "run perf/setup.sh", ..PEERS[0] };
+        let reason = peer.locate().unwrap_err();
+        assert!(reason.contains("peers/no-such-thing") && reason.contains("perf/setup.sh"), "{reason}");
+    }
+}
