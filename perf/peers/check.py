@@ -166,7 +166,7 @@ def main() -> int:
         with running(arguments.command) as port:
             asyncio.run(check(port, arguments.broadcast))
     except (Mismatch, OSError, EOFError, TimeoutError) as error:
-        print(f"broken: {error or type(error).__name__}", file=sys.stderr)
+        print(f"broken: {type(error).__name__} {error}", file=sys.stderr)
         return 1
     print("contract kept")
     return 0

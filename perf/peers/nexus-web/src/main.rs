@@ -53,7 +53,7 @@ fn summary(times: &mut [f64]) -> String {
 fn masked_frame(size: usize) -> Vec<u8> {
     let key = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame =
-        FrameHeader::new(WSMsgType::BINARY, SendOptions::default(), Some(key), size).encode().to_vec();
+        FrameHeader::new(WSMsgType::Binary, SendOptions::default(), Some(key), size).encode().to_vec();
     frame.extend((0..size).map(|index| index as u8 ^ key[index % 4]));
     frame
 }

@@ -6,15 +6,15 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Writes that reach this size together are passed on, in bytes.
+/// Held writes that would pass this size together are sent without waiting for the next read, in bytes.
 const LIMIT: usize = 64 << 10;
-/// A write of this size is not copied when nothing is held back, in bytes.
-const LARGE: usize = 8 << 10;
+/// Writes from this size on are never held back, in bytes.
+pub const LARGE: usize = 8 << 10;
 
 /// Gathers writes and sends them before the next read.
 ///
 /// A library that reads only when its own buffer holds no further frame thereby answers a burst with one
-/// system call, though it writes frame by frame.
+/// system call, though it writes frame by frame. A small write never waits for the peer, because the next read does.
 ///
 /// # Invariant
 /// `0 <= sent <= held.len()`; the bytes from `sent` on have yet to be written.
@@ -46,12 +46,19 @@ impl<S: AsyncWrite + Unpin> Corked<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Makes room for `len` bytes; true when they go straight to the stream.
+    /// Whether a write of `len` bytes goes straight to the stream; if it does not, it is held back without waiting.
     fn poll_passes(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<bool>> {
-        if self.held.len() + len > LIMIT {
+        if len >= LARGE {
             ready!(self.poll_drain(cx))?;
+            return Poll::Ready(Ok(true));
         }
-        Poll::Ready(Ok(self.held.is_empty() && len >= LARGE))
+        if self.held.len() + len > LIMIT {
+            // Pending is no reason to wait here: the next read, or a large write, does.
+            if let Poll::Ready(drained) = self.poll_drain(cx) {
+                drained?;
+            }
+        }
+        Poll::Ready(Ok(false))
     }
 }
 
@@ -128,6 +135,22 @@ mod tests {
             let mut got = [0; 6];
             peer.read_exact(&mut got).await.unwrap();
             assert_eq!(&got, b"onetwo");
+        });
+    }
+
+    #[test]
+    fn a_small_write_never_waits() {
+        block_on(async {
+            let (mut corked, mut peer) = pair();
+            let part = [7; LARGE - 1];
+            for _ in 0..100 {
+                corked.write_all(&part).await.unwrap();
+            }
+            let mut got = vec![0; 100 * part.len()];
+            let (flushed, read) = tokio::join!(corked.flush(), peer.read_exact(&mut got));
+            flushed.unwrap();
+            read.unwrap();
+            assert!(got.iter().all(|&byte| byte == 7));
         });
     }
 

@@ -14,7 +14,7 @@ use std::future::Future;
 use tokio::net::{TcpListener, TcpStream};
 
 pub use args::Args;
-pub use cork::Corked;
+pub use cork::{Corked, LARGE};
 pub use echo::echo_bursts;
 pub use upgrade::accept_upgrade;
 

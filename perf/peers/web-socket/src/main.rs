@@ -7,7 +7,7 @@ use web_socket::{CloseCode, DataType, Event, MessageType, Stream, WebSocket};
 fn main() -> PeerResult<()> {
     run(|mut stream| async move {
         accept_upgrade(&mut stream).await?;
-        let mut socket = WebSocket::server(BufReader::new(Corked::new(stream)));
+        let mut socket = WebSocket::server(BufReader::with_capacity(64 << 10, Corked::new(stream)));
         let mut fragments = Vec::new();
         loop {
             match socket.recv().await? {
