@@ -17,28 +17,28 @@ use std::path::{Path, PathBuf};
 
 /// A server that can be measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Its name in tables and in `--peers`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What it is written in.
-    pub language: &'static str,
+    pub(crate) language: &'static str,
     /// The command that installs or builds it, and where it comes from.
-    pub install: &'static str,
+    pub(crate) install: &'static str,
     /// How it is started.
-    pub program: Program,
+    pub(crate) program: Program,
     /// How it sends messages back.
-    pub reply: Reply,
+    pub(crate) reply: Reply,
     /// Whether it knows `--spin`: to poll without sleeping.
-    pub can_spin: bool,
+    pub(crate) can_spin: bool,
     /// Whether it knows `/sub` and `/pub`.
-    pub can_broadcast: bool,
+    pub(crate) can_broadcast: bool,
     /// What a reader must know to judge whether the set-up is fair.
-    pub notes: &'static str,
+    pub(crate) notes: &'static str,
 }
 
 /// How a peer is started.
 #[derive(Clone, Copy, Debug)]
-pub enum Program {
+pub(crate) enum Program {
     /// This very program, with these arguments.
     Own {
         /// Arguments before `--port`.
@@ -57,7 +57,7 @@ pub enum Program {
 
 /// What a server sends for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// The message in an unmasked frame, as RFC 6455 section 5.1 asks of a server.
     Frame,
     /// The very bytes that arrived: the frame still masked. No WebSocket server, but the limit of what one could reach.
@@ -66,11 +66,11 @@ pub enum Reply {
 
 /// A program and its arguments, ready to be started.
 #[derive(Clone, Debug)]
-pub struct Launch {
+pub(crate) struct Launch {
     /// Path of the program.
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
     /// Arguments before `--port`.
-    pub args: Vec<OsString>,
+    pub(crate) args: Vec<OsString>,
 }
 
 impl Peer {
@@ -78,7 +78,7 @@ impl Peer {
     ///
     /// # Errors
     /// In words, why it is not installed.
-    pub fn locate(&self) -> Result<Launch, String> {
+    pub(crate) fn locate(&self) -> Result<Launch, String> {
         match self.program {
             Program::Own { args } => {
                 let program = env::current_exe().map_err(|error| format!("own path unknown: {error}"))?;
@@ -88,7 +88,8 @@ impl Peer {
                 if let Some(missing) = needs.iter().find(|path| !perf_dir().join(path).exists()) {
                     return Err(format!("perf/{missing} is missing; {}", self.install));
                 }
-                let program = find(program).ok_or_else(|| format!("{program} is missing; {}", self.install))?;
+                let program =
+                    find(program).ok_or_else(|| format!("{program} is missing; {}", self.install))?;
                 Ok(Launch { program, args: args.iter().map(OsString::from).collect() })
             }
         }
@@ -96,12 +97,12 @@ impl Peer {
 }
 
 /// The folder of this crate: peers are started here.
-pub fn perf_dir() -> &'static Path {
+pub(crate) fn perf_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The peer of this name.
-pub fn by_name(name: &str) -> Option<&'static Peer> {
+pub(crate) fn by_name(name: &str) -> Option<&'static Peer> {
     PEERS.iter().find(|peer| peer.name.eq_ignore_ascii_case(name))
 }
 
@@ -113,7 +114,7 @@ fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// All that is known, in the order of the tables.
-pub const PEERS: &[Peer] = &[
+pub(crate) const PEERS: &[Peer] = &[
     Peer {
         name: "limit",
         language: "Rust",
