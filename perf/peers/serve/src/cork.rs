@@ -114,6 +114,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::join;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::{Corked, LARGE, LIMIT};
@@ -147,7 +148,7 @@ mod tests {
                 corked.write_all(&part).await.unwrap();
             }
             let mut got = vec![0; 100 * part.len()];
-            let (flushed, read) = tokio::join!(corked.flush(), peer.read_exact(&mut got));
+            let (flushed, read) = join(corked.flush(), peer.read_exact(&mut got)).await;
             flushed.unwrap();
             read.unwrap();
             assert!(got.iter().all(|&byte| byte == 7));

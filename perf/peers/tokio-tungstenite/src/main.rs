@@ -2,6 +2,7 @@
 
 use futures_util::{SinkExt, StreamExt};
 use peer_serve::{Corked, LARGE, MAX_MESSAGE, PeerResult, run};
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 fn main() -> PeerResult<()> {
@@ -23,6 +24,7 @@ fn main() -> PeerResult<()> {
                 socket.send(message).await?;
             }
         }
-        Ok(())
+        // The answer to a CLOSE.
+        Ok(socket.get_mut().flush().await?)
     })
 }
