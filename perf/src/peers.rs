@@ -145,6 +145,114 @@ pub(crate) const PEERS: &[Peer] = &[
         can_broadcast: false,
         notes: "Messages API: assembled and, if text, checked for UTF-8; else as femtows.",
     },
+    Peer {
+        name: "uWebSockets",
+        language: "C++",
+        install: "perf/setup.sh uwebsockets",
+        program: Program::File { program: "peers/.work/bin/uwebsockets", args: &[], needs: &[] },
+        reply: Reply::Frame,
+        can_spin: false,
+        can_broadcast: true,
+        notes: "Sources of crate libuwebsockets-sys 0.0.10, flags of its own build.c: native epoll loop, LTO, -march=native; no timers.",
+    },
+    Peer {
+        name: "uWebSockets-capi",
+        language: "C++ and Rust",
+        install: "perf/setup.sh uwebsockets-capi",
+        program: Program::File { program: "peers/.work/bin/uwebsockets-capi", args: &[], needs: &[] },
+        reply: Reply::Frame,
+        can_spin: true,
+        can_broadcast: true,
+        notes: "The same sources through the C API of libuwebsockets-sys, on libuv; spins by `us_loop_pump`.",
+    },
+    Peer {
+        name: "Boost.Beast",
+        language: "C++",
+        install: "perf/setup.sh boost-beast",
+        program: Program::File { program: "peers/.work/bin/boost-beast", args: &[], needs: &[] },
+        reply: Reply::Frame,
+        can_spin: true,
+        can_broadcast: false,
+        notes: "Asynchronous session of its examples; concrete executor, io_context without locks; one write per message.",
+    },
+    Peer {
+        name: "picows",
+        language: "Python and Cython",
+        install: "perf/setup.sh picows",
+        program: Program::File {
+            program: "peers/.work/venv/bin/python",
+            args: &["peers/picows/echo.py"],
+            needs: &["peers/.work/venv/lib"],
+        },
+        reply: Reply::Frame,
+        can_spin: true,
+        can_broadcast: false,
+        notes: "picows 2.3.1, core API, on uvloop with aiofastnet; sends at once, one write per message.",
+    },
+    Peer {
+        name: "fastwebsockets",
+        language: "Rust",
+        install: "perf/setup.sh fastwebsockets",
+        program: Program::File { program: "peers/.work/bin/fastwebsockets", args: &[], needs: &[] },
+        reply: Reply::Frame,
+        can_spin: true,
+        can_broadcast: false,
+        notes: "0.10.0; FragmentCollector, writev, on a stream that is corked until the next read; own handshake instead of hyper.",
+    },
+    Peer {
+        name: "tokio-tungstenite",
+        language: "Rust",
+        install: "perf/setup.sh tokio-tungstenite",
+        program: Program::File { program: "peers/.work/bin/tokio-tungstenite", args: &[], needs: &[] },
+        reply: Reply::Frame,
+        can_spin: true,
+        can_broadcast: false,
+        notes: "0.30.0; no write buffer of its own, but a stream that is corked until the next read.",
+    },
+    Peer {
+        name: "tokio-websockets",
+        language: "Rust",
+        install: "perf/setup.sh tokio-websockets",
+        program: Program::File { program: "peers/.work/bin/tokio-websockets", args: &[], needs: &[] },
+        reply: Reply::Frame,
+        can_spin: true,
+        can_broadcast: false,
+        notes: "0.13.3; all messages that are ready are fed before one flush; flush threshold 64 KiB.",
+    },
+    Peer {
+        name: "sockudo-ws",
+        language: "Rust",
+        install: "perf/setup.sh sockudo-ws",
+        program: Program::File { program: "peers/.work/bin/sockudo-ws", args: &[], needs: &[] },
+        reply: Reply::Frame,
+        can_spin: true,
+        can_broadcast: false,
+        notes: "3.1.0 with mimalloc; all messages that are ready are fed before one flush; pings and idle timer off.",
+    },
+    Peer {
+        name: "web-socket",
+        language: "Rust",
+        install: "perf/setup.sh web-socket",
+        program: Program::File { program: "peers/.work/bin/web-socket", args: &[], needs: &[] },
+        reply: Reply::Frame,
+        can_spin: true,
+        can_broadcast: false,
+        notes: "0.7.0; BufReader of 64 KiB, on a stream that is corked until the next read.",
+    },
+    Peer {
+        name: "ws",
+        language: "JavaScript",
+        install: "perf/setup.sh ws",
+        program: Program::File {
+            program: "node",
+            args: &["peers/ws/echo.js"],
+            needs: &["peers/ws/node_modules/ws/package.json"],
+        },
+        reply: Reply::Frame,
+        can_spin: true,
+        can_broadcast: false,
+        notes: "8.23.0 on Node.js with bufferutil 4.1.0; the socket is corked until the next tick.",
+    },
 ];
 
 #[cfg(test)]
@@ -163,6 +271,19 @@ mod tests {
     fn own_peers_are_always_there() {
         for name in ["limit", "femtows", "FEMTOWS-messages"] {
             by_name(name).unwrap().locate().unwrap();
+        }
+    }
+
+    #[test]
+    fn the_setup_script_knows_every_foreign_peer() {
+        let known: HashSet<_> = include_str!("../setup.sh")
+            .lines()
+            .filter(|line| line.starts_with("peers=(") || line.starts_with("tokio_peers=("))
+            .flat_map(|line| line.split(['(', ')', ' ']))
+            .collect();
+        for peer in PEERS.iter().filter(|peer| matches!(peer.program, Program::File { .. })) {
+            let name = peer.install.strip_prefix("perf/setup.sh ").unwrap();
+            assert!(known.contains(name), "{name}");
         }
     }
 
