@@ -72,6 +72,21 @@ impl BufferPool {
         }
     }
 
+    /// Makes the spare room of a receive buffer at least `room` bytes.
+    ///
+    /// The bytes in a small buffer that has to grow move to another one: else every large frame that begins small would cost the
+    /// pool a small buffer.
+    pub fn grow_recv(&mut self, mut buffer: Box<RecvBuffer>, room: usize) -> Box<RecvBuffer> {
+        if buffer.spare() >= room || buffer.capacity() >= LARGE_RECV {
+            buffer.make_room(room);
+            return buffer;
+        }
+        let mut larger = self.take_recv(buffer.len() + room);
+        larger.extend_from_slice(buffer.filled());
+        self.give_recv(buffer);
+        larger
+    }
+
     /// Takes a receive buffer back.
     pub fn give_recv(&mut self, mut buffer: Box<RecvBuffer>) {
         if self.admit(buffer.capacity()) {
@@ -106,5 +121,20 @@ mod tests {
         assert_eq!(pool.retained(), 0);
         pool.give_recv(Box::new(RecvBuffer::with_capacity(4_000)));
         assert!(pool.take_recv(1).capacity() >= 4_000);
+    }
+    #[test]
+    fn a_small_receive_buffer_stays_small() {
+        let mut pool = BufferPool::new(1 << 20);
+        let mut small = pool.take_recv(5_000);
+        small.extend_from_slice(b"bytes");
+        let grown = pool.grow_recv(small, 100_000);
+        assert!(grown.spare() >= 100_000 && grown.filled() == b"bytes");
+        assert_eq!(pool.retained(), 5_000, "the small one is back");
+        let grown = pool.grow_recv(grown, 200_000);
+        assert!(grown.spare() >= 200_000 && grown.filled() == b"bytes");
+        let capacity = grown.capacity();
+        pool.give_recv(grown);
+        assert_eq!(pool.take_recv(20_000).capacity(), capacity);
+        assert_eq!(pool.take_recv(15_000).capacity(), 15_000, "it has grown no more than it had to");
     }
 }

@@ -75,6 +75,21 @@ impl Acceptor {
         Ok(acceptor)
     }
 
+    /// A server without a socket: its streams come from elsewhere.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn without_socket(core: &Rc<LoopCore>, config: WSServerConfig, factory: Factory) -> Rc<Self> {
+        Rc::new(Self {
+            core: Rc::clone(core),
+            settings: Settings::new(&config.connection),
+            config,
+            factory: Cell::new(Some(factory)),
+            local_addr: SocketAddr::from(([0, 0, 0, 0], 0)),
+            socket: RefCell::new(None),
+            token: Cell::new(None),
+            backing_off: Cell::new(false),
+        })
+    }
+
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }

@@ -3,11 +3,13 @@
 //! Sending is in `sending.rs`, the end of a connection in `ending.rs`.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 
 use mio::Interest;
 use socket2::SockRef;
@@ -82,8 +84,8 @@ pub(crate) struct Conn {
 /// What few connections ever need.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
-    /// Tasks in `wait_disconnected`.
-    pub(super) waiters: Vec<std::task::Waker>,
+    /// Tasks in `wait_disconnected`, each under the number of its future.
+    pub(super) waiters: BTreeMap<u64, Waker>,
     /// Watermarks set on this connection.
     pub(super) watermarks: Option<(usize, usize)>,
     /// The first fault, until the connection has ended and tells it.
@@ -101,7 +103,7 @@ impl Flags {
     pub(super) const BLOCKED: u16 = 1 << 1;
     /// The application paused delivery.
     pub(super) const PAUSED: u16 = 1 << 2;
-    /// `pause_writing` was called or is due, `resume_writing` is owed.
+    /// More bytes wait than the high watermark, and they have not sunk to the low one since.
     pub(super) const WRITING_PAUSED: u16 = 1 << 3;
     /// The socket may hold bytes that no event will announce: the last read filled its buffer, or reading was off.
     pub(super) const UNREAD: u16 = 1 << 4;
@@ -109,14 +111,16 @@ impl Flags {
     pub(super) const LINGERING: u16 = 1 << 5;
     /// The peer has ended its half of TCP.
     pub(super) const PEER_ENDED: u16 = 1 << 6;
-    /// On the loop's list for a further turn.
-    pub(super) const QUEUED: u16 = 1 << 7;
     /// `on_ws_disconnected` has returned.
-    pub(super) const GONE: u16 = 1 << 8;
+    pub(super) const GONE: u16 = 1 << 7;
     /// The kernel said that the end of the stream, or an error, is behind the bytes: only reading up to it will show it.
-    pub(super) const END_AHEAD: u16 = 1 << 9;
+    pub(super) const END_AHEAD: u16 = 1 << 8;
     /// Delivery was paused with bytes in `partial`.
-    pub(super) const HELD: u16 = 1 << 10;
+    pub(super) const HELD: u16 = 1 << 9;
+    /// The listener is to be told of a crossed watermark.
+    pub(super) const WATERMARK_DUE: u16 = 1 << 10;
+    /// `pause_writing` was called, `resume_writing` is owed.
+    pub(super) const PAUSE_TOLD: u16 = 1 << 11;
 
     #[inline]
     pub(super) fn has(&self, flag: u16) -> bool {
@@ -197,7 +201,6 @@ impl Conn {
 
     /// Serves a readiness event.
     pub(crate) fn ready(self: &Rc<Self>, readiness: Readiness) {
-        self.flags.clear(Flags::QUEUED);
         if readiness.writable && self.flags.has(Flags::BLOCKED) {
             self.flush();
         }
@@ -221,6 +224,7 @@ impl Conn {
             }
             let mut buffer = self.take_buffer();
             let room = buffer.spare();
+            debug_assert!(room > 0, "a read without room would look like the end of the stream");
             let Some(result) = self.stream.borrow_mut().as_mut().map(|stream| stream.recv(&mut buffer))
             else {
                 return self.core.give_recv(buffer);
@@ -257,9 +261,7 @@ impl Conn {
 
     /// Asks the loop for a further turn.
     pub(super) fn make_ready(&self) {
-        if !self.flags.set(Flags::QUEUED) {
-            self.core.make_ready(self.token);
-        }
+        self.core.make_ready(self.token);
     }
 
     /// Whether bytes from the socket have a use: frames to deliver, or, at the end, the peer's FIN to wait for.
@@ -274,9 +276,9 @@ impl Conn {
     /// with room to go on. The room grows with what has arrived, not with what the header claims.
     #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
     fn take_buffer(&self) -> Box<RecvBuffer> {
-        let Some(mut partial) = self.partial.take() else { return self.core.take_recv() };
+        let Some(partial) = self.partial.take() else { return self.core.take_recv() };
         let arrived = partial.len();
-        if arrived <= SMALL_PARTIAL {
+        if arrived <= SMALL_PARTIAL.min(self.core.config.read_buffer_size / 2) {
             let mut buffer = self.core.take_recv();
             buffer.extend_from_slice(partial.filled());
             self.core.give_recv(partial);
@@ -286,8 +288,7 @@ impl Conn {
             self.proto.borrow().pending_wire_len().map_or(0, |total| total.saturating_sub(arrived as u64));
         let growth = (2 * arrived).max(MIN_GROWTH);
         let room = usize::try_from(missing).unwrap_or(usize::MAX).clamp(1, growth);
-        partial.make_room(room);
-        partial
+        self.core.pool.borrow_mut().grow_recv(partial, room)
     }
 
     /// Keeps the bytes of an incomplete frame; a buffer without bytes goes back.
@@ -468,28 +469,6 @@ impl Conn {
         self.after_change();
     }
 
-    pub(crate) fn run_pause_writing(self: &Rc<Self>) {
-        let transport = WSTransport::new(Rc::clone(self));
-        self.call_listener(
-            |listener| {
-                listener.pause_writing(&transport);
-                Ok(())
-            },
-            Callback::Other,
-        );
-    }
-
-    pub(crate) fn run_resume_writing(self: &Rc<Self>) {
-        let transport = WSTransport::new(Rc::clone(self));
-        self.call_listener(
-            |listener| {
-                listener.resume_writing(&transport);
-                Ok(())
-            },
-            Callback::Other,
-        );
-    }
-
     // --- reading on and off ------------------------------------------------------------------------------------------------
 
     pub(crate) fn pause_reading(&self) {
@@ -551,17 +530,11 @@ impl Conn {
 
     pub(crate) fn with_socket<R>(self: &Rc<Self>, f: impl FnOnce(SockRef<'_>) -> R) -> Result<R, WSError> {
         // The closure may use the transport, so the borrow must not last: a duplicate of the descriptor would, but costs one.
-        let stream = self.stream.take();
-        let result = match stream.as_ref().and_then(Stream::tcp) {
+        let lent = LentStream { conn: self, stream: self.stream.take() };
+        match lent.stream.as_ref().and_then(Stream::tcp) {
             Some(socket) => Ok(f(SockRef::from(socket))),
             None => Err(WSError::Disconnected),
-        };
-        if self.ending.get().is_none() {
-            self.stream.replace(stream);
-            // The closure may have sent.
-            self.touch();
         }
-        result
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -601,9 +574,12 @@ impl Conn {
             return;
         }
         let interest = if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        if let Some(stream) = self.stream.borrow_mut().as_mut()
-            && let Err(error) = stream.reregister(&self.core.registry, self.token.to_mio(), interest)
-        {
+        let token = self.token.to_mio();
+        let changed = match self.stream.borrow_mut().as_mut() {
+            Some(stream) => stream.reregister(&self.core.registry, token, interest),
+            None => return,
+        };
+        if let Err(error) = changed {
             log::error!("connection {}: cannot change interest: {error}", self.token.to_u64());
         }
     }
@@ -613,7 +589,8 @@ impl Conn {
     }
 }
 
-/// A partial frame of at most this many bytes is copied in front of the next read; a larger one is read on in place.
+/// A partial frame of at most this many bytes is copied in front of the next read, unless it would take more than half of the
+/// buffer; a larger one is read on in place.
 const SMALL_PARTIAL: usize = 4096;
 
 /// Least room, in bytes, that a large partial frame is given for its next read.
@@ -625,6 +602,22 @@ pub(super) enum Callback {
     Connected,
     Frame,
     Other,
+}
+
+/// The stream while `with_socket` shows it: it goes back whether the closure returns or panics, unless the connection ended.
+struct LentStream<'a> {
+    conn: &'a Rc<Conn>,
+    stream: Option<Stream>,
+}
+
+impl Drop for LentStream<'_> {
+    fn drop(&mut self) {
+        if self.conn.ending.get().is_none() {
+            self.conn.stream.replace(self.stream.take());
+            // The closure may have sent.
+            self.conn.touch();
+        }
+    }
 }
 
 /// Stands in for a listener that is in use elsewhere for a moment.

@@ -1,8 +1,10 @@
 //! How a connection ends, and what it tells of that.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::proto::{Role, WSProtocolError};
@@ -15,6 +17,44 @@ use super::timers::TimerAction;
 /// How long this end, having ended its half of TCP, waits for the peer to end the other. Closing at once would make the kernel reset
 /// the connection if bytes are unread, and the reset could overtake the CLOSE frame.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// The wait for a connection's end. Dropping it takes its waker back.
+pub(crate) struct Disconnected {
+    conn: Rc<Conn>,
+    /// Under which the connection has its waker.
+    number: Option<u64>,
+}
+
+impl Future for Disconnected {
+    type Output = Result<(), WSError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.conn.flags.has(Flags::GONE) {
+            let error = self.conn.ending.get().and_then(|ending| ending.error.clone());
+            return Poll::Ready(error.map_or(Ok(()), Err));
+        }
+        // Cloned, and the old one dropped, outside of the borrow: both may run user code.
+        let waker = cx.waker().clone();
+        let (number, old) = {
+            let mut extras = self.conn.extras.borrow_mut();
+            let waiters = &mut extras.get_or_insert_default().waiters;
+            let next = || waiters.last_key_value().map_or(0, |(last, _)| last + 1);
+            let number = self.number.unwrap_or_else(next);
+            (number, waiters.insert(number, waker))
+        };
+        drop(old);
+        self.number = Some(number);
+        Poll::Pending
+    }
+}
+
+impl Drop for Disconnected {
+    fn drop(&mut self) {
+        let Some(number) = self.number else { return };
+        let waker = self.conn.extras.borrow_mut().as_mut().and_then(|extras| extras.waiters.remove(&number));
+        drop(waker);
+    }
+}
 
 /// The record of a connection's end.
 #[derive(Debug)]
@@ -167,21 +207,12 @@ impl Conn {
         super::core::guard("dropping a listener", || drop(self.listener.take()));
         self.flags.set(Flags::GONE);
         let waiters = self.extras.borrow_mut().as_mut().map(|extras| std::mem::take(&mut extras.waiters));
-        waiters.into_iter().flatten().for_each(Waker::wake);
+        waiters.into_iter().flatten().for_each(|(_, waiter)| waiter.wake());
     }
 
     /// Ready once `on_ws_disconnected` has returned.
-    pub(crate) fn poll_disconnected(&self, cx: &mut Context<'_>) -> Poll<Result<(), WSError>> {
-        if self.flags.has(Flags::GONE) {
-            let error = self.ending.get().and_then(|ending| ending.error.clone());
-            return Poll::Ready(error.map_or(Ok(()), Err));
-        }
-        let mut extras = self.extras.borrow_mut();
-        let waiters = &mut extras.get_or_insert_default().waiters;
-        if !waiters.iter().any(|waiter| waiter.will_wake(cx.waker())) {
-            waiters.push(cx.waker().clone());
-        }
-        Poll::Pending
+    pub(crate) fn disconnected(self: &Rc<Self>) -> Disconnected {
+        Disconnected { conn: Rc::clone(self), number: None }
     }
 
     /// Remembers the first fault: it, not what follows from it, is why the connection ended.

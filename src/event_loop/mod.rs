@@ -31,9 +31,17 @@ mod timers;
 pub(crate) use accept::Acceptor;
 pub(crate) use client_opening::{ClientOpening, OpenRequest};
 pub(crate) use connection::{Conn, Settings};
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use core::{LoopCore, Readiness};
 pub use handle::{WSLoopHandle, WSSleep, WSTimer};
 pub use inbox::WSRemoteError;
 pub use remote::{WSLoopRemote, WSRemote};
 pub(crate) use resolve::resolve;
 pub use run::WSLoop;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use server_opening::ServerOpening;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use slots::Token;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use stream::Stream;
 pub use tasks::WSTask;

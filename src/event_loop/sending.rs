@@ -7,9 +7,12 @@ use bytes::Bytes;
 
 use crate::buf::WSBuffer;
 use crate::proto::{Role, SendOptions, WSDropReason};
-use crate::{WSCloseCode, WSDisconnectCause, WSMsgType, WSPreparedFrame, WSSendStatus, WSWriteStrategy};
+use crate::{
+    WSCloseCode, WSDisconnectCause, WSListener, WSMsgType, WSPreparedFrame, WSSendStatus, WSTransport,
+    WSWriteStrategy,
+};
 
-use super::connection::{Conn, Flags};
+use super::connection::{Callback, Conn, Flags};
 use super::core::Deferred;
 
 /// Most pieces of memory handed to the kernel in one call.
@@ -51,17 +54,17 @@ impl Conn {
     ) -> WSSendStatus {
         let payload_len = buffer.len() - offset;
         self.make_room(payload_len);
-        if let Err(reason) = self.proto.borrow_mut().admit(msg_type, options, payload_len) {
-            return self.sent(Err(reason));
+        let admitted = self.proto.borrow_mut().admit(msg_type, options, payload_len);
+        if admitted.is_err() {
+            return self.sent(admitted);
         }
-        let keys = &mut self.core.keys.borrow_mut();
-        let start = self.proto.borrow().encode_in_place(msg_type, buffer, offset, options, keys);
+        let start =
+            self.with_proto(|proto, out| proto.encode_in_place(msg_type, buffer, offset, options, out.keys));
         let frame = &buffer[start..];
         if self.writes_through(payload_len) {
             self.write_through(&[frame])
         } else {
-            let pool = &mut self.core.pool.borrow_mut();
-            self.proto.borrow_mut().enqueue_raw(frame, pool);
+            self.with_proto(|proto, out| proto.enqueue_raw(frame, out.pool));
             self.sent(Ok(()))
         }
     }
@@ -128,11 +131,12 @@ impl Conn {
         self.flush();
     }
 
-    /// The queue has grown: it leaves at the end of the dispatch, or now if there is none.
+    /// The queue has grown: it leaves at the end of the dispatch, or now if there is none; if the kernel refuses bytes, when it takes
+    /// them again.
     #[inline]
     pub(super) fn touch(self: &Rc<Self>) {
         if self.flags.has(Flags::BLOCKED) {
-            return;
+            return self.check_watermarks();
         }
         let queued = self.proto.borrow().queued();
         if queued == 0 {
@@ -190,7 +194,9 @@ impl Conn {
     /// Whether a payload of this size should go to the kernel from where it is.
     #[inline]
     fn writes_through(&self, len: usize) -> bool {
-        len >= self.settings.tuning.no_copy_threshold && !self.flags.has(Flags::BLOCKED)
+        len >= self.settings.tuning.no_copy_threshold
+            && !self.flags.has(Flags::BLOCKED)
+            && self.stream.borrow().is_some()
     }
 
     fn send_through(
@@ -279,7 +285,13 @@ impl Conn {
         match queued {
             Ok(()) => {
                 self.touch();
-                if self.proto.borrow().queued() == 0 { WSSendStatus::Sent } else { WSSendStatus::Queued }
+                if self.ending.get().is_some() {
+                    WSSendStatus::Dropped(WSDropReason::Disconnected)
+                } else if self.proto.borrow().queued() == 0 {
+                    WSSendStatus::Sent
+                } else {
+                    WSSendStatus::Queued
+                }
             }
             Err(reason) => {
                 if self.proto.borrow().is_overflowed() {
@@ -300,7 +312,7 @@ impl Conn {
         self.check_watermarks();
     }
 
-    /// Queues `pause_writing` and `resume_writing` when what the kernel refused crosses a watermark.
+    /// Queues `pause_writing` or `resume_writing` when what the kernel refused crosses a watermark.
     #[inline]
     fn check_watermarks(self: &Rc<Self>) {
         let queued = if self.flags.has(Flags::BLOCKED) { self.proto.borrow().queued() } else { 0 };
@@ -308,12 +320,38 @@ impl Conn {
             return;
         }
         let (low, high) = self.watermarks();
-        if queued > high {
-            if !self.flags.set(Flags::WRITING_PAUSED) {
-                self.defer(Deferred::PauseWriting(Rc::clone(self)));
-            }
-        } else if queued <= low && self.flags.clear(Flags::WRITING_PAUSED) {
-            self.defer(Deferred::ResumeWriting(Rc::clone(self)));
+        let crossed = if queued > high {
+            !self.flags.set(Flags::WRITING_PAUSED)
+        } else {
+            queued <= low && self.flags.clear(Flags::WRITING_PAUSED)
+        };
+        if crossed && !self.flags.set(Flags::WATERMARK_DUE) {
+            self.defer(Deferred::Watermark(Rc::clone(self)));
+        }
+    }
+
+    /// Tells the listener on which side of the watermarks the queue is, unless it knows.
+    pub(crate) fn run_watermark(self: &Rc<Self>) {
+        self.flags.clear(Flags::WATERMARK_DUE);
+        let paused = self.flags.has(Flags::WRITING_PAUSED);
+        if paused == self.flags.has(Flags::PAUSE_TOLD) {
+            return;
+        }
+        let transport = WSTransport::new(Rc::clone(self));
+        if paused {
+            self.flags.set(Flags::PAUSE_TOLD);
+            let pause = |listener: &mut dyn WSListener| {
+                listener.pause_writing(&transport);
+                Ok(())
+            };
+            self.call_listener(pause, Callback::Other);
+        } else {
+            self.flags.clear(Flags::PAUSE_TOLD);
+            let resume = |listener: &mut dyn WSListener| {
+                listener.resume_writing(&transport);
+                Ok(())
+            };
+            self.call_listener(resume, Callback::Other);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -15,6 +15,9 @@ use super::{
     ClosePayload, MAX_CONTROL_PAYLOAD, Role, Rules, SendOptions, WSCloseCode, WSMsgType, WSOverflowPolicy,
     WSPreparedFrame, WSProtocolError, parse_close_payload,
 };
+
+/// Stands for a close time-out that is beyond what the clock can tell.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Bytes beyond [`Rules::max_outbound`] that only control frames may use.
 const CONTROL_RESERVE: usize = 1024;
@@ -428,7 +431,7 @@ impl Connection {
 
     /// Queues a CLOSE frame; without effect if one was sent before.
     ///
-    /// [`WSCloseCode::NO_INFO`] is sent as an empty payload. Returns whether it was queued.
+    /// [`WSCloseCode::NO_INFO`] is sent as an empty payload, 1006 and 1015 as 1000. Returns whether it was queued.
     pub fn send_close(
         &mut self,
         code: WSCloseCode,
@@ -439,6 +442,11 @@ impl Connection {
         if self.leaving || !matches!(self.phase, Phase::Open | Phase::CloseReceived) {
             return false;
         }
+        // RFC 6455 section 7.4.1: these two are never on the wire.
+        let code = match code {
+            WSCloseCode::ABNORMAL_CLOSURE | WSCloseCode::TLS_HANDSHAKE => WSCloseCode::OK,
+            code => code,
+        };
         let payload = ClosePayload::new(code, reason);
         // Past every limit: the frame that says why must not be the one that is dropped, and there is only one of it.
         self.enqueue(WSMsgType::Close, payload.as_bytes(), SendOptions::default(), out);
@@ -565,7 +573,7 @@ impl Connection {
 
     fn start_deadline(&mut self, now: Instant) {
         if self.deadline.is_none() {
-            self.deadline = Some(now + self.rules.close_timeout);
+            self.deadline = Some(now.checked_add(self.rules.close_timeout).unwrap_or(now + NEVER));
         }
     }
 }

@@ -97,16 +97,22 @@ impl WSServer {
             let close = move || {
                 transport.send_close(code, &reason);
             };
-            self.handle.call_later(over * nth / count, close).detach();
+            self.handle.call_later(over / count * nth, close).detach();
         }
-        let (server, until) = (self.clone(), self.handle.now() + deadline);
+        let (server, until) = (self.clone(), self.handle.now().checked_add(deadline));
         async move {
             let gone = async {
                 for transport in server.transports() {
                     let _ = transport.wait_disconnected().await;
                 }
             };
-            if server.handle.timeout_at(until, gone).await.is_ok() {
+            let in_time = if let Some(until) = until {
+                server.handle.timeout_at(until, gone).await.is_ok()
+            } else {
+                gone.await;
+                true
+            };
+            if in_time {
                 return 0;
             }
             let left = server.transports();
