@@ -27,8 +27,8 @@ use super::timers::{TimerAction, TimerId, Timers};
 /// How often deferred work, tasks and flushes may make more of each other before I/O gets its turn.
 const SETTLE_ROUNDS: usize = 16;
 
-/// A receive buffer that grew beyond this many times the configured size is not kept.
-const MAX_GROWN: usize = 4;
+/// A receive buffer that grew beyond this many bytes, and beyond four times the configured size, is not kept.
+const MAX_GROWN: usize = 1024 * 1024;
 
 /// What a slot holds.
 #[derive(Clone)]
@@ -423,7 +423,7 @@ impl LoopCore {
     #[inline]
     pub(crate) fn give_recv(&self, mut buffer: Box<RecvBuffer>) {
         let size = self.config.read_buffer_size;
-        if buffer.capacity() > MAX_GROWN * size {
+        if buffer.capacity() > MAX_GROWN.max(4 * size) {
             return;
         }
         match self.recv.take() {
