@@ -1,4 +1,4 @@
-//! Faults that a review found: each test failed before its fault was mended.
+//! Faults that were mended: each test failed before.
 
 #[path = "support/mod.rs"]
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
