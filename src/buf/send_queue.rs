@@ -74,6 +74,20 @@ impl SendQueue {
         self.len += written;
     }
 
+    /// Appends `additional` bytes or fewer through `write` if they fit into the buffer where small frames are being gathered; false,
+    /// and nothing done, if there is none or it is full.
+    #[inline]
+    pub fn append_gathered(&mut self, additional: usize, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let Some(Chunk::Owned { data, gathers: true, .. }) = &mut self.front else { return false };
+        if !self.rest.is_empty() || data.capacity() - data.len() < additional {
+            return false;
+        }
+        let before = data.len();
+        write(data);
+        self.len += data.len() - before;
+        true
+    }
+
     /// Appends memory whose bytes before `start` are not to be sent.
     pub fn push_owned(&mut self, data: Vec<u8>, start: usize) {
         debug_assert!(start <= data.len());

@@ -25,12 +25,24 @@ const EARLY_FLUSH: usize = 256 * 1024;
 
 impl Conn {
     /// Sends a frame from borrowed memory.
+    #[inline]
     pub(crate) fn send(
         self: &Rc<Self>,
         msg_type: WSMsgType,
         payload: &[u8],
         options: SendOptions,
     ) -> WSSendStatus {
+        // On the dirty list, so what is queued leaves when the dispatch ends: nothing to do but to queue.
+        if self.flags.has(Flags::DIRTY)
+            && payload.len() < self.settings.tuning.no_copy_threshold
+            && self.proto.borrow_mut().gather(msg_type, payload, options, EARLY_FLUSH)
+        {
+            return WSSendStatus::Queued;
+        }
+        self.send_any(msg_type, payload, options)
+    }
+
+    fn send_any(self: &Rc<Self>, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> WSSendStatus {
         if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
             return self.send_through(msg_type, payload, options);
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::buf::{BufferPool, SendQueue, WS_HEADROOM, WSBuffer};
 use crate::mask::{self, MaskKeys};
 
-use super::header::FrameHeader;
+use super::header::{FrameHeader, MAX_HEADER};
 use super::receiver::{FrameHead, Receiver};
 use super::{
     ClosePayload, MAX_CONTROL_PAYLOAD, Role, Rules, SendOptions, WSCloseCode, WSMsgType, WSOverflowPolicy,
@@ -369,6 +369,29 @@ impl Connection {
         }
         self.overflow(msg_type, options, len);
         Err(WSDropReason::Overflow)
+    }
+
+    /// The short way of [`send`](Self::send), which most frames of a burst go: a server's data frame that fits behind those that are
+    /// gathered already, and under `limit` bytes in all. False, and nothing done, for any other.
+    #[inline]
+    pub fn gather(
+        &mut self,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+        limit: usize,
+    ) -> bool {
+        let frame_len = payload.len() + MAX_HEADER;
+        let plain = self.role == Role::Server
+            && self.phase == Phase::Open
+            && !self.leaving
+            && !msg_type.is_control()
+            && self.queue.len() + frame_len <= limit.min(self.rules.max_outbound);
+        plain
+            && self.queue.append_gathered(frame_len, |buffer| {
+                FrameHeader::new(msg_type, options, None, payload.len()).encode_to(buffer);
+                buffer.extend_from_slice(payload);
+            })
     }
 
     /// Queues a frame, copying (a client: masking) the payload.
