@@ -9,10 +9,13 @@ use super::BufferPool;
 /// never copies more than this.
 const GATHER_LIMIT: usize = 256 * 1024;
 
+/// Places for chunks that an emptied queue may keep.
+const MAX_KEPT_CHUNKS: usize = 64;
+
 /// Encoded bytes on their way to the socket, in order.
 ///
 /// Three kinds of memory queue together: gathered small frames (a pooled buffer), frames that own their memory, and
-/// shared frames (by reference count). A queue that was emptied owns no memory.
+/// shared frames (by reference count). A queue that was emptied holds no bytes, only places for chunks.
 #[derive(Debug, Default)]
 pub struct SendQueue {
     /// The chunk that leaves next. `None` only if `rest` is empty too.
@@ -146,7 +149,11 @@ impl SendQueue {
             }
             self.front = self.rest.pop_front();
         }
-        self.rest = VecDeque::new();
+    }
+
+    /// Whether little enough memory is held to keep the emptied queue for its next use.
+    pub fn is_light(&self) -> bool {
+        self.rest.capacity() <= MAX_KEPT_CHUNKS
     }
 
     /// Drops everything.
@@ -210,7 +217,7 @@ mod tests {
             assert_eq!(queue.len(), 19);
             assert_eq!(drain(&mut queue, &mut pool, step), b"abcdefSHAREDownedgh");
             assert_eq!(queue.chunk_count(), 0);
-            assert_eq!(queue.rest.capacity(), 0, "an emptied queue owns no memory");
+            assert!(queue.is_light());
         }
     }
 

@@ -69,7 +69,6 @@ pub(crate) struct Conn {
     pub(super) listener: Cell<Option<Box<dyn WSListener>>>,
     pub(super) partial: Cell<Option<Box<RecvBuffer>>>,
     pub(super) handshake: Option<Box<Handshake>>,
-    pub(super) timer: Cell<Option<TimerId>>,
     pub(super) ending: OnceCell<Box<Ending>>,
     pub(super) extras: RefCell<Option<Box<Extras>>>,
     pub(super) token: Token,
@@ -79,6 +78,8 @@ pub(crate) struct Conn {
 /// What few connections ever need.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
+    /// When the end of the connection is given up on.
+    pub(super) timer: Option<TimerId>,
     /// Tasks in `wait_disconnected`, each under the number of its future.
     pub(super) waiters: BTreeMap<u64, Waker>,
     /// Watermarks set on this connection.
@@ -154,7 +155,6 @@ impl Conn {
             listener: Cell::new(Some(listener)),
             partial: Cell::new(None),
             handshake,
-            timer: Cell::new(None),
             ending: OnceCell::new(),
             extras: RefCell::new(None),
             token,

@@ -13,7 +13,7 @@ use crate::{WSCloseCode, WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide, 
 use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
 use super::core::Deferred;
-use super::timers::TimerAction;
+use super::timers::{TimerAction, TimerId};
 
 /// How long this end, having ended its half of TCP, waits for the peer to end the other. Closing at once would make the kernel reset
 /// the connection if bytes are unread, and the reset could overtake the CLOSE frame.
@@ -118,7 +118,7 @@ impl Conn {
 
     /// The closing handshake, or the linger, took too long.
     pub(crate) fn deadline(self: &Rc<Self>) {
-        self.timer.set(None);
+        self.replace_timer(None);
         self.terminate(WSDisconnectCause::CloseTimeout, None);
     }
 
@@ -138,8 +138,9 @@ impl Conn {
         if self.ending.get().is_some() {
             return;
         }
-        if self.timer.get().is_none() {
-            self.timer.set(Some(self.core.add_timer(deadline, TimerAction::Slot(self.token))));
+        let armed = self.extras.borrow().as_ref().is_some_and(|extras| extras.timer.is_some());
+        if !armed {
+            self.replace_timer(Some(self.core.add_timer(deadline, TimerAction::Slot(self.token))));
         }
         if finished && flushed {
             self.end_tcp();
@@ -161,10 +162,10 @@ impl Conn {
         }
         let linger =
             (self.core.now() + LINGER).min(self.proto.borrow().deadline().unwrap_or(self.core.now()));
-        if let Some(timer) = self.timer.replace(None) {
+        if let Some(timer) = self.replace_timer(None) {
             self.core.cancel_timer(timer);
         }
-        self.timer.set(Some(self.core.add_timer(linger, TimerAction::Slot(self.token))));
+        self.replace_timer(Some(self.core.add_timer(linger, TimerAction::Slot(self.token))));
         // What came before may be unread, and no event will tell of it again.
         self.flags.set(Flags::UNREAD);
         self.make_ready();
@@ -186,7 +187,7 @@ impl Conn {
         debug_assert!(first, "checked above");
         drop(self.stream.take());
         self.drop_partial();
-        if let Some(timer) = self.timer.take() {
+        if let Some(timer) = self.replace_timer(None) {
             self.core.cancel_timer(timer);
         }
         self.settings.connections.set(self.settings.connections.get() - 1);
@@ -214,6 +215,14 @@ impl Conn {
     /// Ready once `on_ws_disconnected` has returned.
     pub(crate) fn disconnected(self: &Rc<Self>) -> Disconnected {
         Disconnected { conn: Rc::clone(self), number: None }
+    }
+
+    fn replace_timer(&self, timer: Option<TimerId>) -> Option<TimerId> {
+        let mut extras = self.extras.borrow_mut();
+        match (&mut *extras, timer) {
+            (None, None) => None,
+            (extras, timer) => std::mem::replace(&mut extras.get_or_insert_default().timer, timer),
+        }
     }
 
     /// Remembers the first fault: it, not what follows from it, is why the connection ended.

@@ -109,7 +109,7 @@ impl Conn {
             proto.admit(msg_type, options, payload.len())?;
             let header = proto.header(msg_type, options, payload.len(), out.keys).encode();
             proto.enqueue_raw(&header, out.pool);
-            proto.enqueue_shared(payload.clone());
+            proto.enqueue_shared(payload.clone(), out.pool);
             Ok(())
         });
         self.sent(queued)
@@ -124,7 +124,7 @@ impl Conn {
 
     /// Queues the head of the opening handshake's response.
     pub(crate) fn send_head(self: &Rc<Self>, head: Vec<u8>) {
-        self.proto.borrow_mut().enqueue_owned(head);
+        self.with_proto(|proto, out| proto.enqueue_owned(head, out.pool));
         self.touch();
     }
 
