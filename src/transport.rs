@@ -213,8 +213,7 @@ impl WSTransport {
     /// The first error of a callback, or the peer's fault that ended the connection. Any other end is `Ok`;
     /// [`disconnect_info`](Self::disconnect_info) tells it.
     pub fn wait_disconnected(&self) -> impl Future<Output = Result<(), WSError>> + use<> {
-        let conn = Rc::clone(&self.conn);
-        std::future::poll_fn(move |cx| conn.poll_disconnected(cx))
+        Conn::disconnected(&self.conn)
     }
 
     /// Why the connection ended; `None` while it is open.
@@ -284,6 +283,9 @@ impl WSTransport {
     }
 
     /// Calls `f` with the socket, for its options. Reading from it or writing to it breaks the connection.
+    ///
+    /// Frames that `f` sends through the transport leave after it has returned. It must not ask the transport for the socket again,
+    /// nor for an address: both answer as if the connection were gone.
     ///
     /// # Errors
     /// [`WSError::Disconnected`] when the connection is gone.

@@ -1,4 +1,4 @@
-use super::RecvBuffer;
+use super::{RecvBuffer, SendQueue};
 
 /// Memory that connections borrow while they need it.
 ///
@@ -14,13 +14,22 @@ pub struct BufferPool {
     /// Receive buffers from [`LARGE_RECV`] on.
     #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
     large_recv: Vec<Box<RecvBuffer>>,
+    /// Empty queues: at most [`MAX_QUEUES`].
+    #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
+    queues: Vec<Box<SendQueue>>,
     /// Bytes of capacity in all lists together: `retained <= limit`.
     retained: usize,
     limit: usize,
 }
 
+/// Most empty queues that are kept.
+const MAX_QUEUES: usize = 1024;
+
 /// Smallest send buffer that is allocated, in bytes.
 const MIN_SEND_CAPACITY: usize = 2048;
+
+/// Largest send buffer that is kept, in bytes: a short queue is not to hold the memory of a long one.
+const MAX_SEND_CAPACITY: usize = 1024 * 1024;
 
 /// Smallest receive buffer that is allocated, in bytes.
 const MIN_RECV_CAPACITY: usize = 256;
@@ -31,7 +40,14 @@ const LARGE_RECV: usize = 16 * 1024;
 impl BufferPool {
     /// An empty pool that will keep at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { send: Vec::new(), small_recv: Vec::new(), large_recv: Vec::new(), retained: 0, limit }
+        Self {
+            send: Vec::new(),
+            small_recv: Vec::new(),
+            large_recv: Vec::new(),
+            queues: Vec::new(),
+            retained: 0,
+            limit,
+        }
     }
 
     /// Bytes that the pool holds for later use.
@@ -53,9 +69,25 @@ impl BufferPool {
 
     /// Takes a send buffer back.
     pub fn give_send(&mut self, mut buffer: Vec<u8>) {
-        if self.admit(buffer.capacity()) {
+        if buffer.capacity() <= MAX_SEND_CAPACITY && self.admit(buffer.capacity()) {
             buffer.clear();
             self.send.push(buffer);
+        }
+    }
+
+    /// An empty queue.
+    #[inline]
+    #[expect(clippy::unnecessary_box_returns, reason = "a queue changes hands as one pointer")]
+    pub fn take_queue(&mut self) -> Box<SendQueue> {
+        self.queues.pop().unwrap_or_default()
+    }
+
+    /// Takes an empty queue back.
+    #[inline]
+    pub fn give_queue(&mut self, queue: Box<SendQueue>) {
+        debug_assert!(queue.is_empty());
+        if self.queues.len() < MAX_QUEUES && queue.is_light() {
+            self.queues.push(queue);
         }
     }
 

@@ -27,6 +27,9 @@ use super::timers::{TimerAction, TimerId, Timers};
 /// How often deferred work, tasks and flushes may make more of each other before I/O gets its turn.
 const SETTLE_ROUNDS: usize = 16;
 
+/// A receive buffer that grew beyond this many bytes, and beyond four times the configured size, is not kept.
+const MAX_GROWN: usize = 1024 * 1024;
+
 /// What a slot holds.
 #[derive(Clone)]
 pub(crate) enum Slot {
@@ -59,8 +62,8 @@ impl Readiness {
 
 /// User code that has to run, but not from inside the call that caused it.
 pub(crate) enum Deferred {
-    PauseWriting(Rc<Conn>),
-    ResumeWriting(Rc<Conn>),
+    /// `pause_writing` or `resume_writing`.
+    Watermark(Rc<Conn>),
     Disconnected(Rc<Conn>),
     UpgradeDecided(Token),
     Call(Box<dyn FnOnce()>),
@@ -92,6 +95,8 @@ pub(crate) struct LoopCore {
     virtual_time: Cell<bool>,
     /// Whether the loop is dispatching: sends are gathered and flushed at the end.
     dispatching: Cell<bool>,
+    /// Whether deferred work runs. It may deliver frames, between which deferred work is due: that must not nest without end.
+    running_deferred: Cell<bool>,
     /// The loop is being dropped: nothing new may begin.
     closed: Cell<bool>,
     /// The loop is gone: nothing may be left behind on it any more.
@@ -118,6 +123,7 @@ impl LoopCore {
             now: Cell::new(now),
             virtual_time: Cell::new(false),
             dispatching: Cell::new(false),
+            running_deferred: Cell::new(false),
             closed: Cell::new(false),
             finished: Cell::new(false),
             config,
@@ -181,8 +187,8 @@ impl LoopCore {
         self.slots.borrow_mut().remove(token)
     }
 
-    /// No server of this loop accepts any more.
-    pub(crate) fn close_acceptors(&self) {
+    /// No server of this loop accepts any more, and what it has accepted is not opened any more.
+    pub(crate) fn drain_acceptors(&self) {
         let acceptors: Vec<_> = {
             let slots = self.slots.borrow();
             slots
@@ -191,7 +197,7 @@ impl LoopCore {
                 .collect()
         };
         for acceptor in acceptors {
-            acceptor.close();
+            acceptor.drain();
         }
     }
 
@@ -248,12 +254,11 @@ impl LoopCore {
     /// Sends made inside `work` are gathered; they leave before this returns. The clock is read once, at the beginning.
     pub(crate) fn dispatch_scope(self: &Rc<Self>, work: impl FnOnce()) {
         self.now();
-        let outer = self.dispatching.replace(true);
+        let within = Within::enter(&self.dispatching);
         work();
-        if !outer {
+        if !within.nested {
             self.settle();
         }
-        self.dispatching.set(outer);
     }
 
     /// Serves one slot, then lets everything leave that came of it.
@@ -381,14 +386,17 @@ impl LoopCore {
         }
     }
 
-    /// Runs the deferred callbacks that are queued now, and those that they queue, up to a bound.
+    /// Runs the deferred callbacks that are queued now. Called from one of them, leaves them to the outer call.
     pub(crate) fn run_deferred(self: &Rc<Self>) {
+        let within = Within::enter(&self.running_deferred);
+        if within.nested {
+            return;
+        }
         let count = self.deferred.borrow().len();
         for _ in 0..count {
             let Some(deferred) = self.deferred.borrow_mut().pop_front() else { break };
             match deferred {
-                Deferred::PauseWriting(conn) => conn.run_pause_writing(),
-                Deferred::ResumeWriting(conn) => conn.run_resume_writing(),
+                Deferred::Watermark(conn) => conn.run_watermark(),
                 Deferred::Disconnected(conn) => conn.run_disconnected(),
                 Deferred::UpgradeDecided(token) => {
                     if let Some(Slot::ServerOpening(opening)) = self.slot(token) {
@@ -410,11 +418,16 @@ impl LoopCore {
         self.recv.take().unwrap_or_else(|| self.pool.borrow_mut().take_recv(self.config.read_buffer_size))
     }
 
-    /// Takes back a receive buffer, the loop's or any other.
+    /// Takes back a receive buffer, the loop's or any other. One that grew far beyond the size that was configured is let go: after a
+    /// large frame the memory goes back.
     #[inline]
     pub(crate) fn give_recv(&self, mut buffer: Box<RecvBuffer>) {
+        let size = self.config.read_buffer_size;
+        if buffer.capacity() > MAX_GROWN.max(4 * size) {
+            return;
+        }
         match self.recv.take() {
-            None if buffer.capacity() >= self.config.read_buffer_size => {
+            None if buffer.capacity() >= size => {
                 buffer.clear();
                 self.recv.set(Some(buffer));
             }
@@ -458,6 +471,25 @@ impl LoopCore {
         }
         self.finished.set(true);
         self.tasks.close();
+    }
+}
+
+/// A flag that is set until this is dropped, whether user code returns or panics.
+struct Within<'a> {
+    flag: &'a Cell<bool>,
+    /// It was set before.
+    nested: bool,
+}
+
+impl<'a> Within<'a> {
+    fn enter(flag: &'a Cell<bool>) -> Self {
+        Self { flag, nested: flag.replace(true) }
+    }
+}
+
+impl Drop for Within<'_> {
+    fn drop(&mut self) {
+        self.flag.set(self.nested);
     }
 }
 

@@ -7,17 +7,19 @@
 //! | `slots`, `timers`, `tasks`, `inbox` | its parts |
 //! | `accept`, `server_opening` | from a listening socket to an open connection |
 //! | `resolve`, `client_opening` | from a name to an open connection |
-//! | `connection`, `sending`, `ending` | an open connection: receive, send, end |
+//! | `connection`, `receiving`, `callbacks`, `sending`, `ending` | an open connection |
 //! | `stream` | what carries the bytes |
 //! | `handle`, `remote` | what the application holds |
 
 mod accept;
+mod callbacks;
 mod client_opening;
 mod connection;
 mod core;
 mod ending;
 mod handle;
 mod inbox;
+mod receiving;
 mod remote;
 mod resolve;
 mod run;

@@ -123,7 +123,7 @@ impl WSLoop {
         reason: &str,
         deadline: Duration,
     ) -> Result<usize, WSError> {
-        self.core.close_acceptors();
+        self.core.drain_acceptors();
         let transports: Vec<_> = self.core.conns(|_| true).into_iter().map(WSTransport::new).collect();
         for transport in &transports {
             transport.send_close(code, reason);

@@ -7,8 +7,12 @@ use bytes::Bytes;
 
 use crate::buf::WSBuffer;
 use crate::proto::{Role, SendOptions, WSDropReason};
-use crate::{WSCloseCode, WSDisconnectCause, WSMsgType, WSPreparedFrame, WSSendStatus, WSWriteStrategy};
+use crate::{
+    WSCloseCode, WSDisconnectCause, WSListener, WSMsgType, WSPreparedFrame, WSSendStatus, WSTransport,
+    WSWriteStrategy,
+};
 
+use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
 use super::core::Deferred;
 
@@ -21,12 +25,24 @@ const EARLY_FLUSH: usize = 256 * 1024;
 
 impl Conn {
     /// Sends a frame from borrowed memory.
+    #[inline]
     pub(crate) fn send(
         self: &Rc<Self>,
         msg_type: WSMsgType,
         payload: &[u8],
         options: SendOptions,
     ) -> WSSendStatus {
+        // On the dirty list, so what is queued leaves when the dispatch ends: nothing to do but to queue.
+        if self.flags.has(Flags::DIRTY)
+            && payload.len() < self.settings.tuning.no_copy_threshold
+            && self.proto.borrow_mut().gather(msg_type, payload, options, EARLY_FLUSH)
+        {
+            return WSSendStatus::Queued;
+        }
+        self.send_any(msg_type, payload, options)
+    }
+
+    fn send_any(self: &Rc<Self>, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> WSSendStatus {
         if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
             return self.send_through(msg_type, payload, options);
         }
@@ -93,7 +109,7 @@ impl Conn {
             proto.admit(msg_type, options, payload.len())?;
             let header = proto.header(msg_type, options, payload.len(), out.keys).encode();
             proto.enqueue_raw(&header, out.pool);
-            proto.enqueue_shared(payload.clone());
+            proto.enqueue_shared(payload.clone(), out.pool);
             Ok(())
         });
         self.sent(queued)
@@ -108,7 +124,7 @@ impl Conn {
 
     /// Queues the head of the opening handshake's response.
     pub(crate) fn send_head(self: &Rc<Self>, head: Vec<u8>) {
-        self.proto.borrow_mut().enqueue_owned(head);
+        self.with_proto(|proto, out| proto.enqueue_owned(head, out.pool));
         self.touch();
     }
 
@@ -309,7 +325,7 @@ impl Conn {
         self.check_watermarks();
     }
 
-    /// Queues `pause_writing` and `resume_writing` when what the kernel refused crosses a watermark.
+    /// Queues `pause_writing` or `resume_writing` when what the kernel refused crosses a watermark.
     #[inline]
     fn check_watermarks(self: &Rc<Self>) {
         let queued = if self.flags.has(Flags::BLOCKED) { self.proto.borrow().queued() } else { 0 };
@@ -317,12 +333,38 @@ impl Conn {
             return;
         }
         let (low, high) = self.watermarks();
-        if queued > high {
-            if !self.flags.set(Flags::WRITING_PAUSED) {
-                self.defer(Deferred::PauseWriting(Rc::clone(self)));
-            }
-        } else if queued <= low && self.flags.clear(Flags::WRITING_PAUSED) {
-            self.defer(Deferred::ResumeWriting(Rc::clone(self)));
+        let crossed = if queued > high {
+            !self.flags.set(Flags::WRITING_PAUSED)
+        } else {
+            queued <= low && self.flags.clear(Flags::WRITING_PAUSED)
+        };
+        if crossed && !self.flags.set(Flags::WATERMARK_DUE) {
+            self.defer(Deferred::Watermark(Rc::clone(self)));
+        }
+    }
+
+    /// Tells the listener on which side of the watermarks the queue is, unless it knows.
+    pub(crate) fn run_watermark(self: &Rc<Self>) {
+        self.flags.clear(Flags::WATERMARK_DUE);
+        let paused = self.flags.has(Flags::WRITING_PAUSED);
+        if paused == self.flags.has(Flags::PAUSE_TOLD) {
+            return;
+        }
+        let transport = WSTransport::new(Rc::clone(self));
+        if paused {
+            self.flags.set(Flags::PAUSE_TOLD);
+            let pause = |listener: &mut dyn WSListener| {
+                listener.pause_writing(&transport);
+                Ok(())
+            };
+            self.call_listener(pause, Callback::Other);
+        } else {
+            self.flags.clear(Flags::PAUSE_TOLD);
+            let resume = |listener: &mut dyn WSListener| {
+                listener.resume_writing(&transport);
+                Ok(())
+            };
+            self.call_listener(resume, Callback::Other);
         }
     }
 }

@@ -85,7 +85,8 @@ impl ServerOpening {
         }
         let timer = config
             .handshake_timeout
-            .map(|timeout| core.add_timer(core.now() + timeout, TimerAction::Slot(token)));
+            .and_then(|timeout| core.now().checked_add(timeout))
+            .map(|deadline| core.add_timer(deadline, TimerAction::Slot(token)));
         let opening = Rc::new(Self {
             server: Rc::clone(server),
             stream: RefCell::new(Some(stream)),
@@ -129,7 +130,8 @@ impl ServerOpening {
         if let Phase::Waiting { ticket, .. } = &phase {
             ticket.cancel();
         }
-        drop(phase);
+        // It may hold a listener that was decided on.
+        super::core::guard("dropping an opening", || drop(phase));
         drop(self.stream.take());
         self.cancel_timer();
         drop(self.server.core.remove(self.token));
@@ -219,6 +221,10 @@ impl ServerOpening {
         early: &[u8],
         unread: bool,
     ) {
+        if self.server.is_draining() {
+            super::core::guard("dropping a listener", || drop(outcome));
+            return self.refuse(&WSUpgradeResponse::unavailable());
+        }
         let accepted = match outcome {
             WSUpgradeOutcome::Reject(response) => return self.refuse(&response),
             WSUpgradeOutcome::Deferred(later) => return self.wait(later.into_ticket(), request, early),
@@ -300,7 +306,9 @@ impl ServerOpening {
             (Phase::Refusing { out, sent, armed }, Some(stream)) => match send_rest(stream, out, sent) {
                 Ok(false) if !std::mem::replace(armed, true) => {
                     let interest = Interest::READABLE | Interest::WRITABLE;
-                    stream.reregister(&self.server.core.registry, self.token.to_mio(), interest).map(|()| false)
+                    stream
+                        .reregister(&self.server.core.registry, self.token.to_mio(), interest)
+                        .map(|()| false)
                 }
                 sent => sent,
             },

@@ -350,7 +350,8 @@ fn a_queue_is_the_concatenation_of_what_was_queued() {
 fn leave(random: &mut Random, queue: &mut SendQueue, pool: &mut BufferPool, left: &mut Vec<u8>) {
     let mut slices = [IoSlice::new(&[]); 4];
     let count = queue.io_slices(&mut slices[..=random.below(4)]);
-    let shown: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+    let mut shown = Vec::new();
+    slices[..count].iter().for_each(|slice| shown.extend_from_slice(slice));
     let n = if random.one_in(3) { shown.len() } else { random.below(shown.len() + 1) };
     left.extend_from_slice(&shown[..n]);
     queue.consume(n, pool);

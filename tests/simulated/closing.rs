@@ -110,6 +110,29 @@ fn a_fault_is_told_and_the_rest_is_thrown_away_for_a_while() {
 }
 
 #[test]
+fn bytes_behind_a_close_that_filled_the_buffer_do_not_cost_the_answer() {
+    const BUFFER: usize = 4096;
+    let mut kit = TestKit::with_config(8, WSLoopConfig::default().read_buffer_size(BUFFER).reads_per_turn(1));
+    let log = Log::default();
+    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
+    let close = peer.encode_frame(WSMsgType::Close, b"\x03\xe8", SendOptions::default());
+    let filler = vec![0; BUFFER - close.len() - 8];
+    let mut bytes = peer.encode_frame(WSMsgType::Binary, &filler, SendOptions::default());
+    bytes.extend(close);
+    assert_eq!(bytes.len(), BUFFER);
+    bytes.extend([0xff; 1000]);
+    peer.write(&bytes);
+    kit.run_until_idle();
+    // The echo, then the answer to the CLOSE, then the end: a reset could have destroyed them.
+    assert_eq!(peer.frames().last().map(|frame| frame.msg_type), Some(WSMsgType::Close));
+    assert!(peer.is_ended() && peer.error().is_none(), "{:?}", peer.error());
+    peer.close();
+    kit.run_until_idle();
+    assert!(has_ended(&log, WSDisconnectCause::Closed));
+    assert_eq!(kit.leftovers(), [""; 0]);
+}
+
+#[test]
 fn a_lingering_end_closes_as_soon_as_the_peer_has() {
     let mut kit = TestKit::new(5);
     let log = Log::default();

@@ -18,3 +18,4 @@ mod reading;
 mod remotes;
 mod sending;
 mod server_opening;
+mod shutdown;

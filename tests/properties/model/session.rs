@@ -186,7 +186,8 @@ impl Session {
         loop {
             let mut slices = [IoSlice::new(&[]); 3];
             let count = self.connection.io_slices(&mut slices);
-            let shown: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+            let mut shown = Vec::new();
+            slices[..count].iter().for_each(|slice| shown.extend_from_slice(slice));
             assert_eq!(shown.is_empty(), self.connection.queued() == 0);
             assert!(shown.starts_with(self.connection.first_slice()));
             let now = n.min(shown.len());

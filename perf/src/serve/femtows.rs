@@ -1,0 +1,107 @@
+//! `femtows`: an echo and broadcast server on this library.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use femtows::{
+    WSFrame, WSIntoUpgrade, WSLimits, WSListener, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
+    WSMessageListener, WSPreparedFrame, WSResult, WSServerConfig, WSTransport, WSTuning, WSUpgradeOutcome,
+    WSUpgradeRequest, ws_create_server,
+};
+
+/// Largest message in bytes.
+const MAX_MESSAGE: usize = 16 << 20;
+
+/// Which of the library's interfaces echoes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Api {
+    /// `WSListener`: frames, borrowed.
+    Frames,
+    /// `WSMessageListener`: whole messages, text checked.
+    Messages,
+}
+
+/// Serves until it is killed; `spins` polls without ever sleeping.
+pub(crate) fn serve(port: u16, spins: bool, api: Api) -> Result<()> {
+    let limits = WSLimits::default()
+        .max_frame_size(MAX_MESSAGE)
+        .max_message_size(MAX_MESSAGE)
+        .max_outbound(4 * MAX_MESSAGE);
+    // An echo never asks for its request again.
+    let config = WSServerConfig::default().limits(limits).tuning(WSTuning::default().keep_handshake(false));
+    let spin = if spins { Duration::MAX } else { Duration::ZERO };
+    let mut event_loop = WSLoop::new(WSLoopConfig::default().spin(spin))?;
+    let subscribers = Subscribers::default();
+    let factory = move |request: &WSUpgradeRequest| listener(request.path(), api, &subscribers);
+    ws_create_server(&event_loop.handle(), factory, ("127.0.0.1", port), config)?;
+    println!("listening on ws://127.0.0.1:{port}");
+    event_loop.run()?;
+    Ok(())
+}
+
+fn listener(path: &str, api: Api, subscribers: &Subscribers) -> WSUpgradeOutcome {
+    match (path, api) {
+        ("/sub", _) => Subscriber(Rc::clone(subscribers)).into_upgrade(),
+        ("/pub", _) => Publisher(Rc::clone(subscribers)).into_upgrade(),
+        (_, Api::Frames) => EchoFrames.into_upgrade(),
+        (_, Api::Messages) => WSMessageAdapter::new(EchoMessages).into_upgrade(),
+    }
+}
+
+struct EchoFrames;
+
+impl WSListener for EchoFrames {
+    fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+        if !frame.msg_type().is_control() {
+            transport.send_with(frame.msg_type(), frame.payload(), frame.send_options());
+        }
+        Ok(())
+    }
+}
+
+struct EchoMessages;
+
+impl WSMessageListener for EchoMessages {
+    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
+        transport.send(message.msg_type(), message);
+        Ok(())
+    }
+}
+
+type Subscribers = Rc<RefCell<Vec<WSTransport>>>;
+
+struct Subscriber(Subscribers);
+
+impl WSListener for Subscriber {
+    fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+        self.0.borrow_mut().push(transport.clone());
+        Ok(())
+    }
+
+    fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+        Ok(())
+    }
+
+    fn on_ws_disconnected(&mut self, transport: &WSTransport) {
+        self.0.borrow_mut().retain(|subscriber| subscriber != transport);
+    }
+}
+
+/// Encodes each message once and sends it to all subscribers.
+struct Publisher(Subscribers);
+
+impl WSListener for Publisher {
+    fn on_ws_frame(&mut self, _: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+        if frame.msg_type().is_control() {
+            return Ok(());
+        }
+        let message = WSPreparedFrame::with_options(frame.msg_type(), frame.payload(), frame.send_options());
+        for subscriber in &*self.0.borrow() {
+            subscriber.send_prepared(&message);
+        }
+        Ok(())
+    }
+}

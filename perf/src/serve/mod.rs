@@ -1,0 +1,4 @@
+//! The servers that are part of the harness.
+
+pub(crate) mod femtows;
+pub(crate) mod limit;
