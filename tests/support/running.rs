@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use femtows::{
@@ -32,19 +32,23 @@ pub(crate) fn opened() -> Vec<WSTransport> {
 pub(crate) struct LoopThread {
     pub(crate) remote: WSLoopRemote,
     thread: Option<JoinHandle<()>>,
+    /// Disconnected once the loop is gone.
+    gone: Receiver<()>,
 }
 
 impl LoopThread {
     pub(crate) fn start(config: WSLoopConfig) -> Self {
         let (started, remote) = channel();
+        let (alive, gone) = channel();
         let thread = thread::spawn(move || {
+            let _alive: Sender<()> = alive;
             let mut event_loop = WSLoop::new(config).unwrap();
             started.send(event_loop.handle().remote()).unwrap();
             event_loop.run().unwrap();
             drop(event_loop);
             OPENED.take();
         });
-        Self { remote: remote.recv_timeout(PATIENCE).unwrap(), thread: Some(thread) }
+        Self { remote: remote.recv_timeout(PATIENCE).unwrap(), thread: Some(thread), gone }
     }
 
     /// Runs `question` on the loop and waits for the answer.
@@ -77,6 +81,10 @@ impl LoopThread {
     fn join(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         self.remote.stop();
+        if self.gone.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            assert!(thread::panicking(), "the loop does not end");
+            return;
+        }
         if let Err(cause) = thread.join()
             && !thread::panicking()
         {
