@@ -77,7 +77,6 @@ impl BufferPool {
 
     /// An empty queue.
     #[inline]
-    #[expect(clippy::unnecessary_box_returns, reason = "a queue changes hands as one pointer")]
     pub fn take_queue(&mut self) -> Box<SendQueue> {
         self.queues.pop().unwrap_or_default()
     }
