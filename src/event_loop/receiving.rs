@@ -166,21 +166,27 @@ impl Conn {
         listener: &mut Box<dyn WSListener>,
         buffer: &mut RecvBuffer,
     ) -> Delivered {
-        loop {
+        let bytes = buffer.filled_mut();
+        let mut delivered_len = 0;
+        let outcome = loop {
+            let bytes = &mut bytes[delivered_len..];
+            if bytes.is_empty() {
+                break Delivered::Done;
+            }
             let polled = {
                 let mut proto = self.proto.borrow_mut();
-                if !proto.is_receiving() || self.flags.has(Flags::PAUSED) || self.ending.get().is_some() {
-                    return Delivered::Done;
+                if !proto.is_receiving() || self.flags.has(Flags::PAUSED) {
+                    break Delivered::Done;
                 }
-                proto.poll(buffer.filled_mut())
+                proto.poll(bytes)
             };
             let head = match polled {
                 Ok(Some(head)) => head,
-                Ok(None) => return Delivered::Done,
-                Err(error) => return Delivered::Failed(error),
+                Ok(None) => break Delivered::Done,
+                Err(error) => break Delivered::Failed(error),
             };
             let wire_len = head.wire_len();
-            let frame = &mut buffer.filled_mut()[head.header.header_len()..wire_len];
+            let frame = &mut bytes[head.header.header_len()..wire_len];
             let delivered = if head.header.msg_type().is_control() {
                 self.deliver_control(transport, &mut **listener, head, frame)
             } else {
@@ -188,14 +194,16 @@ impl Conn {
                 self.callback_returned(result, Callback::Frame);
                 Ok(())
             };
-            buffer.consume(wire_len);
+            delivered_len += wire_len;
             if let Err(error) = delivered {
-                return Delivered::Failed(error);
+                break Delivered::Failed(error);
             }
             if self.core.has_deferred() {
                 self.run_deferred_between_frames(listener);
             }
-        }
+        };
+        buffer.consume(delivered_len);
+        outcome
     }
 
     fn deliver_control(
