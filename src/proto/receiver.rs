@@ -22,6 +22,8 @@ pub struct Receiver {
     count_messages: bool,
     message: Message,
     ahead: Ahead,
+    /// Set with [`Ahead::Fault`].
+    fault: Option<Box<WSProtocolError>>,
     utf8: Utf8Validator,
     fragments: u32,
     /// Payload bytes of the frame in `ahead` that are unmasked and checked already: only text is, and only while it arrives.
@@ -39,11 +41,14 @@ enum Message {
 }
 
 /// What is known of the frame that has not been returned.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Ahead {
     Unknown,
+    /// It is whole and goes the short way.
+    Plain(FrameHeader),
     Header(FrameHeader),
-    Fault(Box<WSProtocolError>),
+    /// It is bad: `fault` says why.
+    Fault,
 }
 
 /// Which text is checked for UTF-8 here.
@@ -83,6 +88,7 @@ impl Receiver {
             count_messages: false,
             message: Message::None,
             ahead: Ahead::Unknown,
+            fault: None,
             utf8: Utf8Validator::default(),
             fragments: 0,
             unmasked: 0,
@@ -103,19 +109,24 @@ impl Receiver {
     /// The peer broke RFC 6455 or a limit of `rules`; `code` says how to close.
     #[inline]
     pub fn poll(&mut self, bytes: &mut [u8], rules: &Rules) -> Result<Option<FrameHead>, WSProtocolError> {
-        if matches!(self.ahead, Ahead::Unknown)
-            && let Some(header) = self.plain_header(bytes, rules)
-        {
-            return Ok(Some(self.take_plain(header, bytes, rules)));
+        let plain = match self.ahead {
+            Ahead::Plain(header) => Some(header),
+            Ahead::Unknown => self.plain_header(bytes, rules),
+            Ahead::Header(_) | Ahead::Fault => None,
+        };
+        match plain {
+            Some(header) => Ok(Some(self.take_plain(header, bytes, rules))),
+            None => self.poll_any(bytes, rules),
         }
-        self.poll_any(bytes, rules)
     }
 
     /// Total bytes on the wire of the frame at the front, once its header is known.
     pub fn pending_wire_len(&self) -> Option<u64> {
         match &self.ahead {
-            Ahead::Header(header) => Some(header.header_len() as u64 + header.payload_len()),
-            _ => None,
+            Ahead::Plain(header) | Ahead::Header(header) => {
+                Some(header.header_len() as u64 + header.payload_len())
+            }
+            Ahead::Unknown | Ahead::Fault => None,
         }
     }
 
@@ -139,20 +150,20 @@ impl Receiver {
             mask::mask(payload, key);
         }
         let tail_size = tail.len();
-        let more =
-            tail_size > 0 && (self.plain_header(tail, rules).is_some() || self.look_ahead(tail, rules));
+        self.ahead = Ahead::Unknown;
+        let more = tail_size > 0 && self.look_ahead(tail, rules);
         FrameHead { header, last_in_buffer: !more, tail_size }
     }
 
     /// The long way, which every frame can go.
     fn poll_any(&mut self, bytes: &mut [u8], rules: &Rules) -> Result<Option<FrameHead>, WSProtocolError> {
         let header = match std::mem::replace(&mut self.ahead, Ahead::Unknown) {
-            Ahead::Header(header) => header,
+            Ahead::Plain(header) | Ahead::Header(header) => header,
             Ahead::Unknown => match self.next_header(bytes, rules)? {
                 Some(header) => header,
                 None => return Ok(None),
             },
-            Ahead::Fault(fault) => return Err(*fault),
+            Ahead::Fault => return Err(self.fault.take().map_or_else(after_fault, |fault| *fault)),
         };
         let header_len = header.header_len();
         let received = bytes.len() - header_len;
@@ -182,7 +193,18 @@ impl Receiver {
     }
 
     /// Reads the next header into `ahead`; tells whether its frame is whole.
+    #[inline]
     fn look_ahead(&mut self, tail: &[u8], rules: &Rules) -> bool {
+        match self.plain_header(tail, rules) {
+            Some(header) => {
+                self.ahead = Ahead::Plain(header);
+                true
+            }
+            None => self.look_ahead_any(tail, rules),
+        }
+    }
+
+    fn look_ahead_any(&mut self, tail: &[u8], rules: &Rules) -> bool {
         match self.next_header(tail, rules) {
             Ok(None) => false,
             Ok(Some(header)) => {
@@ -190,7 +212,8 @@ impl Receiver {
                 header.payload_len() <= (tail.len() - header.header_len()) as u64
             }
             Err(fault) => {
-                self.ahead = Ahead::Fault(Box::new(fault));
+                self.ahead = Ahead::Fault;
+                self.fault = Some(Box::new(fault));
                 false
             }
         }
@@ -294,6 +317,12 @@ impl Receiver {
     fn is_text(&self, header: &FrameHeader) -> bool {
         !header.msg_type().is_control() && self.message == Message::Text
     }
+}
+
+/// Asked again after the fault was told.
+#[cold]
+fn after_fault() -> WSProtocolError {
+    violation("the connection has failed")
 }
 
 #[cold]
