@@ -76,7 +76,7 @@ pub(crate) struct CompareArgs {
     /// Idle connections to open
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) idle_connections: u32,
-    /// A server that runs already, like ws://127.0.0.1:9001/, to be compared too
+    /// URL of a server that runs already, `ws://host:port/path`, to be compared too
     #[arg(long)]
     pub(crate) server: Option<String>,
     /// Its process, for CPU time and memory

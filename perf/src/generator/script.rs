@@ -108,16 +108,19 @@ impl Exchange {
 /// Appends a whole message in one frame (RFC 6455 section 5.2).
 fn encode(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) {
     const FIN: u8 = 0x80;
+    // Lengths of 2 and of 8 bytes follow these.
+    const SHORT: u8 = 0x7e;
+    const LONG: u8 = 0x7f;
     let masked = if mask.is_some() { 0x80 } else { 0 };
     out.push(FIN | opcode as u8);
     match payload.len() {
         len @ 0..126 => out.push(masked | len as u8),
         len @ 126..0x1_0000 => {
-            out.push(masked | 126);
+            out.push(masked | SHORT);
             out.extend((len as u16).to_be_bytes());
         }
         len => {
-            out.push(masked | 127);
+            out.push(masked | LONG);
             out.extend((len as u64).to_be_bytes());
         }
     }

@@ -43,7 +43,7 @@ impl ClientKind {
     }
 }
 
-/// Starts a server, and the client beside it on the generator's core.
+/// Starts a server, and the client on the same core: the wake-ups between cores would cost more than what is to be compared.
 pub(super) fn measure(kind: ClientKind, size: usize, settings: &Settings) -> Result<Figures> {
     let peer = peers::by_name("femtows").context("femtows is not registered")?;
     let server = Server::start(peer, false, settings.server_core)?;
@@ -53,7 +53,7 @@ pub(super) fn measure(kind: ClientKind, size: usize, settings: &Settings) -> Res
     command.arg("--size").arg(size.to_string());
     command.arg("--millis").arg(settings.time.as_millis().to_string());
     command.stdin(Stdio::null());
-    sys::confine(&mut command, settings.generator_core);
+    sys::confine(&mut command, settings.server_core);
     let output = command.output().context("cannot start the client")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(serde_json::from_slice(&output.stdout)?)

@@ -176,7 +176,7 @@ impl Row {
         matches!(self, Self::Latency { placement: Placement::Spinning, .. })
     }
 
-    /// The core that servers are pinned to.
+    /// The core of the generator at this row.
     fn generator_core(&self, settings: &Settings) -> usize {
         match self {
             Self::Latency { placement: Placement::SameCore, .. } => settings.server_core,

@@ -13,8 +13,8 @@ use anyhow::{Context, Result};
 use crate::handshake::{accept_value, head_end, header};
 use crate::sys::{Epoll, Event, Events, Wait};
 
-/// Size of the receive buffer in bytes: a large message should not take many reads.
-const BUFFER: usize = 1 << 20;
+/// Size of the receive buffer in bytes: large enough that few messages take several reads, and small enough for the cache.
+const BUFFER: usize = 256 * 1024;
 
 /// Serves until it is killed; `spins` polls without ever sleeping.
 pub(crate) fn serve(port: u16, spins: bool) -> Result<()> {

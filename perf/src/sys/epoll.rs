@@ -32,7 +32,7 @@ impl Epoll {
 
     /// Reports under `token` that `source` became readable or writable, once per change. Ends when `source` is closed.
     pub(crate) fn add(&self, source: &impl AsRawFd, token: usize) -> io::Result<()> {
-        let interest = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET) as u32;
+        let interest = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET).cast_unsigned();
         let mut event = libc::epoll_event { events: interest, u64: token as u64 };
         let fd = source.as_raw_fd();
         // SAFETY: `event` is valid for the time of the call.
@@ -50,7 +50,7 @@ impl Epoll {
             Wait::Sleep(time) => i32::try_from(time.as_millis()).unwrap_or(i32::MAX),
             Wait::Poll => 0,
         };
-        let capacity = events.0.len() as i32;
+        let capacity = i32::try_from(events.0.len()).unwrap_or(i32::MAX);
         // SAFETY: the kernel writes at most `capacity` entries of a vector that has as many.
         let count =
             unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.0.as_mut_ptr(), capacity, timeout) };
@@ -61,7 +61,7 @@ impl Epoll {
         };
         Ok(events.0[..count].iter().map(|event| Event {
             token: event.u64 as usize,
-            is_readable: event.events & !(libc::EPOLLOUT as u32) != 0,
+            is_readable: event.events & !libc::EPOLLOUT.cast_unsigned() != 0,
         }))
     }
 }
