@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use femtows::{
     SendOptions, WSCloseCode, WSConnectConfig, WSFrame, WSIntoUpgrade, WSListener, WSLoop, WSLoopConfig,
-    WSLoopHandle, WSMessage, WSMessageAdapter, WSMessageListener, WSMsgType, WSResult, WSServerConfig, WSTransport,
-    WSUpgradeOutcome, WSUpgradeRequest, ws_connect, ws_create_server,
+    WSLoopHandle, WSMessage, WSMessageAdapter, WSMessageListener, WSMsgType, WSResult, WSServerConfig,
+    WSTransport, WSUpgradeOutcome, WSUpgradeRequest, ws_connect, ws_create_server,
 };
 
 /// Most bytes that the server puts together by hand.

@@ -12,8 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use femtows::{
-    WSCloseCode, WSConnectConfig, WSFrame, WSListener, WSLoop, WSLoopConfig, WSResult, WSServerConfig, WSTransport,
-    WSUpgradeRequest, ws_connect, ws_create_server,
+    WSCloseCode, WSConnectConfig, WSFrame, WSListener, WSLoop, WSLoopConfig, WSResult, WSServerConfig,
+    WSTransport, WSUpgradeRequest, ws_connect, ws_create_server,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;

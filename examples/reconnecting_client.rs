@@ -13,8 +13,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use femtows::{
-    WSCloseCode, WSConnectConfig, WSFrame, WSListener, WSLoop, WSLoopConfig, WSLoopHandle, WSResult, WSServer,
-    WSServerConfig, WSTransport, WSUpgradeRequest, ws_connect, ws_create_server,
+    WSCloseCode, WSConnectConfig, WSFrame, WSListener, WSLoop, WSLoopConfig, WSLoopHandle, WSResult,
+    WSServer, WSServerConfig, WSTransport, WSUpgradeRequest, ws_connect, ws_create_server,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -94,7 +94,11 @@ enum Mood {
     Overloaded,
 }
 
-async fn run_moody_server(handle: WSLoopHandle, server: WSServer, log: Rc<Log>) -> Result<(), Box<dyn Error>> {
+async fn run_moody_server(
+    handle: WSLoopHandle,
+    server: WSServer,
+    log: Rc<Log>,
+) -> Result<(), Box<dyn Error>> {
     let addr = server.local_addr();
     handle.sleep(Duration::from_secs(1)).await;
 

@@ -13,9 +13,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use femtows::{
-    WSCloseCode, WSConnectConfig, WSFrame, WSLimits, WSListener, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType,
-    WSOverflowPolicy, WSResult, WSSendStatus, WSServerConfig, WSTransport, WSTuning, WSUpgradeRequest, ws_connect,
-    ws_create_server,
+    WSCloseCode, WSConnectConfig, WSFrame, WSLimits, WSListener, WSLoop, WSLoopConfig, WSLoopHandle,
+    WSMsgType, WSOverflowPolicy, WSResult, WSSendStatus, WSServerConfig, WSTransport, WSTuning,
+    WSUpgradeRequest, ws_connect, ws_create_server,
 };
 
 #[path = "support/numbers.rs"]
@@ -30,13 +30,15 @@ const MESSAGE_SIZE: usize = 8 * 1024;
 /// For this long the client does not read.
 const NAP: Duration = Duration::from_millis(400);
 
-/// Small buffers in the kernel, so that the demo need not send megabytes to fill them.
-const KERNEL_BUFFER: usize = 32 * 1024;
+/// A small buffer in the server's kernel, so that the demo need not send megabytes to fill it.
+const SEND_BUFFER: usize = 64 * 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
     let handle = event_loop.handle();
-    println!("{MESSAGES} messages of {MESSAGE_SIZE} bytes, one each millisecond; the client sleeps for {NAP:?}");
+    println!(
+        "{MESSAGES} messages of {MESSAGE_SIZE} bytes, one each millisecond; the client sleeps for {NAP:?}"
+    );
     for conduct in [Conduct::HoldBack, Conduct::DropNew, Conduct::Close] {
         println!("\n{}", conduct.title());
         event_loop.block_on(serve_slow_client(&handle, conduct))??;
@@ -56,8 +58,12 @@ impl Conduct {
     fn title(self) -> &'static str {
         match self {
             Self::HoldBack => "1. The server stops at pause_writing and goes on at resume_writing",
-            Self::DropNew => "2. The server does not care; beyond max_outbound, new messages are dropped and counted",
-            Self::Close => "3. The server does not care; at max_outbound the connection is closed (the default)",
+            Self::DropNew => {
+                "2. The server does not care; beyond max_outbound, new messages are dropped and counted"
+            }
+            Self::Close => {
+                "3. The server does not care; at max_outbound the connection is closed (the default)"
+            }
         }
     }
 
@@ -95,7 +101,7 @@ struct Feed {
 
 impl WSListener for Feed {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
-        transport.with_socket(|socket| socket.set_send_buffer_size(KERNEL_BUFFER))??;
+        transport.with_socket(|socket| socket.set_send_buffer_size(SEND_BUFFER))??;
         let heeded = (self.conduct == Conduct::HoldBack).then(|| Rc::clone(&self.is_paused));
         transport.loop_handle().spawn(produce(transport.clone(), heeded)).detach();
         Ok(())
@@ -136,7 +142,9 @@ async fn produce(transport: WSTransport, pause: Option<Rc<Cell<bool>>>) {
             message[..8].copy_from_slice(&number.to_be_bytes());
             let before = transport.dropped().frames;
             let status = transport.send(WSMsgType::Binary, &message);
-            if let WSSendStatus::Dropped(why) = status && before == 0 {
+            if let WSSendStatus::Dropped(why) = status
+                && before == 0
+            {
                 println!("  server: message {number} is the first to be dropped: {why:?}");
             }
             sent += u64::from(status.is_accepted());
@@ -145,7 +153,11 @@ async fn produce(transport: WSTransport, pause: Option<Rc<Cell<bool>>>) {
         transport.loop_handle().sleep(Duration::from_millis(1)).await;
     }
     let dropped = transport.dropped();
-    println!("  server: {sent} sent, {held_back} held back, {} dropped ({} bytes)", dropped.frames, grouped(dropped.bytes));
+    println!(
+        "  server: {sent} sent, {held_back} held back, {} dropped ({} bytes)",
+        dropped.frames,
+        grouped(dropped.bytes)
+    );
     println!("  server: at most {} bytes waited in memory", amount(most_waiting));
     transport.send_close(WSCloseCode::OK, "that was all");
 }
@@ -162,7 +174,6 @@ struct SlowClient {
 
 impl WSListener for SlowClient {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
-        transport.with_socket(|socket| socket.set_recv_buffer_size(KERNEL_BUFFER))??;
         transport.pause_reading();
         let sleeper = transport.clone();
         let wake_up = move || {

@@ -10,8 +10,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use femtows::{
-    WSCloseCode, WSConnectConfig, WSDeferredUpgrade, WSError, WSFrame, WSHeaders, WSIntoUpgrade, WSListener, WSLoop,
-    WSLoopConfig, WSLoopHandle, WSMsgType, WSResult, WSServerConfig, WSTransport, WSUpgradeOutcome,
+    WSCloseCode, WSConnectConfig, WSDeferredUpgrade, WSError, WSFrame, WSHeaders, WSIntoUpgrade, WSListener,
+    WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType, WSResult, WSServerConfig, WSTransport, WSUpgradeOutcome,
     WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_connect, ws_create_server,
 };
 
@@ -84,7 +84,8 @@ struct Greeter;
 impl WSListener for Greeter {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
         let subprotocol = transport.subprotocol();
-        transport.send(WSMsgType::Text, format!("welcome to {}", subprotocol.as_deref().unwrap_or("the club")));
+        transport
+            .send(WSMsgType::Text, format!("welcome to {}", subprotocol.as_deref().unwrap_or("the club")));
         Ok(())
     }
 

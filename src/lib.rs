@@ -50,6 +50,11 @@ mod sys;
 pub mod testkit;
 mod transport;
 
+/// The examples of README.md compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;
+
 pub use buf::{WS_HEADROOM, WSBuffer};
 pub use client::{WSInvalidUrl, WSUrl, ws_connect, ws_connect_with};
 pub use config::{WSConnectConfig, WSLimits, WSLoopConfig, WSServerConfig, WSTuning, WSWriteStrategy};

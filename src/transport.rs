@@ -153,10 +153,10 @@ impl WSTransport {
 
     /// Sends CLOSE: begins the closing handshake, or answers the peer's (RFC 6455 section 7.1.2). A second call has no effect.
     ///
-    /// [`WSCloseCode::NO_INFO`] sends an empty payload. The reason is cut to 123 bytes at a character boundary. The connection ends when
+    /// [`WSCloseCode::NO_INFO`] sends an empty payload; 1006 and 1015, which must not be on the wire, are sent as 1000. The reason is cut to 123 bytes at a character boundary. The connection ends when
     /// the peer has answered, or at the close deadline. Returns whether a CLOSE was sent.
     ///
-    /// The code is put on the wire as it is; a peer that checks refuses one for which
+    /// Any other code is put on the wire as it is; a peer that checks refuses one for which
     /// [`is_valid_on_wire`](WSCloseCode::is_valid_on_wire) is false.
     pub fn send_close(&self, code: WSCloseCode, reason: &str) -> bool {
         self.conn.send_close(code, reason)
@@ -213,8 +213,7 @@ impl WSTransport {
     /// The first error of a callback, or the peer's fault that ended the connection. Any other end is `Ok`;
     /// [`disconnect_info`](Self::disconnect_info) tells it.
     pub fn wait_disconnected(&self) -> impl Future<Output = Result<(), WSError>> + use<> {
-        let conn = Rc::clone(&self.conn);
-        std::future::poll_fn(move |cx| conn.poll_disconnected(cx))
+        Conn::disconnected(&self.conn)
     }
 
     /// Why the connection ended; `None` while it is open.
@@ -284,6 +283,9 @@ impl WSTransport {
     }
 
     /// Calls `f` with the socket, for its options. Reading from it or writing to it breaks the connection.
+    ///
+    /// Frames that `f` sends through the transport leave after it has returned. It must not ask the transport for the socket again,
+    /// nor for an address: both answer as if the connection were gone.
     ///
     /// # Errors
     /// [`WSError::Disconnected`] when the connection is gone.

@@ -1,4 +1,4 @@
-use super::RecvBuffer;
+use super::{RecvBuffer, SendQueue};
 
 /// Memory that connections borrow while they need it.
 ///
@@ -14,13 +14,22 @@ pub struct BufferPool {
     /// Receive buffers from [`LARGE_RECV`] on.
     #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
     large_recv: Vec<Box<RecvBuffer>>,
+    /// Empty queues: at most [`MAX_QUEUES`].
+    #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
+    queues: Vec<Box<SendQueue>>,
     /// Bytes of capacity in all lists together: `retained <= limit`.
     retained: usize,
     limit: usize,
 }
 
+/// Most empty queues that are kept.
+const MAX_QUEUES: usize = 1024;
+
 /// Smallest send buffer that is allocated, in bytes.
 const MIN_SEND_CAPACITY: usize = 2048;
+
+/// Largest send buffer that is kept, in bytes: a short queue is not to hold the memory of a long one.
+const MAX_SEND_CAPACITY: usize = 1024 * 1024;
 
 /// Smallest receive buffer that is allocated, in bytes.
 const MIN_RECV_CAPACITY: usize = 256;
@@ -31,7 +40,14 @@ const LARGE_RECV: usize = 16 * 1024;
 impl BufferPool {
     /// An empty pool that will keep at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { send: Vec::new(), small_recv: Vec::new(), large_recv: Vec::new(), retained: 0, limit }
+        Self {
+            send: Vec::new(),
+            small_recv: Vec::new(),
+            large_recv: Vec::new(),
+            queues: Vec::new(),
+            retained: 0,
+            limit,
+        }
     }
 
     /// Bytes that the pool holds for later use.
@@ -53,9 +69,25 @@ impl BufferPool {
 
     /// Takes a send buffer back.
     pub fn give_send(&mut self, mut buffer: Vec<u8>) {
-        if self.admit(buffer.capacity()) {
+        if buffer.capacity() <= MAX_SEND_CAPACITY && self.admit(buffer.capacity()) {
             buffer.clear();
             self.send.push(buffer);
+        }
+    }
+
+    /// An empty queue.
+    #[inline]
+    #[expect(clippy::unnecessary_box_returns, reason = "a queue changes hands as one pointer")]
+    pub fn take_queue(&mut self) -> Box<SendQueue> {
+        self.queues.pop().unwrap_or_default()
+    }
+
+    /// Takes an empty queue back.
+    #[inline]
+    pub fn give_queue(&mut self, queue: Box<SendQueue>) {
+        debug_assert!(queue.is_empty());
+        if self.queues.len() < MAX_QUEUES && queue.is_light() {
+            self.queues.push(queue);
         }
     }
 
@@ -70,6 +102,21 @@ impl BufferPool {
             }
             None => Box::new(RecvBuffer::with_capacity(capacity.max(MIN_RECV_CAPACITY))),
         }
+    }
+
+    /// Makes the spare room of a receive buffer at least `room` bytes.
+    ///
+    /// The bytes in a small buffer that has to grow move to another one: else every large frame that begins small would cost the
+    /// pool a small buffer.
+    pub fn grow_recv(&mut self, mut buffer: Box<RecvBuffer>, room: usize) -> Box<RecvBuffer> {
+        if buffer.spare() >= room || buffer.capacity() >= LARGE_RECV {
+            buffer.make_room(room);
+            return buffer;
+        }
+        let mut larger = self.take_recv(buffer.len() + room);
+        larger.extend_from_slice(buffer.filled());
+        self.give_recv(buffer);
+        larger
     }
 
     /// Takes a receive buffer back.
@@ -106,5 +153,20 @@ mod tests {
         assert_eq!(pool.retained(), 0);
         pool.give_recv(Box::new(RecvBuffer::with_capacity(4_000)));
         assert!(pool.take_recv(1).capacity() >= 4_000);
+    }
+    #[test]
+    fn a_small_receive_buffer_stays_small() {
+        let mut pool = BufferPool::new(1 << 20);
+        let mut small = pool.take_recv(5_000);
+        small.extend_from_slice(b"bytes");
+        let grown = pool.grow_recv(small, 100_000);
+        assert!(grown.spare() >= 100_000 && grown.filled() == b"bytes");
+        assert_eq!(pool.retained(), 5_000, "the small one is back");
+        let grown = pool.grow_recv(grown, 200_000);
+        assert!(grown.spare() >= 200_000 && grown.filled() == b"bytes");
+        let capacity = grown.capacity();
+        pool.give_recv(grown);
+        assert_eq!(pool.take_recv(20_000).capacity(), capacity);
+        assert_eq!(pool.take_recv(15_000).capacity(), 15_000, "it has grown no more than it had to");
     }
 }

@@ -76,7 +76,8 @@ impl RecvBuffer {
         self.data.extend_from_slice(bytes);
     }
 
-    /// Makes the spare room at least `room` bytes, first by moving the unconsumed bytes to the front, then by growing.
+    /// Makes the spare room at least `room` bytes, first by moving the unconsumed bytes to the front, then by growing to exactly
+    /// that: how far ahead to grow is the caller's question.
     pub fn make_room(&mut self, room: usize) {
         if self.spare() >= room {
             return;
@@ -86,7 +87,7 @@ impl RecvBuffer {
             self.data.truncate(self.data.len() - self.start);
             self.start = 0;
         }
-        self.data.reserve(room);
+        self.data.reserve_exact(room);
     }
 
     /// Lets `read` write into the spare memory and takes over as many bytes as it says it wrote.

@@ -9,10 +9,13 @@ use super::BufferPool;
 /// never copies more than this.
 const GATHER_LIMIT: usize = 256 * 1024;
 
+/// Places for chunks that an emptied queue may keep.
+const MAX_KEPT_CHUNKS: usize = 64;
+
 /// Encoded bytes on their way to the socket, in order.
 ///
 /// Three kinds of memory queue together: gathered small frames (a pooled buffer), frames that own their memory, and
-/// shared frames (by reference count). A queue that was emptied owns no memory.
+/// shared frames (by reference count). A queue that was emptied holds no bytes, only places for chunks.
 #[derive(Debug, Default)]
 pub struct SendQueue {
     /// The chunk that leaves next. `None` only if `rest` is empty too.
@@ -28,6 +31,8 @@ enum Chunk {
     Owned {
         data: Vec<u8>,
         start: usize,
+        /// Small frames are gathered here. Memory that was handed in is not grown: that would copy it.
+        gathers: bool,
     },
     Shared(Bytes),
 }
@@ -35,7 +40,7 @@ enum Chunk {
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Owned { data, start } => &data[*start..],
+            Self::Owned { data, start, .. } => &data[*start..],
             Self::Shared(bytes) => bytes,
         }
     }
@@ -72,12 +77,26 @@ impl SendQueue {
         self.len += written;
     }
 
+    /// Appends `additional` bytes or fewer through `write` if they fit into the buffer where small frames are being gathered; false,
+    /// and nothing done, if there is none or it is full.
+    #[inline]
+    pub fn append_gathered(&mut self, additional: usize, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let Some(Chunk::Owned { data, gathers: true, .. }) = &mut self.front else { return false };
+        if !self.rest.is_empty() || data.capacity() - data.len() < additional {
+            return false;
+        }
+        let before = data.len();
+        write(data);
+        self.len += data.len() - before;
+        true
+    }
+
     /// Appends memory whose bytes before `start` are not to be sent.
     pub fn push_owned(&mut self, data: Vec<u8>, start: usize) {
         debug_assert!(start <= data.len());
         if start < data.len() {
             self.len += data.len() - start;
-            self.push(Chunk::Owned { data, start });
+            self.push(Chunk::Owned { data, start, gathers: false });
         }
     }
 
@@ -130,7 +149,11 @@ impl SendQueue {
             }
             self.front = self.rest.pop_front();
         }
-        self.rest = VecDeque::new();
+    }
+
+    /// Whether little enough memory is held to keep the emptied queue for its next use.
+    pub fn is_light(&self) -> bool {
+        self.rest.capacity() <= MAX_KEPT_CHUNKS
     }
 
     /// Drops everything.
@@ -150,10 +173,10 @@ impl SendQueue {
     #[inline]
     fn tail(&mut self, additional: usize, pool: &mut BufferPool) -> &mut Vec<u8> {
         let last = if self.rest.is_empty() { self.front.as_ref() } else { self.rest.back() };
-        let fits = matches!(last, Some(Chunk::Owned { data, .. })
+        let fits = matches!(last, Some(Chunk::Owned { data, gathers: true, .. })
             if data.capacity() - data.len() >= additional || data.len() + additional <= GATHER_LIMIT);
         if !fits {
-            self.push(Chunk::Owned { data: pool.take_send(additional), start: 0 });
+            self.push(Chunk::Owned { data: pool.take_send(additional), start: 0, gathers: true });
         }
         let last = if self.rest.is_empty() { self.front.as_mut() } else { self.rest.back_mut() };
         match last {
@@ -194,7 +217,7 @@ mod tests {
             assert_eq!(queue.len(), 19);
             assert_eq!(drain(&mut queue, &mut pool, step), b"abcdefSHAREDownedgh");
             assert_eq!(queue.chunk_count(), 0);
-            assert_eq!(queue.rest.capacity(), 0, "an emptied queue owns no memory");
+            assert!(queue.is_light());
         }
     }
 

@@ -44,6 +44,10 @@ pub(crate) struct Acceptor {
     token: Cell<Option<Token>>,
     /// Out of descriptors: a timer will try again.
     backing_off: Cell<bool>,
+    /// Accepting has failed, and not worked since: it was logged.
+    short_of_descriptors: Cell<bool>,
+    /// A shutdown has begun: openings end with 503.
+    draining: Cell<bool>,
 }
 
 impl Acceptor {
@@ -64,6 +68,8 @@ impl Acceptor {
             socket: RefCell::new(None),
             token: Cell::new(None),
             backing_off: Cell::new(false),
+            short_of_descriptors: Cell::new(false),
+            draining: Cell::new(false),
         });
         let token = core.insert(Slot::Acceptor(Rc::clone(&acceptor)));
         if let Err(error) = socket.register(&core.registry, token.to_mio(), Interest::READABLE) {
@@ -73,6 +79,23 @@ impl Acceptor {
         acceptor.token.set(Some(token));
         acceptor.socket.replace(Some(socket));
         Ok(acceptor)
+    }
+
+    /// A server without a socket: its streams come from elsewhere.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn without_socket(core: &Rc<LoopCore>, config: WSServerConfig, factory: Factory) -> Rc<Self> {
+        Rc::new(Self {
+            core: Rc::clone(core),
+            settings: Settings::new(&config.connection),
+            config,
+            factory: Cell::new(Some(factory)),
+            local_addr: SocketAddr::from(([0, 0, 0, 0], 0)),
+            socket: RefCell::new(None),
+            token: Cell::new(None),
+            backing_off: Cell::new(false),
+            short_of_descriptors: Cell::new(false),
+            draining: Cell::new(false),
+        })
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -98,7 +121,10 @@ impl Acceptor {
                 None => return,
             };
             match accepted {
-                Ok((socket, _)) => ServerOpening::start(self, Stream::Tcp(socket)),
+                Ok((socket, _)) => {
+                    self.short_of_descriptors.set(false);
+                    ServerOpening::start(self, Stream::Tcp(socket));
+                }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return,
                     // The peer gave up before it was accepted.
@@ -122,6 +148,16 @@ impl Acceptor {
         }
     }
 
+    /// Stops accepting, and refuses what is accepted but not open yet.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        self.close();
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
     /// The back-off is over.
     pub(crate) fn resume(self: &Rc<Self>) {
         self.backing_off.set(false);
@@ -138,7 +174,9 @@ impl Acceptor {
     }
 
     fn back_off(self: &Rc<Self>, error: &io::Error) {
-        log::warn!("{}: cannot accept, trying again in {BACK_OFF:?}: {error}", self.local_addr);
+        if !self.short_of_descriptors.replace(true) {
+            log::warn!("{}: cannot accept, trying again every {BACK_OFF:?}: {error}", self.local_addr);
+        }
         self.backing_off.set(true);
         if let Some(token) = self.token.get() {
             self.core.add_timer(self.core.now() + BACK_OFF, TimerAction::Slot(token));

@@ -68,6 +68,9 @@ impl ClientOpening {
         addr: SocketAddr,
         settings: &Rc<Settings>,
     ) -> Result<Self, WSError> {
+        if core.is_closed() {
+            return Err(WSError::Disconnected);
+        }
         let failed = |error| connect_failed(addr, error);
         let stream = Stream::Tcp(TcpStream::connect(addr).map_err(failed)?);
         let opening = Self::register(core, stream, addr, settings, Phase::Connecting).map_err(failed)?;
@@ -117,13 +120,11 @@ impl ClientOpening {
     pub(crate) async fn open(self, request: OpenRequest) -> Result<WSTransport, WSError> {
         self.inner.phase.replace(Phase::Asking { request: Box::new(request), sent: 0, received: Vec::new() });
         self.inner.send_request();
+        if self.inner.end_ahead.get() {
+            // It came with the event that said connected, and no event will tell of it again.
+            self.inner.read_response();
+        }
         std::future::poll_fn(|cx| self.inner.poll_ended(cx)).await
-    }
-
-    /// The slot of the opening, which becomes that of the connection.
-    #[cfg(any(test, feature = "testkit"))]
-    pub(crate) fn token(&self) -> Token {
-        self.inner.token
     }
 }
 

@@ -27,6 +27,9 @@ use super::timers::{TimerAction, TimerId, Timers};
 /// How often deferred work, tasks and flushes may make more of each other before I/O gets its turn.
 const SETTLE_ROUNDS: usize = 16;
 
+/// A receive buffer that grew beyond this many bytes, and beyond four times the configured size, is not kept.
+const MAX_GROWN: usize = 1024 * 1024;
+
 /// What a slot holds.
 #[derive(Clone)]
 pub(crate) enum Slot {
@@ -59,8 +62,8 @@ impl Readiness {
 
 /// User code that has to run, but not from inside the call that caused it.
 pub(crate) enum Deferred {
-    PauseWriting(Rc<Conn>),
-    ResumeWriting(Rc<Conn>),
+    /// `pause_writing` or `resume_writing`.
+    Watermark(Rc<Conn>),
     Disconnected(Rc<Conn>),
     UpgradeDecided(Token),
     Call(Box<dyn FnOnce()>),
@@ -84,14 +87,16 @@ pub(crate) struct LoopCore {
     recv: Cell<Option<Box<RecvBuffer>>>,
     deferred: RefCell<VecDeque<Deferred>>,
     has_deferred: Cell<bool>,
-    dirty: RefCell<Vec<Rc<Conn>>>,
-    /// Slots that have more to do without a new event from the kernel.
+    dirty: RefCell<VecDeque<Rc<Conn>>>,
+    /// Slots that have more to do without a new event from the kernel; each at most once, which its mark says.
     ready: RefCell<VecDeque<Token>>,
     /// Time of this turn: read once after the poll.
     now: Cell<Instant>,
     virtual_time: Cell<bool>,
     /// Whether the loop is dispatching: sends are gathered and flushed at the end.
     dispatching: Cell<bool>,
+    /// Whether deferred work runs. It may deliver frames, between which deferred work is due: that must not nest without end.
+    running_deferred: Cell<bool>,
     /// The loop is being dropped: nothing new may begin.
     closed: Cell<bool>,
     /// The loop is gone: nothing may be left behind on it any more.
@@ -118,6 +123,7 @@ impl LoopCore {
             now: Cell::new(now),
             virtual_time: Cell::new(false),
             dispatching: Cell::new(false),
+            running_deferred: Cell::new(false),
             closed: Cell::new(false),
             finished: Cell::new(false),
             config,
@@ -139,6 +145,7 @@ impl LoopCore {
         self.virtual_time.set(true);
     }
 
+    #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn set_now(&self, now: Instant) {
         self.now.set(now);
     }
@@ -180,8 +187,8 @@ impl LoopCore {
         self.slots.borrow_mut().remove(token)
     }
 
-    /// No server of this loop accepts any more.
-    pub(crate) fn close_acceptors(&self) {
+    /// No server of this loop accepts any more, and what it has accepted is not opened any more.
+    pub(crate) fn drain_acceptors(&self) {
         let acceptors: Vec<_> = {
             let slots = self.slots.borrow();
             slots
@@ -190,7 +197,7 @@ impl LoopCore {
                 .collect()
         };
         for acceptor in acceptors {
-            acceptor.close();
+            acceptor.drain();
         }
     }
 
@@ -244,14 +251,14 @@ impl LoopCore {
 
     // --- dispatch ----------------------------------------------------------------------------------------------------------
 
-    /// Sends made inside `work` are gathered; they leave before this returns.
+    /// Sends made inside `work` are gathered; they leave before this returns. The clock is read once, at the beginning.
     pub(crate) fn dispatch_scope(self: &Rc<Self>, work: impl FnOnce()) {
-        let outer = self.dispatching.replace(true);
+        self.now();
+        let within = Within::enter(&self.dispatching);
         work();
-        if !outer {
+        if !within.nested {
             self.settle();
         }
-        self.dispatching.set(outer);
     }
 
     /// Serves one slot, then lets everything leave that came of it.
@@ -270,9 +277,12 @@ impl LoopCore {
         self.settle();
     }
 
-    /// Asks for a further turn of this slot. Asking twice costs a read that finds nothing.
+    /// Asks for a further turn of this slot. Asking twice is asking once: a slot that is busy in every turn must not be served more
+    /// and more often.
     pub(crate) fn make_ready(&self, token: Token) {
-        self.ready.borrow_mut().push_back(token);
+        if self.slots.borrow_mut().mark(token) {
+            self.ready.borrow_mut().push_back(token);
+        }
     }
 
     pub(crate) fn has_ready(&self) -> bool {
@@ -284,6 +294,7 @@ impl LoopCore {
         let count = self.ready.borrow().len();
         for _ in 0..count {
             let Some(token) = self.ready.borrow_mut().pop_front() else { break };
+            self.slots.borrow_mut().unmark(token);
             self.ready(token, Readiness::READ_ON);
         }
     }
@@ -338,7 +349,7 @@ impl LoopCore {
     }
 
     pub(crate) fn mark_dirty(&self, conn: &Rc<Conn>) {
-        self.dirty.borrow_mut().push(Rc::clone(conn));
+        self.dirty.borrow_mut().push_back(Rc::clone(conn));
     }
 
     /// Whether there is work that no event will announce.
@@ -370,19 +381,22 @@ impl LoopCore {
 
     fn flush_dirty(&self) {
         loop {
-            let Some(conn) = self.dirty.borrow_mut().pop() else { return };
+            let Some(conn) = self.dirty.borrow_mut().pop_front() else { return };
             conn.flush_dirty();
         }
     }
 
-    /// Runs the deferred callbacks that are queued now, and those that they queue, up to a bound.
+    /// Runs the deferred callbacks that are queued now. Called from one of them, leaves them to the outer call.
     pub(crate) fn run_deferred(self: &Rc<Self>) {
+        let within = Within::enter(&self.running_deferred);
+        if within.nested {
+            return;
+        }
         let count = self.deferred.borrow().len();
         for _ in 0..count {
             let Some(deferred) = self.deferred.borrow_mut().pop_front() else { break };
             match deferred {
-                Deferred::PauseWriting(conn) => conn.run_pause_writing(),
-                Deferred::ResumeWriting(conn) => conn.run_resume_writing(),
+                Deferred::Watermark(conn) => conn.run_watermark(),
                 Deferred::Disconnected(conn) => conn.run_disconnected(),
                 Deferred::UpgradeDecided(token) => {
                     if let Some(Slot::ServerOpening(opening)) = self.slot(token) {
@@ -404,11 +418,16 @@ impl LoopCore {
         self.recv.take().unwrap_or_else(|| self.pool.borrow_mut().take_recv(self.config.read_buffer_size))
     }
 
-    /// Takes back a receive buffer, the loop's or any other.
+    /// Takes back a receive buffer, the loop's or any other. One that grew far beyond the size that was configured is let go: after a
+    /// large frame the memory goes back.
     #[inline]
     pub(crate) fn give_recv(&self, mut buffer: Box<RecvBuffer>) {
+        let size = self.config.read_buffer_size;
+        if buffer.capacity() > MAX_GROWN.max(4 * size) {
+            return;
+        }
         match self.recv.take() {
-            None if buffer.capacity() >= self.config.read_buffer_size => {
+            None if buffer.capacity() >= size => {
                 buffer.clear();
                 self.recv.set(Some(buffer));
             }
@@ -440,6 +459,7 @@ impl LoopCore {
                 }
             }
             self.settle();
+            self.ready.borrow_mut().clear();
             let timers = self.timers.borrow_mut().take_all();
             let mail = self.inbox.close();
             let dropped_tasks = self.tasks.clear();
@@ -451,6 +471,25 @@ impl LoopCore {
         }
         self.finished.set(true);
         self.tasks.close();
+    }
+}
+
+/// A flag that is set until this is dropped, whether user code returns or panics.
+struct Within<'a> {
+    flag: &'a Cell<bool>,
+    /// It was set before.
+    nested: bool,
+}
+
+impl<'a> Within<'a> {
+    fn enter(flag: &'a Cell<bool>) -> Self {
+        Self { flag, nested: flag.replace(true) }
+    }
+}
+
+impl Drop for Within<'_> {
+    fn drop(&mut self) {
+        self.flag.set(self.nested);
     }
 }
 

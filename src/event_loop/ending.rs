@@ -1,20 +1,61 @@
 //! How a connection ends, and what it tells of that.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::proto::{Role, WSProtocolError};
 use crate::{WSCloseCode, WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide, WSError, WSTransport};
 
-use super::connection::{Callback, Conn, Flags};
+use super::callbacks::Callback;
+use super::connection::{Conn, Flags};
 use super::core::Deferred;
-use super::timers::TimerAction;
+use super::timers::{TimerAction, TimerId};
 
 /// How long this end, having ended its half of TCP, waits for the peer to end the other. Closing at once would make the kernel reset
 /// the connection if bytes are unread, and the reset could overtake the CLOSE frame.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// The wait for a connection's end. Dropping it takes its waker back.
+pub(crate) struct Disconnected {
+    conn: Rc<Conn>,
+    /// Under which the connection has its waker.
+    number: Option<u64>,
+}
+
+impl Future for Disconnected {
+    type Output = Result<(), WSError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.conn.flags.has(Flags::GONE) {
+            let error = self.conn.ending.get().and_then(|ending| ending.error.clone());
+            return Poll::Ready(error.map_or(Ok(()), Err));
+        }
+        // Cloned, and the old one dropped, outside of the borrow: both may run user code.
+        let waker = cx.waker().clone();
+        let (number, old) = {
+            let mut extras = self.conn.extras.borrow_mut();
+            let waiters = &mut extras.get_or_insert_default().waiters;
+            let next = || waiters.last_key_value().map_or(0, |(last, _)| last + 1);
+            let number = self.number.unwrap_or_else(next);
+            (number, waiters.insert(number, waker))
+        };
+        drop(old);
+        self.number = Some(number);
+        Poll::Pending
+    }
+}
+
+impl Drop for Disconnected {
+    fn drop(&mut self) {
+        let Some(number) = self.number else { return };
+        let waker = self.conn.extras.borrow_mut().as_mut().and_then(|extras| extras.waiters.remove(&number));
+        drop(waker);
+    }
+}
 
 /// The record of a connection's end.
 #[derive(Debug)]
@@ -77,7 +118,7 @@ impl Conn {
 
     /// The closing handshake, or the linger, took too long.
     pub(crate) fn deadline(self: &Rc<Self>) {
-        self.timer.set(None);
+        self.replace_timer(None);
         self.terminate(WSDisconnectCause::CloseTimeout, None);
     }
 
@@ -97,8 +138,9 @@ impl Conn {
         if self.ending.get().is_some() {
             return;
         }
-        if self.timer.get().is_none() {
-            self.timer.set(Some(self.core.add_timer(deadline, TimerAction::Slot(self.token))));
+        let armed = self.extras.borrow().as_ref().is_some_and(|extras| extras.timer.is_some());
+        if !armed {
+            self.replace_timer(Some(self.core.add_timer(deadline, TimerAction::Slot(self.token))));
         }
         if finished && flushed {
             self.end_tcp();
@@ -120,10 +162,10 @@ impl Conn {
         }
         let linger =
             (self.core.now() + LINGER).min(self.proto.borrow().deadline().unwrap_or(self.core.now()));
-        if let Some(timer) = self.timer.replace(None) {
+        if let Some(timer) = self.replace_timer(None) {
             self.core.cancel_timer(timer);
         }
-        self.timer.set(Some(self.core.add_timer(linger, TimerAction::Slot(self.token))));
+        self.replace_timer(Some(self.core.add_timer(linger, TimerAction::Slot(self.token))));
         // What came before may be unread, and no event will tell of it again.
         self.flags.set(Flags::UNREAD);
         self.make_ready();
@@ -145,7 +187,7 @@ impl Conn {
         debug_assert!(first, "checked above");
         drop(self.stream.take());
         self.drop_partial();
-        if let Some(timer) = self.timer.take() {
+        if let Some(timer) = self.replace_timer(None) {
             self.core.cancel_timer(timer);
         }
         self.settings.connections.set(self.settings.connections.get() - 1);
@@ -167,21 +209,20 @@ impl Conn {
         super::core::guard("dropping a listener", || drop(self.listener.take()));
         self.flags.set(Flags::GONE);
         let waiters = self.extras.borrow_mut().as_mut().map(|extras| std::mem::take(&mut extras.waiters));
-        waiters.into_iter().flatten().for_each(Waker::wake);
+        waiters.into_iter().flatten().for_each(|(_, waiter)| waiter.wake());
     }
 
     /// Ready once `on_ws_disconnected` has returned.
-    pub(crate) fn poll_disconnected(&self, cx: &mut Context<'_>) -> Poll<Result<(), WSError>> {
-        if self.flags.has(Flags::GONE) {
-            let error = self.ending.get().and_then(|ending| ending.error.clone());
-            return Poll::Ready(error.map_or(Ok(()), Err));
-        }
+    pub(crate) fn disconnected(self: &Rc<Self>) -> Disconnected {
+        Disconnected { conn: Rc::clone(self), number: None }
+    }
+
+    fn replace_timer(&self, timer: Option<TimerId>) -> Option<TimerId> {
         let mut extras = self.extras.borrow_mut();
-        let waiters = &mut extras.get_or_insert_default().waiters;
-        if !waiters.iter().any(|waiter| waiter.will_wake(cx.waker())) {
-            waiters.push(cx.waker().clone());
+        match (&mut *extras, timer) {
+            (None, None) => None,
+            (extras, timer) => std::mem::replace(&mut extras.get_or_insert_default().timer, timer),
         }
-        Poll::Pending
     }
 
     /// Remembers the first fault: it, not what follows from it, is why the connection ended.

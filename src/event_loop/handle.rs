@@ -143,10 +143,11 @@ impl Future for WSSleep {
         if deadline <= self.core.now() {
             return Poll::Ready(());
         }
+        let mut waker = cx.waker().clone();
         let waits =
-            self.timer.is_some_and(|timer| self.core.timers.borrow_mut().set_waker(timer, cx.waker()));
+            self.timer.is_some_and(|timer| self.core.timers.borrow_mut().swap_waker(timer, &mut waker));
         if !waits {
-            self.timer = Some(self.core.add_timer(deadline, TimerAction::Wake(cx.waker().clone())));
+            self.timer = Some(self.core.add_timer(deadline, TimerAction::Wake(waker)));
         }
         Poll::Pending
     }

@@ -138,6 +138,7 @@ impl Inbox {
     pub(crate) fn close(&self) -> Vec<Mail> {
         let mut queue = self.lock();
         self.closed.store(true, Ordering::Relaxed);
+        self.any.store(false, Ordering::SeqCst);
         std::mem::take(&mut *queue)
     }
 

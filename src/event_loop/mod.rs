@@ -7,17 +7,19 @@
 //! | `slots`, `timers`, `tasks`, `inbox` | its parts |
 //! | `accept`, `server_opening` | from a listening socket to an open connection |
 //! | `resolve`, `client_opening` | from a name to an open connection |
-//! | `connection`, `sending`, `ending` | an open connection: receive, send, end |
+//! | `connection`, `receiving`, `callbacks`, `sending`, `ending` | an open connection |
 //! | `stream` | what carries the bytes |
 //! | `handle`, `remote` | what the application holds |
 
 mod accept;
+mod callbacks;
 mod client_opening;
 mod connection;
 mod core;
 mod ending;
 mod handle;
 mod inbox;
+mod receiving;
 mod remote;
 mod resolve;
 mod run;
@@ -31,9 +33,17 @@ mod timers;
 pub(crate) use accept::Acceptor;
 pub(crate) use client_opening::{ClientOpening, OpenRequest};
 pub(crate) use connection::{Conn, Settings};
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use core::{LoopCore, Readiness};
 pub use handle::{WSLoopHandle, WSSleep, WSTimer};
 pub use inbox::WSRemoteError;
 pub use remote::{WSLoopRemote, WSRemote};
 pub(crate) use resolve::resolve;
 pub use run::WSLoop;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use server_opening::ServerOpening;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use slots::Token;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use stream::Stream;
 pub use tasks::WSTask;

@@ -22,9 +22,13 @@ pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, WS
         .name("femtows-resolve".into())
         .spawn(move || {
             let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
-            let mut answer = answers.lock().unwrap_or_else(PoisonError::into_inner);
-            answer.found = Some(found);
-            if let Some(waker) = answer.waker.take() {
+            let waker = {
+                let mut answer = answers.lock().unwrap_or_else(PoisonError::into_inner);
+                answer.found = Some(found);
+                answer.waker.take()
+            };
+            // Not under the lock: whose waker it is may poll at once.
+            if let Some(waker) = waker {
                 waker.wake();
             }
         })

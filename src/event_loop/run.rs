@@ -1,6 +1,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -96,11 +97,14 @@ impl WSLoop {
         let waker = Waker::from(Arc::clone(&woken));
         loop {
             if woken.woken.swap(false, Ordering::SeqCst) {
-                let mut output = Poll::Pending;
-                let core = Rc::clone(&self.core);
-                core.dispatch_scope(|| output = future.as_mut().poll(&mut Context::from_waker(&waker)));
-                if let Poll::Ready(output) = output {
-                    return Ok(output);
+                let mut polled = Ok(Poll::Pending);
+                let mut poll = || future.as_mut().poll(&mut Context::from_waker(&waker));
+                // A panic is the caller's, but only after the dispatch has come to its end.
+                self.core.dispatch_scope(|| polled = panic::catch_unwind(AssertUnwindSafe(&mut poll)));
+                match polled {
+                    Ok(Poll::Ready(output)) => return Ok(output),
+                    Ok(Poll::Pending) => {}
+                    Err(cause) => panic::resume_unwind(cause),
                 }
             }
             let timeout = woken.woken.load(Ordering::SeqCst).then_some(Duration::ZERO);
@@ -119,7 +123,7 @@ impl WSLoop {
         reason: &str,
         deadline: Duration,
     ) -> Result<usize, WSError> {
-        self.core.close_acceptors();
+        self.core.drain_acceptors();
         let transports: Vec<_> = self.core.conns(|_| true).into_iter().map(WSTransport::new).collect();
         for transport in &transports {
             transport.send_close(code, reason);
@@ -140,7 +144,8 @@ impl WSLoop {
     }
 
     fn turn(&mut self, timeout: Option<Duration>) -> Result<(), WSError> {
-        self.turn_unless(timeout, || false)
+        let core = Rc::clone(&self.core);
+        self.turn_unless(timeout, || core.inbox.stop_requested())
     }
 
     /// A turn that does not sleep if `woken` is true after the loop has announced its sleep.
@@ -169,7 +174,7 @@ impl WSLoop {
             return Some(Duration::ZERO);
         }
         self.core.waker.going_to_sleep();
-        if self.core.has_work() || self.core.inbox.stop_requested() || woken() {
+        if self.core.has_work() || woken() {
             return Some(Duration::ZERO);
         }
         let next = self.core.timers.borrow().next_deadline();
@@ -182,7 +187,6 @@ impl WSLoop {
 
     fn dispatch(&mut self) {
         let core = &self.core;
-        core.set_now(Instant::now());
         core.dispatch_scope(|| {
             let mut active = false;
             for event in &self.events {

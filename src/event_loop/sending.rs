@@ -7,8 +7,12 @@ use bytes::Bytes;
 
 use crate::buf::WSBuffer;
 use crate::proto::{Role, SendOptions, WSDropReason};
-use crate::{WSCloseCode, WSDisconnectCause, WSMsgType, WSPreparedFrame, WSSendStatus, WSWriteStrategy};
+use crate::{
+    WSCloseCode, WSDisconnectCause, WSListener, WSMsgType, WSPreparedFrame, WSSendStatus, WSTransport,
+    WSWriteStrategy,
+};
 
+use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
 use super::core::Deferred;
 
@@ -21,12 +25,24 @@ const EARLY_FLUSH: usize = 256 * 1024;
 
 impl Conn {
     /// Sends a frame from borrowed memory.
+    #[inline]
     pub(crate) fn send(
         self: &Rc<Self>,
         msg_type: WSMsgType,
         payload: &[u8],
         options: SendOptions,
     ) -> WSSendStatus {
+        // On the dirty list, so what is queued leaves when the dispatch ends: nothing to do but to queue.
+        if self.flags.has(Flags::DIRTY)
+            && payload.len() < self.settings.tuning.no_copy_threshold
+            && self.proto.borrow_mut().gather(msg_type, payload, options, EARLY_FLUSH)
+        {
+            return WSSendStatus::Queued;
+        }
+        self.send_any(msg_type, payload, options)
+    }
+
+    fn send_any(self: &Rc<Self>, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> WSSendStatus {
         if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
             return self.send_through(msg_type, payload, options);
         }
@@ -51,17 +67,17 @@ impl Conn {
     ) -> WSSendStatus {
         let payload_len = buffer.len() - offset;
         self.make_room(payload_len);
-        if let Err(reason) = self.proto.borrow_mut().admit(msg_type, options, payload_len) {
-            return self.sent(Err(reason));
+        let admitted = self.proto.borrow_mut().admit(msg_type, options, payload_len);
+        if admitted.is_err() {
+            return self.sent(admitted);
         }
-        let keys = &mut self.core.keys.borrow_mut();
-        let start = self.proto.borrow().encode_in_place(msg_type, buffer, offset, options, keys);
+        let start =
+            self.with_proto(|proto, out| proto.encode_in_place(msg_type, buffer, offset, options, out.keys));
         let frame = &buffer[start..];
         if self.writes_through(payload_len) {
             self.write_through(&[frame])
         } else {
-            let pool = &mut self.core.pool.borrow_mut();
-            self.proto.borrow_mut().enqueue_raw(frame, pool);
+            self.with_proto(|proto, out| proto.enqueue_raw(frame, out.pool));
             self.sent(Ok(()))
         }
     }
@@ -93,7 +109,7 @@ impl Conn {
             proto.admit(msg_type, options, payload.len())?;
             let header = proto.header(msg_type, options, payload.len(), out.keys).encode();
             proto.enqueue_raw(&header, out.pool);
-            proto.enqueue_shared(payload.clone());
+            proto.enqueue_shared(payload.clone(), out.pool);
             Ok(())
         });
         self.sent(queued)
@@ -108,7 +124,7 @@ impl Conn {
 
     /// Queues the head of the opening handshake's response.
     pub(crate) fn send_head(self: &Rc<Self>, head: Vec<u8>) {
-        self.proto.borrow_mut().enqueue_owned(head);
+        self.with_proto(|proto, out| proto.enqueue_owned(head, out.pool));
         self.touch();
     }
 
@@ -128,11 +144,12 @@ impl Conn {
         self.flush();
     }
 
-    /// The queue has grown: it leaves at the end of the dispatch, or now if there is none.
+    /// The queue has grown: it leaves at the end of the dispatch, or now if there is none; if the kernel refuses bytes, when it takes
+    /// them again.
     #[inline]
     pub(super) fn touch(self: &Rc<Self>) {
         if self.flags.has(Flags::BLOCKED) {
-            return;
+            return self.check_watermarks();
         }
         let queued = self.proto.borrow().queued();
         if queued == 0 {
@@ -190,7 +207,9 @@ impl Conn {
     /// Whether a payload of this size should go to the kernel from where it is.
     #[inline]
     fn writes_through(&self, len: usize) -> bool {
-        len >= self.settings.tuning.no_copy_threshold && !self.flags.has(Flags::BLOCKED)
+        len >= self.settings.tuning.no_copy_threshold
+            && !self.flags.has(Flags::BLOCKED)
+            && self.stream.borrow().is_some()
     }
 
     fn send_through(
@@ -279,7 +298,13 @@ impl Conn {
         match queued {
             Ok(()) => {
                 self.touch();
-                if self.proto.borrow().queued() == 0 { WSSendStatus::Sent } else { WSSendStatus::Queued }
+                if self.ending.get().is_some() {
+                    WSSendStatus::Dropped(WSDropReason::Disconnected)
+                } else if self.proto.borrow().queued() == 0 {
+                    WSSendStatus::Sent
+                } else {
+                    WSSendStatus::Queued
+                }
             }
             Err(reason) => {
                 if self.proto.borrow().is_overflowed() {
@@ -300,7 +325,7 @@ impl Conn {
         self.check_watermarks();
     }
 
-    /// Queues `pause_writing` and `resume_writing` when what the kernel refused crosses a watermark.
+    /// Queues `pause_writing` or `resume_writing` when what the kernel refused crosses a watermark.
     #[inline]
     fn check_watermarks(self: &Rc<Self>) {
         let queued = if self.flags.has(Flags::BLOCKED) { self.proto.borrow().queued() } else { 0 };
@@ -308,12 +333,38 @@ impl Conn {
             return;
         }
         let (low, high) = self.watermarks();
-        if queued > high {
-            if !self.flags.set(Flags::WRITING_PAUSED) {
-                self.defer(Deferred::PauseWriting(Rc::clone(self)));
-            }
-        } else if queued <= low && self.flags.clear(Flags::WRITING_PAUSED) {
-            self.defer(Deferred::ResumeWriting(Rc::clone(self)));
+        let crossed = if queued > high {
+            !self.flags.set(Flags::WRITING_PAUSED)
+        } else {
+            queued <= low && self.flags.clear(Flags::WRITING_PAUSED)
+        };
+        if crossed && !self.flags.set(Flags::WATERMARK_DUE) {
+            self.defer(Deferred::Watermark(Rc::clone(self)));
+        }
+    }
+
+    /// Tells the listener on which side of the watermarks the queue is, unless it knows.
+    pub(crate) fn run_watermark(self: &Rc<Self>) {
+        self.flags.clear(Flags::WATERMARK_DUE);
+        let paused = self.flags.has(Flags::WRITING_PAUSED);
+        if paused == self.flags.has(Flags::PAUSE_TOLD) {
+            return;
+        }
+        let transport = WSTransport::new(Rc::clone(self));
+        if paused {
+            self.flags.set(Flags::PAUSE_TOLD);
+            let pause = |listener: &mut dyn WSListener| {
+                listener.pause_writing(&transport);
+                Ok(())
+            };
+            self.call_listener(pause, Callback::Other);
+        } else {
+            self.flags.clear(Flags::PAUSE_TOLD);
+            let resume = |listener: &mut dyn WSListener| {
+                listener.resume_writing(&transport);
+                Ok(())
+            };
+            self.call_listener(resume, Callback::Other);
         }
     }
 }

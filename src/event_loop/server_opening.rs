@@ -58,6 +58,8 @@ enum Phase {
     Refusing {
         out: Vec<u8>,
         sent: usize,
+        /// Writable interest is armed: doing it again would report again what is known.
+        armed: bool,
     },
     Closed,
 }
@@ -83,7 +85,8 @@ impl ServerOpening {
         }
         let timer = config
             .handshake_timeout
-            .map(|timeout| core.add_timer(core.now() + timeout, TimerAction::Slot(token)));
+            .and_then(|timeout| core.now().checked_add(timeout))
+            .map(|deadline| core.add_timer(deadline, TimerAction::Slot(token)));
         let opening = Rc::new(Self {
             server: Rc::clone(server),
             stream: RefCell::new(Some(stream)),
@@ -127,7 +130,8 @@ impl ServerOpening {
         if let Phase::Waiting { ticket, .. } = &phase {
             ticket.cancel();
         }
-        drop(phase);
+        // It may hold a listener that was decided on.
+        super::core::guard("dropping an opening", || drop(phase));
         drop(self.stream.take());
         self.cancel_timer();
         drop(self.server.core.remove(self.token));
@@ -217,6 +221,10 @@ impl ServerOpening {
         early: &[u8],
         unread: bool,
     ) {
+        if self.server.is_draining() {
+            super::core::guard("dropping a listener", || drop(outcome));
+            return self.refuse(&WSUpgradeResponse::unavailable());
+        }
         let accepted = match outcome {
             WSUpgradeOutcome::Reject(response) => return self.refuse(&response),
             WSUpgradeOutcome::Deferred(later) => return self.wait(later.into_ticket(), request, early),
@@ -284,7 +292,7 @@ impl ServerOpening {
         log::debug!("opening {}: refused with {}", self.token.to_u64(), response.status());
         let mut out = Vec::with_capacity(256 + response.body().len());
         response.encode(&mut out);
-        self.phase.replace(Phase::Refusing { out, sent: 0 });
+        self.phase.replace(Phase::Refusing { out, sent: 0, armed: false });
         self.cancel_timer();
         let deadline = self.server.core.now() + LINGER;
         self.timer.set(Some(self.server.core.add_timer(deadline, TimerAction::Slot(self.token))));
@@ -295,23 +303,20 @@ impl ServerOpening {
     /// once could reset the connection before the peer has read the refusal.
     fn continue_refusal(self: &Rc<Self>) {
         let sent = match (&mut *self.phase.borrow_mut(), self.stream.borrow_mut().as_mut()) {
-            (Phase::Refusing { out, sent }, Some(stream)) => send_rest(stream, out, sent),
+            (Phase::Refusing { out, sent, armed }, Some(stream)) => match send_rest(stream, out, sent) {
+                Ok(false) if !std::mem::replace(armed, true) => {
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    stream
+                        .reregister(&self.server.core.registry, self.token.to_mio(), interest)
+                        .map(|()| false)
+                }
+                sent => sent,
+            },
             _ => return,
         };
         match sent {
             Ok(true) => self.discard_until_end(),
-            Ok(false) => {
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                let token = self.token.to_mio();
-                let armed = self
-                    .stream
-                    .borrow_mut()
-                    .as_mut()
-                    .map(|stream| stream.reregister(&self.server.core.registry, token, interest));
-                if !matches!(armed, Some(Ok(()))) {
-                    self.abandon();
-                }
-            }
+            Ok(false) => {}
             Err(_) => self.abandon(),
         }
     }

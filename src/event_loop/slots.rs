@@ -37,6 +37,8 @@ pub(crate) struct Slots<T> {
 #[derive(Debug)]
 struct Entry<T> {
     generation: u32,
+    /// See [`Slots::mark`].
+    marked: bool,
     value: Option<T>,
 }
 
@@ -52,7 +54,7 @@ impl<T> Slots<T> {
 
     pub(crate) fn insert(&mut self, value: T) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(Entry { generation: 0, value: None });
+            self.entries.push(Entry { generation: 0, marked: false, value: None });
             (self.entries.len() - 1) as u32
         });
         let entry = &mut self.entries[index as usize];
@@ -79,10 +81,27 @@ impl<T> Slots<T> {
             return None;
         }
         let value = entry.value.take()?;
+        entry.marked = false;
         // The highest generation is left out, so that no slot ever has the token of the waker (all ones).
         entry.generation = (entry.generation + 1) % Token::GENERATION_MASK;
         self.free.push(token.index);
         Some(value)
+    }
+
+    /// Marks a slot in use. False if it was marked before, or if the token is stale.
+    pub(crate) fn mark(&mut self, token: Token) -> bool {
+        self.in_use(token).is_some_and(|entry| !std::mem::replace(&mut entry.marked, true))
+    }
+
+    pub(crate) fn unmark(&mut self, token: Token) {
+        if let Some(entry) = self.in_use(token) {
+            entry.marked = false;
+        }
+    }
+
+    fn in_use(&mut self, token: Token) -> Option<&mut Entry<T>> {
+        let entry = self.entries.get_mut(token.index as usize)?;
+        (entry.generation == token.generation && entry.value.is_some()).then_some(entry)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
@@ -107,6 +126,22 @@ mod tests {
         assert_eq!(slots.get(a), None, "by its new token only");
         assert_eq!(slots.get_mut(c), Some(&mut 'c'));
         assert_eq!(slots.iter().copied().collect::<String>(), "cb");
+    }
+
+    #[test]
+    fn marks_belong_to_one_use_of_a_slot() {
+        let mut slots = Slots::new();
+        let a = slots.insert('a');
+        assert!(slots.mark(a));
+        assert!(!slots.mark(a), "marked before");
+        slots.unmark(a);
+        assert!(slots.mark(a));
+        slots.remove(a);
+        assert!(!slots.mark(a), "stale");
+        let b = slots.insert('b');
+        assert!(slots.mark(b), "the mark went with the use");
+        slots.unmark(a);
+        assert!(!slots.mark(b), "a stale token unmarks nothing");
     }
 
     #[test]

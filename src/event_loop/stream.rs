@@ -11,6 +11,8 @@ use crate::buf::RecvBuffer;
 use crate::sys;
 
 #[cfg(any(test, feature = "testkit"))]
+use super::slots::Token;
+#[cfg(any(test, feature = "testkit"))]
 use crate::testkit::SimStream;
 
 /// A connected byte stream that never blocks.
@@ -54,10 +56,7 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.shutdown(Shutdown::Write),
             #[cfg(any(test, feature = "testkit"))]
-            Self::Sim(sim) => {
-                sim.shutdown_write();
-                Ok(())
-            }
+            Self::Sim(sim) => sim.shutdown_write(),
         }
     }
 
@@ -70,7 +69,10 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.register(registry, token, interest),
             #[cfg(any(test, feature = "testkit"))]
-            Self::Sim(_) => Ok(()),
+            Self::Sim(sim) => {
+                sim.set_interest(Token::from_mio(token), interest);
+                Ok(())
+            }
         }
     }
 
@@ -83,11 +85,18 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.reregister(registry, token, interest),
             #[cfg(any(test, feature = "testkit"))]
-            Self::Sim(_) => Ok(()),
+            Self::Sim(sim) => {
+                sim.set_interest(Token::from_mio(token), interest);
+                Ok(())
+            }
         }
     }
 
     /// The socket, if there is one.
+    #[cfg_attr(
+        not(any(test, feature = "testkit")),
+        expect(clippy::unnecessary_wraps, reason = "simulated streams, which have none, are for tests")
+    )]
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(socket) => Some(socket),

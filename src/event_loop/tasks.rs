@@ -50,7 +50,10 @@ impl TaskQueue {
         let count = self.lock().len();
         for _ in 0..count {
             let Some(runnable) = self.pop() else { break };
-            runnable.run();
+            // A panic in a poll is caught inside the task, but one in the drop of its future is not.
+            super::core::guard("a task", || {
+                runnable.run();
+            });
         }
     }
 

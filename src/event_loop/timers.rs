@@ -49,11 +49,12 @@ impl Timers {
         self.queue.remove(&id)
     }
 
-    /// Makes a sleeping task's timer wake this waker. False if the timer has fired.
-    pub(crate) fn set_waker(&mut self, id: TimerId, waker: &Waker) -> bool {
+    /// Makes a sleeping task's timer wake this waker, and gives back the old one, to be dropped outside of any borrow. False if the
+    /// timer has fired.
+    pub(crate) fn swap_waker(&mut self, id: TimerId, waker: &mut Waker) -> bool {
         match self.queue.get_mut(&id) {
             Some(TimerAction::Wake(old)) => {
-                old.clone_from(waker);
+                std::mem::swap(old, waker);
                 true
             }
             _ => false,

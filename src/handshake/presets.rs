@@ -15,6 +15,11 @@ impl WSUpgradeResponse {
         Self::built(500, "500 Internal Server Error".into())
     }
 
+    /// 503: the server is shutting down.
+    pub(crate) fn unavailable() -> Self {
+        Self::built(503, "503 Service Unavailable".into())
+    }
+
     /// 426: this place speaks WebSocket only (RFC 9110 section 15.5.22).
     pub(crate) fn upgrade_required() -> Self {
         let response = Self::built(426, "426 Upgrade Required: this is a WebSocket endpoint".into());

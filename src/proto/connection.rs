@@ -2,19 +2,22 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::buf::{BufferPool, SendQueue, WS_HEADROOM, WSBuffer};
 use crate::mask::{self, MaskKeys};
 
-use super::header::FrameHeader;
+use super::header::{FrameHeader, MAX_HEADER};
 use super::receiver::{FrameHead, Receiver};
 use super::{
     ClosePayload, MAX_CONTROL_PAYLOAD, Role, Rules, SendOptions, WSCloseCode, WSMsgType, WSOverflowPolicy,
     WSPreparedFrame, WSProtocolError, parse_close_payload,
 };
+
+/// Stands for a close time-out that is beyond what the clock can tell.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Bytes beyond [`Rules::max_outbound`] that only control frames may use.
 const CONTROL_RESERVE: usize = 1024;
@@ -43,10 +46,10 @@ const CONTROL_RESERVE: usize = 1024;
 pub struct Connection {
     rules: Arc<Rules>,
     receiver: Receiver,
-    queue: SendQueue,
-    /// Set once, by what first began to end the connection; never moved later.
-    deadline: Option<Instant>,
-    close: Option<Box<WSCloseHandshake>>,
+    /// `None` while nothing waits: an idle connection owns no memory for sending.
+    queue: Option<Box<SendQueue>>,
+    /// `None` until something begins to end the connection.
+    closing: Option<Box<Closing>>,
     /// What few connections ever need.
     overload: Option<Box<Overload>>,
     role: Role,
@@ -62,6 +65,14 @@ enum Phase {
     CloseReceived,
     Closed,
     Failed,
+}
+
+/// How far the end of a connection has come.
+#[derive(Debug, Default)]
+struct Closing {
+    handshake: WSCloseHandshake,
+    /// Set once, by what first began to end the connection; never moved later.
+    deadline: Option<Instant>,
 }
 
 /// Traces of a queue that was full at least once.
@@ -135,9 +146,8 @@ impl Connection {
         Self {
             receiver: Receiver::new(role, &rules),
             rules,
-            queue: SendQueue::default(),
-            deadline: None,
-            close: None,
+            queue: None,
+            closing: None,
             overload: None,
             role,
             phase: Phase::Open,
@@ -200,7 +210,7 @@ impl Connection {
             }
             WSMsgType::Close => {
                 let (code, reason) = parse_close_payload(payload)?;
-                let close = self.close.get_or_insert_default();
+                let close = &mut self.closing.get_or_insert_default().handshake;
                 close.recv_then_sent = close.sent.is_none();
                 close.recv = Some(WSClose { code, reason: reason.into() });
                 self.phase =
@@ -250,18 +260,19 @@ impl Connection {
 
     /// When to give up on an ending connection.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.closing.as_ref()?.deadline
     }
 
     /// The CLOSE frames exchanged so far; `None` before the first.
     pub fn close_handshake(&self) -> Option<&WSCloseHandshake> {
-        self.close.as_deref()
+        let handshake = &self.closing.as_ref()?.handshake;
+        (handshake.recv.is_some() || handshake.sent.is_some()).then_some(handshake)
     }
 
     /// Whether this end has sent, or queued, its CLOSE frame.
     #[inline]
     pub fn is_close_sent(&self) -> bool {
-        self.close.as_ref().is_some_and(|close| close.sent.is_some())
+        self.closing.as_ref().is_some_and(|closing| closing.handshake.sent.is_some())
     }
 
     /// Whether an outbound frame met the limit under [`WSOverflowPolicy::Close`]: the caller aborts.
@@ -277,36 +288,43 @@ impl Connection {
     /// Bytes that wait to be sent.
     #[inline]
     pub fn queued(&self) -> usize {
-        self.queue.len()
+        self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
     /// Number of separate pieces of memory that wait to be sent.
     #[inline]
     pub fn queued_chunks(&self) -> usize {
-        self.queue.chunk_count()
+        self.queue.as_ref().map_or(0, |queue| queue.chunk_count())
     }
 
     /// Whether a data frame with this payload fits under [`Rules::max_outbound`] now.
     #[inline]
     pub fn has_room(&self, payload_len: usize) -> bool {
         payload_len <= self.rules.max_outbound
-            && self.queue.len() + payload_len + self.max_header_len(payload_len) <= self.rules.max_outbound
+            && self.queued() + payload_len + self.max_header_len(payload_len) <= self.rules.max_outbound
     }
 
     /// Fills `slices` with what leaves next. Returns how many were filled.
     pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        self.queue.io_slices(slices)
+        self.queue.as_ref().map_or(0, |queue| queue.io_slices(slices))
     }
 
     /// What leaves next, up to the end of its piece of memory.
     #[inline]
     pub fn first_slice(&self) -> &[u8] {
-        self.queue.first()
+        self.queue.as_ref().map_or(&[], |queue| queue.first())
     }
 
     /// Takes the first `n` queued bytes away: they left.
     pub fn consume(&mut self, n: usize, out: &mut SendContext<'_>) {
-        self.queue.consume(n, out.pool);
+        if let Some(mut queue) = self.queue.take() {
+            queue.consume(n, out.pool);
+            if queue.is_empty() {
+                out.pool.give_queue(queue);
+            } else {
+                self.queue = Some(queue);
+            }
+        }
         if let Some(ping) = self.overload.as_mut().and_then(|overload| overload.unanswered_ping.take()) {
             self.answer_ping(&ping, out);
         }
@@ -315,8 +333,11 @@ impl Connection {
     /// The socket is gone: forgets what is queued and refuses more. Returns how many bytes were queued.
     pub fn abandon(&mut self, pool: &mut BufferPool) -> usize {
         self.leaving = true;
-        let unsent = self.queue.len();
-        self.queue.clear(pool);
+        let unsent = self.queued();
+        if let Some(mut queue) = self.queue.take() {
+            queue.clear(pool);
+            pool.give_queue(queue);
+        }
         unsent
     }
 
@@ -361,11 +382,34 @@ impl Connection {
         }
         let reserve = if msg_type.is_control() { CONTROL_RESERVE } else { 0 };
         let limit = self.rules.max_outbound.saturating_add(reserve);
-        if len <= limit && self.queue.len() + len + self.max_header_len(len) <= limit {
+        if len <= limit && self.queued() + len + self.max_header_len(len) <= limit {
             return Ok(());
         }
         self.overflow(msg_type, options, len);
         Err(WSDropReason::Overflow)
+    }
+
+    /// The short way of [`send`](Self::send), which most frames of a burst go: a server's data frame that fits behind those that are
+    /// gathered already, and under `limit` bytes in all. False, and nothing done, for any other.
+    #[inline]
+    pub fn gather(
+        &mut self,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+        limit: usize,
+    ) -> bool {
+        let frame_len = payload.len() + MAX_HEADER;
+        let plain = self.role == Role::Server
+            && self.phase == Phase::Open
+            && !self.leaving
+            && !msg_type.is_control()
+            && self.queued() + frame_len <= limit.min(self.rules.max_outbound);
+        let Some(queue) = self.queue.as_mut().filter(|_| plain) else { return false };
+        queue.append_gathered(frame_len, |buffer| {
+            FrameHeader::new(msg_type, options, None, payload.len()).encode_to(buffer);
+            buffer.extend_from_slice(payload);
+        })
     }
 
     /// Queues a frame, copying (a client: masking) the payload.
@@ -399,7 +443,7 @@ impl Connection {
         self.admit(msg_type, options, buffer.len())?;
         let mut data = buffer.into_vec();
         let start = self.encode_in_place(msg_type, &mut data, WS_HEADROOM, options, out.keys);
-        self.queue.push_owned(data, start);
+        self.queue(out.pool).push_owned(data, start);
         Ok(())
     }
 
@@ -417,18 +461,18 @@ impl Connection {
         self.admit(msg_type, options, frame.payload().len())?;
         if self.role == Role::Client {
             self.enqueue(msg_type, frame.payload(), options, out);
-        } else if frame.encoded().len() < copy_below && !self.queue.is_empty() {
+        } else if frame.encoded().len() < copy_below && self.queued() > 0 {
             let encoded = frame.encoded();
-            self.queue.append(encoded.len(), out.pool, |buffer| buffer.extend_from_slice(encoded));
+            self.append(encoded.len(), out.pool, |buffer| buffer.extend_from_slice(encoded));
         } else {
-            self.queue.push_shared(frame.encoded().clone());
+            self.queue(out.pool).push_shared(frame.encoded().clone());
         }
         Ok(())
     }
 
     /// Queues a CLOSE frame; without effect if one was sent before.
     ///
-    /// [`WSCloseCode::NO_INFO`] is sent as an empty payload. Returns whether it was queued.
+    /// [`WSCloseCode::NO_INFO`] is sent as an empty payload, 1006 and 1015 as 1000. Returns whether it was queued.
     pub fn send_close(
         &mut self,
         code: WSCloseCode,
@@ -439,6 +483,11 @@ impl Connection {
         if self.leaving || !matches!(self.phase, Phase::Open | Phase::CloseReceived) {
             return false;
         }
+        // RFC 6455 section 7.4.1: these two are never on the wire.
+        let code = match code {
+            WSCloseCode::ABNORMAL_CLOSURE | WSCloseCode::TLS_HANDSHAKE => WSCloseCode::OK,
+            code => code,
+        };
         let payload = ClosePayload::new(code, reason);
         // Past every limit: the frame that says why must not be the one that is dropped, and there is only one of it.
         self.enqueue(WSMsgType::Close, payload.as_bytes(), SendOptions::default(), out);
@@ -448,7 +497,7 @@ impl Connection {
             Ok((_, reason)) => reason.into(),
             Err(_) => reason.into(),
         };
-        self.close.get_or_insert_default().sent = Some(WSClose { code, reason });
+        self.closing.get_or_insert_default().handshake.sent = Some(WSClose { code, reason });
         self.start_deadline(now);
         true
     }
@@ -491,17 +540,17 @@ impl Connection {
 
     /// Queues bytes as they are: what the kernel refused of a frame written past the queue, or a handshake.
     pub fn enqueue_raw(&mut self, bytes: &[u8], pool: &mut BufferPool) {
-        self.queue.append(bytes.len(), pool, |buffer| buffer.extend_from_slice(bytes));
+        self.append(bytes.len(), pool, |buffer| buffer.extend_from_slice(bytes));
     }
 
     /// Queues bytes that own their memory as they are.
-    pub fn enqueue_owned(&mut self, bytes: Vec<u8>) {
-        self.queue.push_owned(bytes, 0);
+    pub fn enqueue_owned(&mut self, bytes: Vec<u8>, pool: &mut BufferPool) {
+        self.queue(pool).push_owned(bytes, 0);
     }
 
     /// Queues shared bytes as they are.
-    pub fn enqueue_shared(&mut self, bytes: Bytes) {
-        self.queue.push_shared(bytes);
+    pub fn enqueue_shared(&mut self, bytes: Bytes, pool: &mut BufferPool) {
+        self.queue(pool).push_shared(bytes);
     }
 
     #[inline]
@@ -513,13 +562,23 @@ impl Connection {
         out: &mut SendContext<'_>,
     ) {
         let header = self.header(msg_type, options, payload.len(), out.keys);
-        self.queue.append(header.header_len() + payload.len(), out.pool, |buffer| {
+        self.append(header.header_len() + payload.len(), out.pool, |buffer| {
             header.encode_to(buffer);
             match header.mask() {
                 Some(key) => mask::mask_extend(payload, buffer, key),
                 None => buffer.extend_from_slice(payload),
             }
         });
+    }
+
+    #[inline]
+    fn queue(&mut self, pool: &mut BufferPool) -> &mut SendQueue {
+        self.queue.get_or_insert_with(|| pool.take_queue())
+    }
+
+    #[inline]
+    fn append(&mut self, additional: usize, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+        self.queue(pool).append(additional, pool, write);
     }
 
     /// Answers a ping, now or, if there is no room, as soon as there is; of several waiting ones only the newest.
@@ -564,8 +623,9 @@ impl Connection {
     }
 
     fn start_deadline(&mut self, now: Instant) {
-        if self.deadline.is_none() {
-            self.deadline = Some(now + self.rules.close_timeout);
+        let deadline = &mut self.closing.get_or_insert_default().deadline;
+        if deadline.is_none() {
+            *deadline = Some(now.checked_add(self.rules.close_timeout).unwrap_or(now + NEVER));
         }
     }
 }

@@ -16,7 +16,7 @@ use super::WSIntoUpgrade;
 /// included). What it may return is listed at [`WSIntoUpgrade`]. A panic in it answers 500.
 ///
 /// `addr` may be an IPv4 or IPv6 address with a port, port 0 for any free one ([`WSServer::local_addr`] tells which), or a name that
-/// resolves to one; the first address that can be bound is used.
+/// resolves to one; the first address that can be bound is used. Looking up a name blocks.
 ///
 /// The server accepts until [`WSServer::close`], or until the loop is dropped; dropping the returned handle changes nothing.
 ///
@@ -75,7 +75,7 @@ impl WSServer {
         self.acceptor.close();
     }
 
-    /// Stops accepting and closes every connection with this code and reason, evenly spread `over` a time, so that the clients
+    /// Stops accepting, refuses with 503 what is not open yet, and closes every connection with this code and reason, evenly spread `over` a time, so that the clients
     /// do not all come back at once. Done when all are gone; those that are not by `deadline` are aborted. Both times count
     /// from the call, which begins at once, awaited or not.
     ///
@@ -87,7 +87,7 @@ impl WSServer {
         over: Duration,
         deadline: Duration,
     ) -> impl Future<Output = usize> + use<> {
-        self.close();
+        self.acceptor.drain();
         let transports = self.transports();
         let count = transports.len().max(1) as u32;
         let reason: Rc<str> = reason.into();
@@ -97,16 +97,22 @@ impl WSServer {
             let close = move || {
                 transport.send_close(code, &reason);
             };
-            self.handle.call_later(over * nth / count, close).detach();
+            self.handle.call_later(over / count * nth, close).detach();
         }
-        let (server, until) = (self.clone(), self.handle.now() + deadline);
+        let (server, until) = (self.clone(), self.handle.now().checked_add(deadline));
         async move {
             let gone = async {
                 for transport in server.transports() {
                     let _ = transport.wait_disconnected().await;
                 }
             };
-            if server.handle.timeout_at(until, gone).await.is_ok() {
+            let in_time = if let Some(until) = until {
+                server.handle.timeout_at(until, gone).await.is_ok()
+            } else {
+                gone.await;
+                true
+            };
+            if in_time {
                 return 0;
             }
             let left = server.transports();

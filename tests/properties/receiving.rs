@@ -57,7 +57,7 @@ fn middle_streams_byte_by_byte_and_cut_at_random() {
 #[test]
 fn long_streams_cut_at_random() {
     let mut seen = Seen::default();
-    for_seeds(0..120, |seed| {
+    for_seeds(0..60, |seed| {
         let (scene, wire) = stream(seed, &LONG);
         seen.count(&scene, &wire);
         let mut case = Case::new(scene, wire.clone());

@@ -40,16 +40,37 @@ pub(crate) const MIDDLE: Shape =
 pub(crate) const LONG: Shape =
     Shape { messages: 20, max_fragments: 5, lengths: &[0, 7, 125, 126, 1000, 65_535, 65_536, 80_000] };
 
-/// Frames that keep every rule that does not limit sizes.
+/// What UTF-8 excludes (RFC 3629): a stray continuation, overlong forms, surrogates, code points past the last.
+const BAD_TEXT: &[&[u8]] = &[
+    b"\x80",
+    b"\xc0\x80",
+    b"\xc1\xbf",
+    b"\xe0\x9f\xbf",
+    b"\xed\xa0\x80",
+    b"\xed\xbf\xbf",
+    b"\xf0\x8f\xbf\xbf",
+    b"\xf4\x90\x80\x80",
+    b"\xf5\x80\x80\x80",
+    b"\xff",
+];
+
+/// The ends of every range of close codes, and their neighbours.
+const CLOSE_CODES: &[u16] =
+    &[999, 1000, 1003, 1004, 1005, 1006, 1007, 1014, 1015, 1016, 2999, 3000, 4999, 5000, 1000, 1000];
+
+/// Frames that keep every rule but those for sizes, for text and for close codes, which they keep most often.
 pub(crate) fn valid(random: &mut Random, scene: &Scene, shape: &Shape) -> Vec<u8> {
     let mut writer = Writer { wire: Vec::new(), role: scene.role, rsv: scene.rules.allow_reserved_bits };
-    for _ in 0..1 + random.below(shape.messages) {
+    for _ in 0..=random.below(shape.messages) {
         if random.one_in(4) {
             writer.control(random);
         }
         let len = random.pick(shape.lengths);
         let is_text = random.one_in(2);
-        let message = if is_text { text(random, len) } else { random.bytes(len) };
+        let mut message = if is_text { text(random, len) } else { random.bytes(len) };
+        if is_text && random.one_in(8) {
+            message.extend_from_slice(random.pick(BAD_TEXT));
+        }
         let fragments = 1 + random.below(shape.max_fragments);
         let mut rest = &message[..];
         for nth in 0..fragments {
@@ -64,7 +85,7 @@ pub(crate) fn valid(random: &mut Random, scene: &Scene, shape: &Shape) -> Vec<u8
         }
     }
     if random.one_in(2) {
-        let close = [&[3, 232 + random.below(4) as u8][..], &text(random, 4)].concat();
+        let close = [&random.pick(CLOSE_CODES).to_be_bytes()[..], &text(random, 4)].concat();
         writer.frame(random, true, 8, &close);
     }
     writer.wire
@@ -72,7 +93,7 @@ pub(crate) fn valid(random: &mut Random, scene: &Scene, shape: &Shape) -> Vec<u8
 
 /// Changes a few bytes, most often such that a frame's header changes its meaning.
 pub(crate) fn tampered(random: &mut Random, mut wire: Vec<u8>) -> Vec<u8> {
-    for _ in 0..1 + random.below(2) {
+    for _ in 0..=random.below(2) {
         let at = random.below(wire.len());
         match random.below(6) {
             0 => wire[at] ^= 1 << random.below(8),
@@ -125,13 +146,13 @@ impl Writer {
         self.wire.push(u8::from(fin) << 7 | rsv | opcode);
         let masked = if self.role == Role::Server { 0x80 } else { 0 };
         match payload.len() {
-            short @ 0..=125 => self.wire.push(masked | short as u8),
+            short @ 0..=125 => self.wire.push(masked + short as u8),
             middle @ 126..=65_535 => {
-                self.wire.push(masked | 126);
+                self.wire.push(masked + 126);
                 self.wire.extend((middle as u16).to_be_bytes());
             }
             long => {
-                self.wire.push(masked | 127);
+                self.wire.push(masked + 127);
                 self.wire.extend((long as u64).to_be_bytes());
             }
         }

@@ -4,4 +4,18 @@
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
 mod support;
 
+mod backpressure;
+mod callbacks;
+mod client_opening;
+mod closing;
+mod deferred;
 mod echo;
+mod ending;
+mod faults;
+mod loops;
+mod messages;
+mod reading;
+mod remotes;
+mod sending;
+mod server_opening;
+mod shutdown;

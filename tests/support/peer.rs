@@ -80,7 +80,8 @@ pub(crate) fn upgrade_request(path: &str, extra: &str) -> String {
 /// The value of a header in a head.
 pub(crate) fn header(head: &str, name: &str) -> Option<String> {
     let fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
-    let mut values = fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
+    let mut values =
+        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
     let value = values.next().map(str::to_owned);
     assert_eq!(values.next(), None, "{name} twice");
     value

@@ -57,7 +57,10 @@ impl Probe {
         self.on_frame(echo)
     }
 
-    pub(crate) fn on_connected(mut self, hook: impl FnMut(&WSTransport) -> WSResult + Send + 'static) -> Self {
+    pub(crate) fn on_connected(
+        mut self,
+        hook: impl FnMut(&WSTransport) -> WSResult + Send + 'static,
+    ) -> Self {
         self.connected = Box::new(hook);
         self
     }
@@ -91,6 +94,7 @@ impl Probe {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the body of a callback")]
 pub(crate) fn echo(transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
     if !frame.msg_type().is_control() {
         transport.send_with(frame.msg_type(), frame.payload(), frame.send_options());

@@ -19,8 +19,13 @@ thread_local! {
     static OPENED: RefCell<Vec<WSTransport>> = const { RefCell::new(Vec::new()) };
 }
 
-pub(super) fn remember(transport: &WSTransport) {
+pub(crate) fn remember(transport: &WSTransport) {
     OPENED.with_borrow_mut(|opened| opened.push(transport.clone()));
+}
+
+/// The connections that probes have seen on this thread's loop.
+pub(crate) fn opened() -> Vec<WSTransport> {
+    OPENED.with_borrow(Vec::clone)
 }
 
 /// A loop that runs on a thread of its own until this is dropped.
@@ -98,9 +103,8 @@ where
     R: WSIntoUpgrade,
 {
     let on = LoopThread::start(WSLoopConfig::default());
-    let addr = on.ask(move |handle| {
-        ws_create_server(handle, factory, "127.0.0.1:0", config).unwrap().local_addr()
-    });
+    let addr =
+        on.ask(move |handle| ws_create_server(handle, factory, "127.0.0.1:0", config).unwrap().local_addr());
     Server { addr, on }
 }
 

@@ -50,14 +50,14 @@ impl Frame {
     pub(crate) fn encode(&self, key: Option<[u8; 4]>) -> Vec<u8> {
         let len = self.payload.len();
         let mut out = vec![u8::from(self.fin) << 7 | self.rsv << 4 | self.opcode];
-        let mask_bit = u8::from(key.is_some()) << 7;
+        let mask_bit = if key.is_some() { 128 } else { 0 };
         if len <= 125 {
-            out.push(mask_bit | len as u8);
+            out.push(mask_bit + len as u8);
         } else if len <= 65_535 {
-            out.push(mask_bit | 126);
+            out.push(mask_bit + 126);
             out.extend((len as u16).to_be_bytes());
         } else {
-            out.push(mask_bit | 127);
+            out.push(mask_bit + 127);
             out.extend((len as u64).to_be_bytes());
         }
         out.extend(key.iter().flatten());

@@ -88,7 +88,7 @@ impl Session {
             5 => self.send_close(u16::from(operation) << 4 | u16::from(argument)),
             6 if argument == 0 => self.connection.leave(self.now),
             6 if argument == 1 => self.fail(&WSProtocolError::new(WSCloseCode::OK, "told to")),
-            6 => self.call(|connection, now, out| connection.auto_close(now, out)),
+            6 => self.call(Connection::auto_close),
             _ => self.send(operation, argument),
         }
     }
@@ -186,7 +186,8 @@ impl Session {
         loop {
             let mut slices = [IoSlice::new(&[]); 3];
             let count = self.connection.io_slices(&mut slices);
-            let shown: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+            let mut shown = Vec::new();
+            slices[..count].iter().for_each(|slice| shown.extend_from_slice(slice));
             assert_eq!(shown.is_empty(), self.connection.queued() == 0);
             assert!(shown.starts_with(self.connection.first_slice()));
             let now = n.min(shown.len());

@@ -1,0 +1,84 @@
+//! Calling the listener, and what its errors mean.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
+
+use crate::proto::{Role, WSProtocolError};
+use crate::{WSCloseCode, WSDisconnectCause, WSFrame, WSListener, WSListenerError, WSResult, WSTransport};
+
+use super::connection::Conn;
+
+/// Which callback an error came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Callback {
+    Connected,
+    Frame,
+    Other,
+}
+
+impl Conn {
+    /// Calls the listener outside of the delivery of frames.
+    pub(super) fn call_listener(
+        self: &Rc<Self>,
+        call: impl FnOnce(&mut dyn WSListener) -> WSResult,
+        callback: Callback,
+    ) {
+        let Some(mut listener) = self.listener.take() else { return };
+        let result = panic::catch_unwind(AssertUnwindSafe(|| call(&mut *listener)));
+        self.listener.set(Some(listener));
+        match result {
+            Ok(result) => self.callback_returned(result, callback),
+            Err(panic) => {
+                self.listener_failed(WSListenerError::from_panic(&*panic), WSCloseCode::INTERNAL_ERROR, "");
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn callback_returned(self: &Rc<Self>, result: WSResult, callback: Callback) {
+        if let Err(error) = result {
+            self.callback_failed(error, callback);
+        }
+    }
+
+    #[cold]
+    fn callback_failed(self: &Rc<Self>, error: Box<dyn std::error::Error + Send + Sync>, callback: Callback) {
+        match error.downcast::<WSProtocolError>() {
+            Ok(error) => {
+                let (code, message) = (error.code, error.message.clone());
+                self.listener_failed(WSListenerError::new(error), code, &message);
+            }
+            Err(error) if callback == Callback::Frame && !self.settings.disconnect_on_error => {
+                log::error!("connection {}: on_ws_frame failed: {error}", self.token.to_u64());
+            }
+            Err(error) => self.listener_failed(WSListenerError::new(error), WSCloseCode::INTERNAL_ERROR, ""),
+        }
+    }
+
+    pub(super) fn listener_failed(self: &Rc<Self>, error: WSListenerError, code: WSCloseCode, reason: &str) {
+        if self.protocol_role() == Role::Server {
+            log::error!("connection {}: the listener failed: {error}", self.token.to_u64());
+        }
+        let close = WSProtocolError::new(code, reason.to_owned());
+        self.fail(&close, WSDisconnectCause::ListenerError, Some(error.into()));
+        self.after_change();
+    }
+
+    /// Callbacks that became due run before the next frame: the listener is in its place meanwhile, as they may be its own.
+    pub(super) fn run_deferred_between_frames(self: &Rc<Self>, listener: &mut Box<dyn WSListener>) {
+        self.listener.set(Some(std::mem::replace(listener, Box::new(Nobody))));
+        self.core.run_deferred();
+        if let Some(back) = self.listener.take() {
+            *listener = back;
+        }
+    }
+}
+
+/// Stands in for a listener that is in use elsewhere for a moment.
+struct Nobody;
+
+impl WSListener for Nobody {
+    fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+        Ok(())
+    }
+}

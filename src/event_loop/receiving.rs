@@ -1,0 +1,222 @@
+//! Receiving on an open connection: read, find frames, deliver them, keep what is left.
+
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
+
+use crate::buf::RecvBuffer;
+use crate::proto::{Disposition, FrameHead, WSProtocolError};
+use crate::{WSCloseCode, WSDisconnectCause, WSFrame, WSListener, WSListenerError, WSMsgType, WSTransport};
+
+use super::callbacks::Callback;
+use super::connection::{Conn, Flags};
+
+/// A partial frame of at most this many bytes is copied in front of the next read, unless it would take more than half of the
+/// buffer; a larger one is read on in place.
+const SMALL_PARTIAL: usize = 4096;
+
+/// Least room, in bytes, that a large partial frame is given for its next read.
+const MIN_GROWTH: usize = 16 * 1024;
+
+/// How a run over the received bytes ended.
+enum Delivered {
+    /// All whole frames were delivered, or delivery stopped for a reason that the state tells.
+    Done,
+    Failed(WSProtocolError),
+}
+
+impl Conn {
+    /// Reads until the socket is drained, the bound of a turn is reached, or nothing more is wanted.
+    pub(super) fn receive(self: &Rc<Self>) {
+        if !self.flags.has(Flags::PAUSED) && self.flags.clear(Flags::HELD) {
+            self.deliver_held();
+        }
+        for _ in 0..self.core.config.reads_per_turn {
+            if !self.wants_bytes() {
+                self.flags.set(Flags::UNREAD);
+                return;
+            }
+            let mut buffer = self.take_buffer();
+            let room = buffer.spare();
+            debug_assert!(room > 0, "a read without room would look like the end of the stream");
+            let Some(result) = self.stream.borrow_mut().as_mut().map(|stream| stream.recv(&mut buffer))
+            else {
+                return self.core.give_recv(buffer);
+            };
+            match result {
+                Ok(0) => {
+                    self.keep_or_give(buffer);
+                    return self.peer_ended();
+                }
+                Ok(n) => {
+                    let drained = n < room && !self.flags.has(Flags::END_AHEAD);
+                    if drained {
+                        self.flags.clear(Flags::UNREAD);
+                    } else {
+                        self.flags.set(Flags::UNREAD);
+                    }
+                    self.dispatch(buffer);
+                    if drained {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.flags.clear(Flags::UNREAD);
+                    return self.keep_or_give(buffer);
+                }
+                Err(error) => {
+                    self.core.give_recv(buffer);
+                    return self.io_failed("receive", &error);
+                }
+            }
+        }
+        self.make_ready();
+    }
+
+    /// Whether bytes from the socket have a use: frames to deliver, or, at the end, the peer's FIN to wait for.
+    fn wants_bytes(&self) -> bool {
+        self.stream.borrow().is_some()
+            && !(self.flags.has(Flags::PAUSED) && self.proto.borrow().is_receiving())
+    }
+
+    // --- buffers -----------------------------------------------------------------------------------------------------------
+
+    /// The buffer for the next read: the loop's, with a small partial frame in front; or the one that holds a large partial frame,
+    /// with room to go on. The room grows with what has arrived, not with what the header claims.
+    #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
+    fn take_buffer(&self) -> Box<RecvBuffer> {
+        let Some(partial) = self.partial.take() else { return self.core.take_recv() };
+        let arrived = partial.len();
+        if arrived <= SMALL_PARTIAL.min(self.core.config.read_buffer_size / 2) {
+            let mut buffer = self.core.take_recv();
+            buffer.extend_from_slice(partial.filled());
+            self.core.give_recv(partial);
+            return buffer;
+        }
+        let missing =
+            self.proto.borrow().pending_wire_len().map_or(0, |total| total.saturating_sub(arrived as u64));
+        let growth = (2 * arrived).max(MIN_GROWTH);
+        let room = usize::try_from(missing).unwrap_or(usize::MAX).clamp(1, growth);
+        self.core.pool.borrow_mut().grow_recv(partial, room)
+    }
+
+    /// Keeps the bytes of an incomplete frame; a buffer without bytes goes back.
+    ///
+    /// A large part stays where it is, and the loop takes another buffer; a small one is copied, so that a connection does not hold
+    /// much more memory than has arrived.
+    fn keep_or_give(&self, buffer: Box<RecvBuffer>) {
+        if buffer.is_empty() {
+            return self.core.give_recv(buffer);
+        }
+        if buffer.len() >= buffer.capacity() / 4 {
+            self.partial.set(Some(buffer));
+            return;
+        }
+        let mut partial = self.core.pool.borrow_mut().take_recv(buffer.len());
+        partial.extend_from_slice(buffer.filled());
+        self.core.give_recv(buffer);
+        self.partial.set(Some(partial));
+    }
+
+    pub(super) fn drop_partial(&self) {
+        if let Some(partial) = self.partial.take() {
+            self.core.give_recv(partial);
+        }
+    }
+
+    /// Delivers the frames that were held back while delivery was paused.
+    fn deliver_held(self: &Rc<Self>) {
+        if let Some(held) = self.partial.take() {
+            self.dispatch(held);
+        }
+    }
+
+    // --- frames ------------------------------------------------------------------------------------------------------------
+
+    /// Delivers the whole frames in `buffer` and keeps the rest.
+    pub(super) fn dispatch(self: &Rc<Self>, mut buffer: Box<RecvBuffer>) {
+        if let Delivered::Failed(error) = self.deliver(&mut buffer) {
+            self.fail(&error, WSDisconnectCause::ProtocolError, Some(error.clone().into()));
+        }
+        if !self.proto.borrow().is_receiving() {
+            buffer.clear();
+        } else if self.flags.has(Flags::PAUSED) && !buffer.is_empty() {
+            self.flags.set(Flags::HELD);
+        }
+        self.keep_or_give(buffer);
+        self.after_change();
+    }
+
+    fn deliver(self: &Rc<Self>, buffer: &mut RecvBuffer) -> Delivered {
+        let transport = WSTransport::new(Rc::clone(self));
+        let Some(mut listener) = self.listener.take() else { return Delivered::Done };
+        // One guard for the whole run: what is behind it is consistent whichever callback panics.
+        let run = AssertUnwindSafe(|| self.deliver_frames(&transport, &mut listener, buffer));
+        let result = panic::catch_unwind(run);
+        self.listener.set(Some(listener));
+        result.unwrap_or_else(|panic| {
+            self.listener_failed(WSListenerError::from_panic(&*panic), WSCloseCode::INTERNAL_ERROR, "");
+            Delivered::Done
+        })
+    }
+
+    fn deliver_frames(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        listener: &mut Box<dyn WSListener>,
+        buffer: &mut RecvBuffer,
+    ) -> Delivered {
+        loop {
+            let polled = {
+                let mut proto = self.proto.borrow_mut();
+                if !proto.is_receiving() || self.flags.has(Flags::PAUSED) || self.ending.get().is_some() {
+                    return Delivered::Done;
+                }
+                proto.poll(buffer.filled_mut())
+            };
+            let head = match polled {
+                Ok(Some(head)) => head,
+                Ok(None) => return Delivered::Done,
+                Err(error) => return Delivered::Failed(error),
+            };
+            let wire_len = head.wire_len();
+            let frame = &mut buffer.filled_mut()[head.header.header_len()..wire_len];
+            let delivered = if head.header.msg_type().is_control() {
+                self.deliver_control(transport, &mut **listener, head, frame)
+            } else {
+                let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, frame));
+                self.callback_returned(result, Callback::Frame);
+                Ok(())
+            };
+            buffer.consume(wire_len);
+            if let Err(error) = delivered {
+                return Delivered::Failed(error);
+            }
+            if self.core.has_deferred() {
+                self.run_deferred_between_frames(listener);
+            }
+        }
+    }
+
+    fn deliver_control(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        listener: &mut dyn WSListener,
+        head: FrameHead,
+        payload: &mut [u8],
+    ) -> Result<(), WSProtocolError> {
+        let msg_type = head.header.msg_type();
+        let disposition = self.with_proto(|proto, out| proto.handle_control(msg_type, payload, out))?;
+        self.touch();
+        if disposition == Disposition::Deliver {
+            let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, payload));
+            self.callback_returned(result, Callback::Frame);
+        }
+        if msg_type == WSMsgType::Close {
+            let now = self.core.now();
+            self.with_proto(|proto, out| proto.auto_close(now, out));
+            self.touch();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! Connections of the kit, through the real opening handshakes.
+
+use std::rc::Rc;
+
+use crate::config::{WSConnectConfig, WSServerConfig};
+use crate::event_loop::{Acceptor, ClientOpening, OpenRequest, ServerOpening, Settings, Stream};
+use crate::handshake::{ClientHandshake, ClientHandshakeConfig};
+use crate::proto::Role;
+use crate::{
+    WSError, WSIntoUpgrade, WSListener, WSLoopHandle, WSPhase, WSTask, WSTransport, WSUpgradeRequest,
+    WSUpgradeResponse,
+};
+
+use super::wire::SimStream;
+use super::{Peer, SimLink, TestKit};
+
+/// An opening handshake under way: the link is there, and nothing has happened on it yet.
+#[derive(Debug)]
+pub struct Opening {
+    /// The network between the two.
+    pub link: SimLink,
+    /// The client's part; its result is that of [`ws_connect`](crate::ws_connect).
+    pub client: WSTask<Result<WSTransport, WSError>>,
+}
+
+/// A client and a server that are connected.
+#[derive(Debug)]
+pub struct Pair {
+    /// The network between the two.
+    pub link: SimLink,
+    /// The client's end.
+    pub client: WSTransport,
+    /// The server's end.
+    pub server: WSTransport,
+}
+
+impl TestKit {
+    /// Connects a client with `listener` to a server whose `factory` decides as in
+    /// [`ws_create_server`](crate::ws_create_server), and runs until both ends are open.
+    ///
+    /// # Errors
+    /// Those of [`ws_connect`](crate::ws_connect); [`WSError::Disconnected`] if one end was gone again at once.
+    ///
+    /// # Panics
+    /// As [`block_on`](Self::block_on): only if there is no handshake timeout, and the factory defers its decision for ever.
+    pub fn pair<F, R, L>(
+        &mut self,
+        factory: F,
+        listener: L,
+        server: WSServerConfig,
+        client: WSConnectConfig,
+    ) -> Result<Pair, WSError>
+    where
+        F: FnMut(&WSUpgradeRequest) -> R + 'static,
+        R: WSIntoUpgrade,
+        L: WSListener + 'static,
+    {
+        let Opening { link, client } = self.opening(factory, |_, _| listener, server, client);
+        let client = self.block_on(client)?;
+        let server = self.transport(&link, Role::Server).ok_or(WSError::Disconnected)?;
+        Ok(Pair { link, client, server })
+    }
+
+    /// Begins what [`pair`](Self::pair) does, and leaves it to the caller to disturb it and to run it. The client's factory is
+    /// that of [`ws_connect_with`](crate::ws_connect_with).
+    pub fn opening<F, R, C, L>(
+        &mut self,
+        factory: F,
+        client_factory: C,
+        server: WSServerConfig,
+        client: WSConnectConfig,
+    ) -> Opening
+    where
+        F: FnMut(&WSUpgradeRequest) -> R + 'static,
+        R: WSIntoUpgrade,
+        C: FnOnce(&WSUpgradeRequest, &WSUpgradeResponse) -> L + 'static,
+        L: WSListener + 'static,
+    {
+        let (link, client_end, server_end) = self.connect();
+        self.serve(server_end, factory, server);
+        let client = self.handle().spawn(open(self.handle(), client_end, client_factory, client));
+        Opening { link, client }
+    }
+
+    /// A server's end whose peer is the test. Nothing was sent yet: [`Peer::upgrade`] sends a good request, [`Peer::write`]
+    /// anything else.
+    pub fn raw_server<F, R>(&mut self, factory: F, config: WSServerConfig) -> Peer
+    where
+        F: FnMut(&WSUpgradeRequest) -> R + 'static,
+        R: WSIntoUpgrade,
+    {
+        let (link, client_end, server_end) = self.connect();
+        self.serve(server_end, factory, config);
+        Peer::new(link, client_end)
+    }
+
+    /// A client's end whose peer is the test. Its request is on its way at the next turn: [`Peer::upgrade`] answers it well,
+    /// [`Peer::write`] anyhow.
+    pub fn raw_client<L>(
+        &mut self,
+        listener: L,
+        config: WSConnectConfig,
+    ) -> (Peer, WSTask<Result<WSTransport, WSError>>)
+    where
+        L: WSListener + 'static,
+    {
+        let (link, client_end, server_end) = self.connect();
+        let client = self.handle().spawn(open(self.handle(), client_end, |_, _| listener, config));
+        (Peer::new(link, server_end), client)
+    }
+
+    fn serve<F, R>(&self, stream: SimStream, mut factory: F, config: WSServerConfig)
+    where
+        F: FnMut(&WSUpgradeRequest) -> R + 'static,
+        R: WSIntoUpgrade,
+    {
+        let factory = Box::new(move |request: &WSUpgradeRequest| factory(request).into_upgrade());
+        let acceptor = Acceptor::without_socket(&self.core, config, factory);
+        ServerOpening::start(&acceptor, Stream::Sim(stream));
+    }
+}
+
+/// What `ws_connect` does, once there is a stream.
+async fn open<C, L>(
+    handle: WSLoopHandle,
+    stream: SimStream,
+    factory: C,
+    config: WSConnectConfig,
+) -> Result<WSTransport, WSError>
+where
+    C: FnOnce(&WSUpgradeRequest, &WSUpgradeResponse) -> L + 'static,
+    L: WSListener + 'static,
+{
+    let core = Rc::clone(handle.core());
+    let settings = Settings::new(&config.connection);
+    let timeout = config.connection.handshake_timeout;
+    let mut request = ClientHandshakeConfig::new("testkit", "/");
+    request.extra_headers = config.extra_headers;
+    request.subprotocols = config.subprotocols;
+    request.limits = config.connection.limits.handshake();
+    let mut nonce = [0; 16];
+    core.keys.borrow_mut().fill(&mut nonce);
+    let handshake = ClientHandshake::new(request, nonce)?;
+    let opening = ClientOpening::connected(&core, Stream::Sim(stream), &settings)
+        .map_err(|error| WSError::io("simulated stream", error))?;
+    let factory =
+        Box::new(|request: &_, response: &_| Box::new(factory(request, response)) as Box<dyn WSListener>);
+    let open = opening.open(OpenRequest { handshake, factory });
+    match timeout {
+        None => open.await,
+        Some(timeout) => handle
+            .timeout(timeout, open)
+            .await
+            .unwrap_or(Err(WSError::Timeout { phase: WSPhase::Opening, timeout })),
+    }
+}

@@ -1,0 +1,25 @@
+//! The library against independent implementations, in both roles; README.md beside this file describes them.
+//!
+//! A peer that is not installed is skipped, unless `FEMTOWS_INTEROP=require` is set.
+
+mod client;
+mod peers;
+mod server;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
+mod support;
+
+/// Which of the two ways to receive is tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Api {
+    Frames,
+    Messages,
+}
+
+/// The largest message that the peers send.
+const LARGEST: usize = 16 << 20;
+
+/// What both ends of the library allow here.
+fn limits() -> femtows::WSLimits {
+    femtows::WSLimits::default().max_frame_size(LARGEST).max_message_size(LARGEST).max_outbound(8 * LARGEST)
+}

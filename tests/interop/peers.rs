@@ -1,0 +1,134 @@
+//! Running the peers.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// An implementation, in either role.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
+    command: &'static [&'static str],
+}
+
+const PYTHON: &str = ".work/venv/bin/python";
+
+pub(crate) const WEBSOCKETS: Peer = Peer { name: "websockets", command: &[PYTHON, "peer_websockets.py"] };
+pub(crate) const PICOWS: Peer = Peer { name: "picows", command: &[PYTHON, "peer_picows.py"] };
+pub(crate) const WS: Peer = Peer { name: "ws", command: &["node", "peer_ws.mjs"] };
+
+/// How long one run of a peer may take.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop")
+}
+
+impl Peer {
+    /// Whether the peer can be run. If not, and it does not have to be, that is printed.
+    pub(crate) fn is_installed(self) -> bool {
+        let installed = directory().join(".work/installed").exists();
+        let required = std::env::var_os("FEMTOWS_INTEROP").is_some_and(|value| value == "require");
+        assert!(installed || !required, "peer {} is not installed", self.name);
+        if !installed {
+            println!("SKIPPED: peer {} is not installed (run tests/interop/setup.sh)", self.name);
+        }
+        installed
+    }
+
+    fn spawn(self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(self.command[0]);
+        command.args(&self.command[1..]).args(arguments).current_dir(directory());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap_or_else(|error| panic!("cannot run {}: {error}", self.name))
+    }
+
+    /// Runs the checks of the peer's client against a server.
+    pub(crate) fn check(self, url: &str) {
+        let mut child = self.spawn(&["client", url]);
+        let output = read_all(child.stdout.take().unwrap());
+        let errors = read_all(child.stderr.take().unwrap());
+        let status = wait(&mut child);
+        let (output, errors) = (output.recv().unwrap(), errors.recv().unwrap());
+        let good = output.lines().filter(|line| line.starts_with("ok ")).count();
+        assert!(
+            status == Some(0) && good > 10 && !output.contains("FAIL "),
+            "{} against {url}: status {status:?}\n{output}{errors}",
+            self.name
+        );
+    }
+
+    pub(crate) fn serve(self) -> PeerServer {
+        let mut child = self.spawn(&["server"]);
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let port = line.strip_prefix("port ").and_then(|port| port.trim().parse().ok());
+        let port = port.unwrap_or_else(|| {
+            let mut errors = String::new();
+            let _ = child.kill();
+            let _ = child.stderr.take().unwrap().read_to_string(&mut errors);
+            panic!("the {} server printed {line:?}, not its port\n{errors}", self.name)
+        });
+        PeerServer { child, port, _output: output }
+    }
+}
+
+/// A peer's server, until this is dropped.
+pub(crate) struct PeerServer {
+    child: Child,
+    port: u16,
+    /// Kept open, so that the peer may go on printing.
+    _output: BufReader<ChildStdout>,
+}
+
+impl PeerServer {
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("ws://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Ends the server as its documentation says; it has to be well until then.
+    pub(crate) fn stop(mut self) {
+        let pid = libc::pid_t::try_from(self.child.id()).unwrap();
+        // SAFETY: the child has not been waited for, so the id is its own.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+        assert_eq!(wait(&mut self.child), Some(0), "the status of the server");
+    }
+}
+
+impl Drop for PeerServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The exit status; `None` if it took too long, or if a signal ended it.
+fn wait(child: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            return None;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Reads on a thread of its own, so that no pipe fills up.
+fn read_all(mut from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (done, read) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        let _ = done.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    read
+}

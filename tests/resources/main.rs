@@ -1,0 +1,20 @@
+//! What the library does with memory, descriptors, CPU time and signals.
+//!
+//! All of it belongs to the whole process, so each test here has the process for itself.
+
+mod allocations;
+mod churn;
+mod descriptors;
+mod signals;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
+mod support;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static PROCESS: Mutex<()> = Mutex::new(());
+
+/// The process, until this is dropped.
+fn own_process() -> MutexGuard<'static, ()> {
+    PROCESS.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,192 @@
+//! The end of a connection, in all its orders.
+
+use std::time::Duration;
+
+use femtows::proto::Role;
+use femtows::testkit::{Peer, TestKit};
+use femtows::*;
+
+use crate::recorder::{Entry, Log, Recorder};
+
+const SECOND: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_nanos(1);
+/// A second but for a tick.
+const NEARLY_A_SECOND: Duration = Duration::from_nanos(999_999_999);
+
+fn open_server(kit: &mut TestKit, log: &Log, config: WSServerConfig) -> Peer {
+    let server = log.clone();
+    let mut peer = kit.raw_server(move |_: &WSUpgradeRequest| Recorder::echo(&server), config);
+    peer.upgrade(kit);
+    peer
+}
+
+/// Whether the last that the listener was told is the end, for this cause.
+fn has_ended(log: &Log, cause: WSDisconnectCause) -> bool {
+    log.last() == Some(Entry::Disconnected(cause))
+}
+
+#[test]
+fn close_and_end_of_stream_arrive_together() {
+    let mut kit = TestKit::new(1);
+    let log = Log::default();
+    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
+    peer.send_frame(WSMsgType::Text, b"last words");
+    peer.send_frame(WSMsgType::Close, b"\x03\xe8bye");
+    peer.shutdown_write();
+    kit.run_until_idle();
+    let frames = peer.frames();
+    assert_eq!(frames[0].payload, b"last words");
+    assert_eq!((frames[1].msg_type, &frames[1].payload[..]), (WSMsgType::Close, &b"\x03\xe8"[..]));
+    assert!(peer.is_ended());
+    let info = log.transport().disconnect_info().cloned().unwrap();
+    assert_eq!((info.cause, info.side), (WSDisconnectCause::Closed, WSDisconnectSide::Remote));
+    assert_eq!((info.code, &*info.reason), (WSCloseCode::OK, "bye"));
+}
+
+#[test]
+fn both_ends_close_at_the_same_time() {
+    let mut kit = TestKit::new(2);
+    let (server_log, client_log) = (Log::default(), Log::default());
+    let server = server_log.clone();
+    let pair = kit
+        .pair(
+            move |_: &WSUpgradeRequest| Recorder::new(&server),
+            Recorder::new(&client_log),
+            WSServerConfig::default(),
+            WSConnectConfig::default(),
+        )
+        .unwrap();
+    assert!(pair.client.send_close(WSCloseCode(4001), "from the client"));
+    assert!(pair.server.send_close(WSCloseCode(4002), "from the server"));
+    kit.run_until_idle();
+    for (log, transport, sent, received) in
+        [(&server_log, &pair.server, 4002, 4001), (&client_log, &pair.client, 4001, 4002)]
+    {
+        assert!(has_ended(log, WSDisconnectCause::Closed));
+        let handshake = transport.close_handshake();
+        assert!(!handshake.recv_then_sent);
+        let codes = [handshake.sent, handshake.recv].map(|close| close.unwrap().code);
+        assert_eq!(codes, [WSCloseCode(sent), WSCloseCode(received)]);
+    }
+    assert_eq!(kit.leftovers(), [""; 0]);
+}
+
+#[test]
+fn a_close_that_is_not_answered_ends_at_the_deadline() {
+    let mut kit = TestKit::new(3);
+    let log = Log::default();
+    let mut peer = open_server(&mut kit, &log, WSServerConfig::default().close_timeout(3 * SECOND));
+    log.transport().send_close(WSCloseCode::OK, "");
+    for _ in 0..20 {
+        // What still arrives does not move the deadline.
+        kit.advance(SECOND / 10);
+        peer.send_frame(WSMsgType::Text, b"not listening");
+    }
+    kit.advance(NEARLY_A_SECOND);
+    assert!(!log.transport().is_disconnected());
+    kit.advance(TICK);
+    assert!(has_ended(&log, WSDisconnectCause::CloseTimeout));
+}
+
+#[test]
+fn a_fault_is_told_and_the_rest_is_thrown_away_for_a_while() {
+    let mut kit = TestKit::new(4);
+    let log = Log::default();
+    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
+    peer.write(b"\x83\x80\x00\x00\x00\x00");
+    for _ in 0..15 {
+        peer.write(&[0xff; 1000]);
+        kit.advance(SECOND / 10);
+    }
+    let frames = peer.frames();
+    assert_eq!(frames[0].msg_type, WSMsgType::Close);
+    assert!(frames[0].payload.starts_with(b"\x03\xea"), "1002: {:?}", frames[0]);
+    assert!(peer.is_ended() && peer.error().is_none(), "the CLOSE was not overtaken by a reset");
+    assert!(!peer.link().is_closed(Role::Server));
+    kit.advance(SECOND / 2);
+    assert!(peer.link().is_closed(Role::Server), "two seconds are enough");
+    assert!(has_ended(&log, WSDisconnectCause::ProtocolError));
+    assert_eq!(log.entries().len(), 2, "nothing was delivered: {:?}", log.entries());
+}
+
+#[test]
+fn bytes_behind_a_close_that_filled_the_buffer_do_not_cost_the_answer() {
+    const BUFFER: usize = 4096;
+    let mut kit = TestKit::with_config(8, WSLoopConfig::default().read_buffer_size(BUFFER).reads_per_turn(1));
+    let log = Log::default();
+    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
+    let close = peer.encode_frame(WSMsgType::Close, b"\x03\xe8", SendOptions::default());
+    let filler = vec![0; BUFFER - close.len() - 8];
+    let mut bytes = peer.encode_frame(WSMsgType::Binary, &filler, SendOptions::default());
+    bytes.extend(close);
+    assert_eq!(bytes.len(), BUFFER);
+    bytes.extend([0xff; 1000]);
+    peer.write(&bytes);
+    kit.run_until_idle();
+    // The echo, then the answer to the CLOSE, then the end: a reset could have destroyed them.
+    assert_eq!(peer.frames().last().map(|frame| frame.msg_type), Some(WSMsgType::Close));
+    assert!(peer.is_ended() && peer.error().is_none(), "{:?}", peer.error());
+    peer.close();
+    kit.run_until_idle();
+    assert!(has_ended(&log, WSDisconnectCause::Closed));
+    assert_eq!(kit.leftovers(), [""; 0]);
+}
+
+#[test]
+fn a_lingering_end_closes_as_soon_as_the_peer_has() {
+    let mut kit = TestKit::new(5);
+    let log = Log::default();
+    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
+    peer.write(b"\x83\x80\x00\x00\x00\x00");
+    kit.run_until_idle();
+    peer.shutdown_write();
+    kit.run_until_idle();
+    assert!(has_ended(&log, WSDisconnectCause::ProtocolError));
+    assert!(peer.link().is_closed(Role::Server));
+}
+
+#[test]
+fn a_client_waits_for_the_server_to_end_tcp() {
+    let mut kit = TestKit::new(6);
+    let log = Log::default();
+    let config = WSConnectConfig::default().close_timeout(4 * SECOND);
+    let (mut peer, client) = kit.raw_client(Recorder::new(&log), config);
+    peer.upgrade(&mut kit);
+    let transport = kit.block_on(client).unwrap();
+    transport.send_close(WSCloseCode::OK, "");
+    peer.send_frame(WSMsgType::Close, b"\x03\xe8");
+    kit.advance(3 * SECOND);
+    assert!(!transport.is_disconnected(), "it is the server's turn (RFC 6455 section 7.1.1)");
+    peer.shutdown_write();
+    kit.run_until_idle();
+    assert!(has_ended(&log, WSDisconnectCause::Closed));
+}
+
+#[test]
+fn a_graceful_disconnect_flushes_or_gives_up() {
+    for drains in [true, false] {
+        let mut kit = TestKit::new(7);
+        let log = Log::default();
+        let mut peer = open_server(&mut kit, &log, WSServerConfig::default().close_timeout(3 * SECOND));
+        peer.link().to_client().capacity(100).stall();
+        log.transport().send(WSMsgType::Binary, [7; 1000]);
+        log.transport().disconnect(true);
+        kit.advance(2 * SECOND + NEARLY_A_SECOND);
+        assert!(!log.transport().is_disconnected());
+        if drains {
+            peer.link().to_client().unstall();
+            let mut received = Vec::new();
+            while !peer.is_ended() {
+                kit.run_until_idle();
+                received.extend(peer.read());
+            }
+            peer.close();
+            assert_eq!(received.len(), 4 + 1000);
+        }
+        kit.advance(TICK);
+        let info = log.transport().disconnect_info().cloned().unwrap();
+        let cause = if drains { WSDisconnectCause::Disconnected } else { WSDisconnectCause::CloseTimeout };
+        assert_eq!((info.cause, info.bytes_unsent > 0), (cause, !drains));
+        log.assert_paired();
+    }
+}

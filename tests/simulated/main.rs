@@ -1,0 +1,13 @@
+//! Whole connections over simulated links: random schedules, and the cases that deserve a test of their own.
+
+mod actions;
+mod closing;
+mod coverage;
+mod flow;
+mod listener;
+mod model;
+mod opening;
+mod plan;
+mod recorder;
+mod schedules;
+mod world;

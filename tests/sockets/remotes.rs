@@ -1,0 +1,152 @@
+//! Connections used from other threads.
+
+use std::sync::{Barrier, mpsc};
+use std::thread;
+
+use femtows::{
+    SendOptions, WSCloseCode, WSDisconnectCause, WSLoopConfig, WSLoopHandle, WSMsgType, WSPreparedFrame,
+    WSRemote, WSRemoteError, WSServerConfig, WSTransport, ws_create_server,
+};
+
+use crate::support::peer::Peer;
+use crate::support::probe::{Events, Probe, log};
+use crate::support::running::{LoopThread, Server, serve};
+use crate::support::wire::{Frame, PING};
+use crate::support::{eventually, pattern};
+
+fn connected() -> (Server, Peer, WSRemote, Events) {
+    let (log, events) = log();
+    let server = serve(WSServerConfig::default(), move |_| Probe::new(&log));
+    let peer = Peer::connect(server.addr);
+    events.connected();
+    let remote = server.on.ask_transport(0, WSTransport::remote);
+    (server, peer, remote, events)
+}
+
+#[test]
+fn another_thread_sends_in_order() {
+    let (server, mut peer, remote, events) = connected();
+    assert_eq!(remote.id(), server.on.ask_transport(0, WSTransport::id));
+    let options = SendOptions { fin: false, ..SendOptions::default() };
+    remote.send(WSMsgType::Text, "one").unwrap();
+    remote.send_with(WSMsgType::Binary, "two", options).unwrap();
+    remote.send_with(WSMsgType::Continuation, pattern(200_000), SendOptions::default()).unwrap();
+    remote.send_prepared(&WSPreparedFrame::new(WSMsgType::Ping, "four")).unwrap();
+    assert_eq!(remote.send(WSMsgType::Close, ""), Err(WSRemoteError::IsClose));
+    remote.send_close(WSCloseCode(4000), "five").unwrap();
+    remote.send(WSMsgType::Text, "too late").unwrap();
+    let wanted = [
+        Frame::text("one"),
+        Frame::binary("two").bits(false, 0),
+        Frame::new(crate::support::wire::CONTINUATION, pattern(200_000)),
+        Frame::new(PING, "four"),
+        Frame::close(4000, "five"),
+    ];
+    for frame in wanted {
+        assert_eq!(peer.read_frame(), frame);
+    }
+    remote.disconnect(false).unwrap();
+    assert_eq!(events.disconnected().cause, WSDisconnectCause::Disconnected);
+}
+
+#[test]
+fn many_threads_send_without_tearing() {
+    const THREADS: usize = 4;
+    const FRAMES: usize = 200;
+    let (_server, mut peer, remote, _events) = connected();
+    let barrier = Barrier::new(THREADS);
+    thread::scope(|scope| {
+        for n in 0..THREADS {
+            let (remote, barrier) = (remote.clone(), &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                for frame in 0..FRAMES {
+                    remote.send(WSMsgType::Binary, format!("{n} {frame}")).unwrap();
+                }
+            });
+        }
+        let mut next = [0; THREADS];
+        for _ in 0..THREADS * FRAMES {
+            let text = String::from_utf8(peer.read_frame().payload).unwrap();
+            let (thread, frame) = text.split_once(' ').unwrap();
+            let thread: usize = thread.parse().unwrap();
+            assert_eq!(frame.parse::<usize>().unwrap(), next[thread]);
+            next[thread] += 1;
+        }
+    });
+}
+
+/// The slot is used again at once, by a connection that must not get anything of this.
+#[test]
+fn a_stale_remote_reaches_nobody() {
+    let (server, peer, stale, events) = connected();
+    drop(peer);
+    events.disconnected();
+    eventually("the slot is free", || server.slots() == 0);
+    let mut next = Peer::connect(server.addr);
+    events.connected();
+    assert_ne!(server.on.ask_transport(1, WSTransport::id), stale.id());
+    assert_eq!(
+        server.on.ask_transport(1, WSTransport::id) & 0xffff_ffff,
+        stale.id() & 0xffff_ffff,
+        "same slot"
+    );
+    stale.send(WSMsgType::Text, "not for you").unwrap();
+    stale.send_prepared(&WSPreparedFrame::new(WSMsgType::Text, "nor this")).unwrap();
+    stale.send_close(WSCloseCode::OK, "").unwrap();
+    stale.disconnect(false).unwrap();
+    server.on.ask(|_| ());
+    next.send_and_sync(&[]);
+    assert!(!server.on.ask_transport(1, WSTransport::is_close_frame_sent));
+}
+
+#[test]
+fn a_remote_outlives_its_loop() {
+    let (server, _peer, remote, _events) = connected();
+    let on_loop = server.on.remote.clone();
+    server.on.stop();
+    assert_eq!(remote.send(WSMsgType::Text, "x"), Err(WSRemoteError::LoopClosed));
+    assert_eq!(remote.send_close(WSCloseCode::OK, ""), Err(WSRemoteError::LoopClosed));
+    assert_eq!(remote.disconnect(true), Err(WSRemoteError::LoopClosed));
+    assert_eq!(on_loop.post(|_| panic!("it is gone")), Err(WSRemoteError::LoopClosed));
+}
+
+#[test]
+fn the_inbox_is_bounded_by_bytes() {
+    let (log, events) = log();
+    let on = LoopThread::start(WSLoopConfig::default().inbox_limit(1000));
+    let addr = on.ask(move |handle| {
+        ws_create_server(handle, move |_| Probe::new(&log), "127.0.0.1:0", WSServerConfig::default())
+            .unwrap()
+            .local_addr()
+    });
+    let mut peer = Peer::connect(addr);
+    events.connected();
+    let remote = on.ask_transport(0, WSTransport::remote);
+    assert_eq!(remote.send(WSMsgType::Binary, vec![0; 1001]), Err(WSRemoteError::InboxFull));
+    // The loop is held up, so that nothing leaves the inbox meanwhile.
+    let (go, wait) = mpsc::channel::<()>();
+    let (tell, holding) = mpsc::channel();
+    on.remote
+        .post(move |_: &WSLoopHandle| {
+            tell.send(()).unwrap();
+            let _ = wait.recv();
+        })
+        .unwrap();
+    holding.recv().unwrap();
+    remote.send(WSMsgType::Binary, vec![1; 600]).unwrap();
+    remote.send(WSMsgType::Binary, vec![2; 400]).unwrap();
+    assert_eq!(remote.send(WSMsgType::Binary, "x"), Err(WSRemoteError::InboxFull));
+    assert_eq!(
+        remote.send_prepared(&WSPreparedFrame::new(WSMsgType::Binary, "x")),
+        Err(WSRemoteError::InboxFull)
+    );
+    remote.send(WSMsgType::Binary, "").expect("without a payload there is room");
+    on.remote.post(|_| ()).expect("calls have no size");
+    drop(go);
+    assert_eq!(peer.read_frame(), Frame::binary([1; 600]));
+    assert_eq!(peer.read_frame(), Frame::binary([2; 400]));
+    assert_eq!(peer.read_frame(), Frame::binary(""));
+    remote.send(WSMsgType::Binary, vec![3; 1000]).expect("there is room again");
+    assert_eq!(peer.read_frame(), Frame::binary([3; 1000]));
+}
