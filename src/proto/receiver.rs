@@ -22,8 +22,6 @@ pub struct Receiver {
     count_messages: bool,
     message: Message,
     ahead: Ahead,
-    /// Set with [`Ahead::Fault`].
-    fault: Option<Box<WSProtocolError>>,
     utf8: Utf8Validator,
     fragments: u32,
     /// Payload bytes of the frame in `ahead` that are unmasked and checked already: only text is, and only while it arrives.
@@ -47,8 +45,6 @@ enum Ahead {
     /// It is whole and goes the short way.
     Plain(FrameHeader),
     Header(FrameHeader),
-    /// It is bad: `fault` says why.
-    Fault,
 }
 
 /// Which text is checked for UTF-8 here.
@@ -88,7 +84,6 @@ impl Receiver {
             count_messages: false,
             message: Message::None,
             ahead: Ahead::Unknown,
-            fault: None,
             utf8: Utf8Validator::default(),
             fragments: 0,
             unmasked: 0,
@@ -112,7 +107,7 @@ impl Receiver {
         let plain = match self.ahead {
             Ahead::Plain(header) => Some(header),
             Ahead::Unknown => self.plain_header(bytes, rules),
-            Ahead::Header(_) | Ahead::Fault => None,
+            Ahead::Header(_) => None,
         };
         match plain {
             Some(header) => Ok(Some(self.take_plain(header, bytes, rules))),
@@ -126,7 +121,7 @@ impl Receiver {
             Ahead::Plain(header) | Ahead::Header(header) => {
                 Some(header.header_len() as u64 + header.payload_len())
             }
-            Ahead::Unknown | Ahead::Fault => None,
+            Ahead::Unknown => None,
         }
     }
 
@@ -163,7 +158,6 @@ impl Receiver {
                 Some(header) => header,
                 None => return Ok(None),
             },
-            Ahead::Fault => return Err(self.fault.take().map_or_else(after_fault, |fault| *fault)),
         };
         let header_len = header.header_len();
         let received = bytes.len() - header_len;
@@ -204,16 +198,17 @@ impl Receiver {
         }
     }
 
+    /// A bad header is left to the next poll, which finds it again: the frame before it comes first.
     fn look_ahead_any(&mut self, tail: &[u8], rules: &Rules) -> bool {
+        let before = (self.message, self.message_len, self.fragments);
         match self.next_header(tail, rules) {
             Ok(None) => false,
             Ok(Some(header)) => {
                 self.ahead = Ahead::Header(header);
                 header.payload_len() <= (tail.len() - header.header_len()) as u64
             }
-            Err(fault) => {
-                self.ahead = Ahead::Fault;
-                self.fault = Some(Box::new(fault));
+            Err(_) => {
+                (self.message, self.message_len, self.fragments) = before;
                 false
             }
         }
@@ -317,12 +312,6 @@ impl Receiver {
     fn is_text(&self, header: &FrameHeader) -> bool {
         !header.msg_type().is_control() && self.message == Message::Text
     }
-}
-
-/// Asked again after the fault was told.
-#[cold]
-fn after_fault() -> WSProtocolError {
-    violation("the connection has failed")
 }
 
 #[cold]
