@@ -173,30 +173,25 @@ impl Conn {
             if bytes.is_empty() {
                 break Delivered::Done;
             }
-            let polled = {
+            let plain = {
                 let mut proto = self.proto.borrow_mut();
                 if !proto.is_receiving() || self.flags.has(Flags::PAUSED) {
                     break Delivered::Done;
                 }
-                proto.poll(bytes)
+                proto.poll_plain(bytes)
             };
-            let head = match polled {
-                Ok(Some(head)) => head,
-                Ok(None) => break Delivered::Done,
-                Err(error) => break Delivered::Failed(error),
-            };
-            let wire_len = head.wire_len();
-            let frame = &mut bytes[head.header.header_len()..wire_len];
-            let delivered = if head.header.msg_type().is_control() {
-                self.deliver_control(transport, &mut **listener, head, frame)
-            } else {
-                let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, frame));
+            if let Some(head) = plain {
+                let wire_len = head.wire_len();
+                let payload = &mut bytes[head.header.header_len()..wire_len];
+                let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, payload));
                 self.callback_returned(result, Callback::Frame);
-                Ok(())
-            };
-            delivered_len += wire_len;
-            if let Err(error) = delivered {
-                break Delivered::Failed(error);
+                delivered_len += wire_len;
+            } else {
+                match self.deliver_any(transport, &mut **listener, bytes) {
+                    Ok(0) => break Delivered::Done,
+                    Ok(wire_len) => delivered_len += wire_len,
+                    Err(error) => break Delivered::Failed(error),
+                }
             }
             if self.core.has_deferred() {
                 self.run_deferred_between_frames(listener);
@@ -204,6 +199,26 @@ impl Conn {
         };
         buffer.consume(delivered_len);
         outcome
+    }
+
+    /// Delivers a frame of any kind; the bytes it had on the wire, or zero if it is not whole.
+    fn deliver_any(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        listener: &mut dyn WSListener,
+        bytes: &mut [u8],
+    ) -> Result<usize, WSProtocolError> {
+        let polled = self.proto.borrow_mut().poll(bytes);
+        let Some(head) = polled? else { return Ok(0) };
+        let wire_len = head.wire_len();
+        let payload = &mut bytes[head.header.header_len()..wire_len];
+        if head.header.msg_type().is_control() {
+            self.deliver_control(transport, listener, head, payload)?;
+        } else {
+            let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, payload));
+            self.callback_returned(result, Callback::Frame);
+        }
+        Ok(wire_len)
     }
 
     fn deliver_control(

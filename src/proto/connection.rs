@@ -188,6 +188,14 @@ impl Connection {
         self.receiver.poll(bytes, &self.rules)
     }
 
+    /// See [`Receiver::poll_plain`].
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "see there")]
+    pub fn poll_plain(&mut self, bytes: &mut [u8]) -> Option<FrameHead> {
+        debug_assert!(self.is_receiving());
+        self.receiver.poll_plain(bytes, &self.rules)
+    }
+
     /// See [`Receiver::pending_wire_len`].
     pub fn pending_wire_len(&self) -> Option<u64> {
         self.receiver.pending_wire_len()

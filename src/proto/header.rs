@@ -88,15 +88,15 @@ impl From<HeaderFault> for WSProtocolError {
 }
 
 /// A frame header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Two words, each written and read as one: a header is copied several times on its way to the listener, and a copy of fields that
+/// were just written one by one would wait for each of them to reach the cache.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
     payload_len: u64,
-    mask: Option<[u8; 4]>,
-    /// FIN and the reserved bits where the wire has them; the opcode is in `msg_type`.
-    bits: u8,
-    msg_type: WSMsgType,
-    /// Bytes of the header itself; follows from `payload_len` and `mask`.
-    header_len: u8,
+    /// From the lowest byte up: FIN, reserved bits and a valid opcode as on the wire; the length of the header itself; `MASKED` or zero;
+    /// unused; the masking key as the wire has it, zero if there is none.
+    packed: u64,
 }
 
 impl FrameHeader {
@@ -105,7 +105,7 @@ impl FrameHeader {
     /// `mask` is the masking key, which a client must and a server must not use (RFC 6455 section 5.1).
     #[inline]
     pub fn new(msg_type: WSMsgType, options: SendOptions, mask: Option<[u8; 4]>, payload_len: usize) -> Self {
-        Self::from_parts(options.bits(), msg_type, mask, payload_len as u64)
+        Self::from_parts(options.bits() | msg_type.opcode(), mask, payload_len as u64)
     }
 
     /// Reads the header at the front of `bytes`; `Ok(None)` if more bytes are needed to know it.
@@ -147,7 +147,7 @@ impl FrameHeader {
                 None => return Ok(None),
             }
         };
-        Ok(Some(Self::from_parts(first & !OPCODE, msg_type, mask, payload_len)))
+        Ok(Some(Self::from_parts(first, mask, payload_len)))
     }
 
     /// The header of a whole, unfragmented TEXT or BINARY frame below 64 KiB without reserved bits at the front of `bytes`, masked or
@@ -155,11 +155,9 @@ impl FrameHeader {
     #[inline]
     pub(super) fn parse_plain(bytes: &[u8], masked: bool) -> Option<Self> {
         let &[first, second, ..] = bytes else { return None };
-        let msg_type = match first {
-            TEXT_MESSAGE => WSMsgType::Text,
-            BINARY_MESSAGE => WSMsgType::Binary,
-            _ => return None,
-        };
+        if first != TEXT_MESSAGE && first != BINARY_MESSAGE {
+            return None;
+        }
         let length = if masked { second ^ MASKED } else { second };
         let (payload_len, length_end) = match length {
             0..LENGTH_16 => (usize::from(length), 2),
@@ -175,24 +173,33 @@ impl FrameHeader {
         } else {
             (None, length_end)
         };
-        (bytes.len() - header_len >= payload_len).then_some(Self {
-            payload_len: payload_len as u64,
-            mask,
-            bits: FIN,
-            msg_type,
-            header_len: header_len as u8,
-        })
+        let whole = bytes.len() - header_len >= payload_len;
+        whole.then(|| Self::pack(first, mask, header_len, payload_len as u64))
     }
 
     #[inline]
-    fn from_parts(bits: u8, msg_type: WSMsgType, mask: Option<[u8; 4]>, payload_len: u64) -> Self {
+    fn from_parts(first: u8, mask: Option<[u8; 4]>, payload_len: u64) -> Self {
         let length = match payload_len {
             0..=125 => 0,
             126..=0xffff => 2,
             _ => 8,
         };
         let header_len = 2 + length + if mask.is_some() { 4 } else { 0 };
-        Self { payload_len, mask, bits, msg_type, header_len }
+        Self::pack(first, mask, header_len, payload_len)
+    }
+
+    #[inline]
+    fn pack(first: u8, mask: Option<[u8; 4]>, header_len: usize, payload_len: u64) -> Self {
+        let mask = match mask {
+            Some(key) => u64::from(u32::from_le_bytes(key)) << 32 | u64::from(MASKED) << 16,
+            None => 0,
+        };
+        Self { payload_len, packed: mask | (header_len as u64) << 8 | u64::from(first) }
+    }
+
+    #[inline]
+    fn first_byte(self) -> u8 {
+        self.packed as u8
     }
 
     #[cold]
@@ -207,43 +214,52 @@ impl FrameHeader {
     /// Message type.
     #[inline]
     pub fn msg_type(&self) -> WSMsgType {
-        self.msg_type
+        match self.first_byte() & OPCODE {
+            0x0 => WSMsgType::Continuation,
+            0x1 => WSMsgType::Text,
+            0x2 => WSMsgType::Binary,
+            0x8 => WSMsgType::Close,
+            0x9 => WSMsgType::Ping,
+            // Headers are made of valid opcodes only.
+            _ => WSMsgType::Pong,
+        }
     }
 
     /// Whether this frame ends its message.
     #[inline]
     pub fn fin(&self) -> bool {
-        self.bits & FIN != 0
+        self.first_byte() & FIN != 0
     }
 
     /// First reserved bit; RFC 7692 marks a compressed message with it.
     #[inline]
     pub fn rsv1(&self) -> bool {
-        self.bits & RSV1 != 0
+        self.first_byte() & RSV1 != 0
     }
 
     /// Second reserved bit.
     #[inline]
     pub fn rsv2(&self) -> bool {
-        self.bits & RSV2 != 0
+        self.first_byte() & RSV2 != 0
     }
 
     /// Third reserved bit.
     #[inline]
     pub fn rsv3(&self) -> bool {
-        self.bits & RSV3 != 0
+        self.first_byte() & RSV3 != 0
     }
 
     /// Whether any reserved bit is set.
     #[inline]
     pub fn has_reserved_bits(&self) -> bool {
-        self.bits & (RSV1 | RSV2 | RSV3) != 0
+        self.first_byte() & (RSV1 | RSV2 | RSV3) != 0
     }
 
     /// The masking key, if the payload is masked.
     #[inline]
     pub fn mask(&self) -> Option<[u8; 4]> {
-        self.mask
+        let masked = self.packed & u64::from(MASKED) << 16 != 0;
+        masked.then_some(((self.packed >> 32) as u32).to_le_bytes())
     }
 
     /// Length of the payload in bytes, as the header claims it.
@@ -255,7 +271,7 @@ impl FrameHeader {
     /// Length of the header itself in bytes, 2 to 14.
     #[inline]
     pub fn header_len(&self) -> usize {
-        usize::from(self.header_len)
+        usize::from((self.packed >> 8) as u8)
     }
 
     /// Writes the header to the end of `room` and returns where in `room` it begins.
@@ -274,8 +290,8 @@ impl FrameHeader {
     #[inline]
     pub fn encode_to(&self, out: &mut Vec<u8>) {
         // The commonest form by itself: two bytes, written as one.
-        if self.payload_len <= 125 && self.mask.is_none() {
-            out.extend_from_slice(&[self.bits | self.msg_type.opcode(), self.payload_len as u8]);
+        if self.payload_len <= 125 && self.mask().is_none() {
+            out.extend_from_slice(&[self.first_byte(), self.payload_len as u8]);
         } else {
             out.extend_from_slice(&self.encode());
         }
@@ -285,8 +301,8 @@ impl FrameHeader {
     #[inline]
     pub fn encode(&self) -> EncodedHeader {
         let mut bytes = [0; MAX_HEADER];
-        bytes[0] = self.bits | self.msg_type.opcode();
-        let masked = if self.mask.is_some() { MASKED } else { 0 };
+        bytes[0] = self.first_byte();
+        let masked = if self.mask().is_some() { MASKED } else { 0 };
         let length_end = match self.payload_len {
             short @ 0..=125 => {
                 bytes[1] = masked | short as u8;
@@ -303,7 +319,7 @@ impl FrameHeader {
                 10
             }
         };
-        let len = match self.mask {
+        let len = match self.mask() {
             Some(key) => {
                 bytes[length_end..length_end + 4].copy_from_slice(&key);
                 length_end + 4
@@ -311,6 +327,18 @@ impl FrameHeader {
             None => length_end,
         };
         EncodedHeader { bytes, len: len as u8 }
+    }
+}
+
+impl std::fmt::Debug for FrameHeader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrameHeader")
+            .field("msg_type", &self.msg_type())
+            .field("fin", &self.fin())
+            .field("rsv", &(self.rsv1(), self.rsv2(), self.rsv3()))
+            .field("mask", &self.mask())
+            .field("payload_len", &self.payload_len)
+            .finish()
     }
 }
 
