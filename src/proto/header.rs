@@ -338,7 +338,7 @@ impl std::fmt::Debug for FrameHeader {
             .field("rsv", &(self.rsv1(), self.rsv2(), self.rsv3()))
             .field("mask", &self.mask())
             .field("payload_len", &self.payload_len)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
