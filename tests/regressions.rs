@@ -316,3 +316,49 @@ fn who_waits_no_more_leaves_nothing_behind() {
     assert_eq!(Arc::strong_count(&counted), before, "the one was woken");
     peer.expect_gone();
 }
+
+/// A `ws_connect` under way.
+type Connect = Pin<Box<dyn Future<Output = Result<WSTransport, WSError>>>>;
+
+/// Gives up the connect that made it, from its own `on_ws_connected`.
+struct GivesUp {
+    connect: Rc<RefCell<Option<Connect>>>,
+    transport: Rc<RefCell<Option<WSTransport>>>,
+}
+
+impl WSListener for GivesUp {
+    fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+        self.transport.replace(Some(transport.clone()));
+        drop(self.connect.take());
+        Ok(())
+    }
+
+    fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_connect_given_up_by_its_own_listener_leaves_no_connection() {
+    let mut event_loop = WSLoop::new(WSLoopConfig::default()).unwrap();
+    let handle = event_loop.handle();
+    let factory = |_: &WSUpgradeRequest| OnFrame(|_: &mut WSFrame<'_>| {});
+    let server = ws_create_server(&handle, factory, "127.0.0.1:0", WSServerConfig::default()).unwrap();
+    let (connect, transport) = (Rc::default(), Rc::default());
+    let listener = GivesUp { connect: Rc::clone(&connect), transport: Rc::clone(&transport) };
+    let url = format!("ws://{}/", server.local_addr());
+    connect
+        .replace(Some(Box::pin(ws_connect(&handle, listener, &url, WSConnectConfig::default())) as Connect));
+    let given_up = std::future::poll_fn(|cx| match &mut *connect.borrow_mut() {
+        Some(connect) => connect.as_mut().poll(cx).map(drop),
+        None => Poll::Ready(()),
+    });
+    let mut given_up = pin!(given_up);
+    let waker = Waker::from(Arc::new(Counted));
+    while given_up.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        event_loop.run_once(Some(Duration::from_millis(10))).unwrap();
+    }
+    let transport: WSTransport = transport.borrow_mut().take().expect("it was opened");
+    block_on(&mut event_loop, transport.wait_disconnected()).unwrap();
+    assert!(transport.is_disconnected());
+}

@@ -47,6 +47,8 @@ pub(crate) struct Opening {
     phase: RefCell<Phase>,
     waker: Cell<Option<Waker>>,
     end_ahead: Cell<bool>,
+    /// Nobody waits for the opening any more.
+    unclaimed: Cell<bool>,
 }
 
 enum Phase {
@@ -107,6 +109,7 @@ impl ClientOpening {
                 phase: RefCell::new(phase),
                 waker: Cell::new(None),
                 end_ahead: Cell::new(false),
+                unclaimed: Cell::new(false),
             }
         });
         let opening = Self { inner };
@@ -130,6 +133,7 @@ impl ClientOpening {
 
 impl Drop for ClientOpening {
     fn drop(&mut self) {
+        self.inner.unclaimed.set(true);
         self.inner.abandon();
         let unclaimed = match &mut *self.inner.phase.borrow_mut() {
             Phase::Ended(result) => result.take(),
@@ -291,6 +295,10 @@ impl Opening {
         conn.connected(early);
         if unread {
             conn.read_on(self.end_ahead.get());
+        }
+        if self.unclaimed.get() {
+            // Given up by the listener that was just told.
+            return transport.disconnect(false);
         }
         self.phase.replace(Phase::Ended(Some(Ok(transport))));
         self.wake();
