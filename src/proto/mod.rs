@@ -12,6 +12,7 @@ mod msg_type;
 mod prepared;
 mod receiver;
 mod rules;
+mod sending;
 mod utf8;
 
 pub use close::{ClosePayload, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, WSCloseCode, parse_close_payload};

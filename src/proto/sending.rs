@@ -1,0 +1,263 @@
+//! The sending half of a connection: what may be sent, and how it is queued.
+
+use bytes::Bytes;
+
+use crate::buf::{BufferPool, SendQueue, WS_HEADROOM, WSBuffer};
+use crate::mask::{self, MaskKeys};
+
+use super::connection::{Connection, Phase, SendContext, WSDropReason};
+use super::header::{FrameHeader, MAX_HEADER};
+use super::{MAX_CONTROL_PAYLOAD, Role, SendOptions, WSMsgType, WSOverflowPolicy, WSPreparedFrame};
+
+/// Bytes beyond [`Rules::max_outbound`](super::Rules::max_outbound) that only control frames may use.
+const CONTROL_RESERVE: usize = 1024;
+
+impl Connection {
+    /// Checks whether a frame may be sent now, drops and counts it if not.
+    ///
+    /// # Errors
+    /// Why it may not.
+    #[inline]
+    pub fn admit(
+        &mut self,
+        msg_type: WSMsgType,
+        options: SendOptions,
+        len: usize,
+    ) -> Result<(), WSDropReason> {
+        let sends = !self.leaving && self.phase == Phase::Open;
+        if sends && !msg_type.is_control() && self.has_room(len) {
+            return Ok(());
+        }
+        self.admit_any(msg_type, options, len)
+    }
+
+    fn admit_any(
+        &mut self,
+        msg_type: WSMsgType,
+        options: SendOptions,
+        len: usize,
+    ) -> Result<(), WSDropReason> {
+        if self.leaving || !matches!(self.phase, Phase::Open | Phase::CloseReceived) {
+            return Err(if self.is_close_sent() {
+                WSDropReason::CloseSent
+            } else {
+                WSDropReason::Disconnected
+            });
+        }
+        if msg_type.is_control() {
+            if msg_type == WSMsgType::Close {
+                return Err(WSDropReason::IsClose);
+            }
+            if len > MAX_CONTROL_PAYLOAD || !options.fin {
+                return Err(WSDropReason::InvalidControl);
+            }
+        }
+        let reserve = if msg_type.is_control() { CONTROL_RESERVE } else { 0 };
+        let limit = self.rules.max_outbound.saturating_add(reserve);
+        if len <= limit && self.queued() + len + self.max_header_len(len) <= limit {
+            return Ok(());
+        }
+        self.overflow(msg_type, options, len);
+        Err(WSDropReason::Overflow)
+    }
+
+    /// The short way of [`send`](Self::send), which most frames of a burst go: a server's data frame that fits behind those that are
+    /// gathered already, and under `limit` bytes in all. False, and nothing done, for any other.
+    #[inline]
+    pub fn gather(
+        &mut self,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+        limit: usize,
+    ) -> bool {
+        let frame_len = payload.len() + MAX_HEADER;
+        let plain = self.role == Role::Server
+            && self.phase == Phase::Open
+            && !self.leaving
+            && !msg_type.is_control()
+            && self.queued() + frame_len <= limit.min(self.rules.max_outbound);
+        let Some(queue) = self.queue.as_mut().filter(|_| plain) else { return false };
+        queue.append_gathered(frame_len, |buffer| {
+            FrameHeader::new(msg_type, options, None, payload.len()).encode_to(buffer);
+            buffer.extend_from_slice(payload);
+        })
+    }
+
+    /// Queues a frame, copying (a client: masking) the payload.
+    ///
+    /// # Errors
+    /// Why the frame was dropped.
+    #[inline]
+    pub fn send(
+        &mut self,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+        out: &mut SendContext<'_>,
+    ) -> Result<(), WSDropReason> {
+        self.admit(msg_type, options, payload.len())?;
+        self.enqueue(msg_type, payload, options, out);
+        Ok(())
+    }
+
+    /// Queues a frame in its own memory: the header goes into the headroom, the payload is (a client:) masked in place.
+    ///
+    /// # Errors
+    /// Why the frame was dropped.
+    pub fn send_owned(
+        &mut self,
+        msg_type: WSMsgType,
+        buffer: WSBuffer,
+        options: SendOptions,
+        out: &mut SendContext<'_>,
+    ) -> Result<(), WSDropReason> {
+        self.admit(msg_type, options, buffer.len())?;
+        let mut data = buffer.into_vec();
+        let start = self.encode_in_place(msg_type, &mut data, WS_HEADROOM, options, out.keys);
+        self.queue(out.pool).push_owned(data, start);
+        Ok(())
+    }
+
+    /// Queues an encoded frame by reference; a client has to mask a copy of it.
+    ///
+    /// # Errors
+    /// Why the frame was dropped.
+    pub fn send_prepared(
+        &mut self,
+        frame: &WSPreparedFrame,
+        copy_below: usize,
+        out: &mut SendContext<'_>,
+    ) -> Result<(), WSDropReason> {
+        let (msg_type, options) = (frame.msg_type(), frame.options());
+        self.admit(msg_type, options, frame.payload().len())?;
+        if self.role == Role::Client {
+            self.enqueue(msg_type, frame.payload(), options, out);
+        } else if frame.encoded().len() < copy_below && self.queued() > 0 {
+            let encoded = frame.encoded();
+            self.append(encoded.len(), out.pool, |buffer| buffer.extend_from_slice(encoded));
+        } else {
+            self.queue(out.pool).push_shared(frame.encoded().clone());
+        }
+        Ok(())
+    }
+    /// Writes the header in front of `data[start..]`, masks if this is a client; returns where the frame begins.
+    ///
+    /// # Panics
+    /// If `start` is less than [`WS_HEADROOM`] or beyond the end.
+    pub fn encode_in_place(
+        &self,
+        msg_type: WSMsgType,
+        data: &mut [u8],
+        start: usize,
+        options: SendOptions,
+        keys: &mut MaskKeys,
+    ) -> usize {
+        let (headroom, payload) = data.split_at_mut(start);
+        let header = self.header(msg_type, options, payload.len(), keys);
+        if let Some(key) = header.mask() {
+            mask::mask(payload, key);
+        }
+        header.encode_back(headroom)
+    }
+
+    /// The header that a frame of this connection has, with a fresh masking key if this is a client.
+    #[inline]
+    pub fn header(
+        &self,
+        msg_type: WSMsgType,
+        options: SendOptions,
+        len: usize,
+        keys: &mut MaskKeys,
+    ) -> FrameHeader {
+        let key = match self.role {
+            Role::Client => Some(keys.next_key()),
+            Role::Server => None,
+        };
+        FrameHeader::new(msg_type, options, key, len)
+    }
+
+    /// Queues bytes as they are: what the kernel refused of a frame written past the queue, or a handshake.
+    pub fn enqueue_raw(&mut self, bytes: &[u8], pool: &mut BufferPool) {
+        self.append(bytes.len(), pool, |buffer| buffer.extend_from_slice(bytes));
+    }
+
+    /// Queues bytes that own their memory as they are.
+    pub fn enqueue_owned(&mut self, bytes: Vec<u8>, pool: &mut BufferPool) {
+        self.queue(pool).push_owned(bytes, 0);
+    }
+
+    /// Queues shared bytes as they are.
+    pub fn enqueue_shared(&mut self, bytes: Bytes, pool: &mut BufferPool) {
+        self.queue(pool).push_shared(bytes);
+    }
+
+    #[inline]
+    pub(super) fn enqueue(
+        &mut self,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+        out: &mut SendContext<'_>,
+    ) {
+        let header = self.header(msg_type, options, payload.len(), out.keys);
+        self.append(header.header_len() + payload.len(), out.pool, |buffer| {
+            header.encode_to(buffer);
+            match header.mask() {
+                Some(key) => mask::mask_extend(payload, buffer, key),
+                None => buffer.extend_from_slice(payload),
+            }
+        });
+    }
+
+    #[inline]
+    fn queue(&mut self, pool: &mut BufferPool) -> &mut SendQueue {
+        self.queue.get_or_insert_with(|| pool.take_queue())
+    }
+
+    #[inline]
+    fn append(&mut self, additional: usize, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+        self.queue(pool).append(additional, pool, write);
+    }
+
+    /// Answers a ping, now or, if there is no room, as soon as there is; of several waiting ones only the newest.
+    pub(super) fn answer_ping(&mut self, payload: &[u8], out: &mut SendContext<'_>) {
+        if self.leaving || !matches!(self.phase, Phase::Open | Phase::CloseReceived) {
+            return;
+        }
+        if self.has_room(payload.len()) {
+            // Answers the older pings, too (RFC 6455 section 5.5.3); their own pong must not come after it.
+            if let Some(overload) = &mut self.overload {
+                overload.unanswered_ping = None;
+            }
+            self.enqueue(WSMsgType::Pong, payload, SendOptions::default(), out);
+        } else {
+            let waiting = &mut self.overload.get_or_insert_default().unanswered_ping;
+            let waiting = waiting.get_or_insert_default();
+            waiting.clear();
+            waiting.extend_from_slice(payload);
+        }
+    }
+
+    #[cold]
+    fn overflow(&mut self, msg_type: WSMsgType, options: SendOptions, len: usize) {
+        let overload = self.overload.get_or_insert_default();
+        overload.dropped_frames += 1;
+        overload.dropped_bytes += len as u64;
+        let tears_message = msg_type == WSMsgType::Continuation || !options.fin;
+        if self.rules.overflow_policy == WSOverflowPolicy::Close || (tears_message && !msg_type.is_control())
+        {
+            overload.overflowed = true;
+        }
+    }
+
+    #[inline]
+    pub(super) fn max_header_len(&self, len: usize) -> usize {
+        let key = if self.role == Role::Client { 4 } else { 0 };
+        key + match len {
+            0..=125 => 2,
+            126..=0xffff => 4,
+            _ => 10,
+        }
+    }
+}
