@@ -75,7 +75,7 @@ pub(super) struct Overload {
     pub(super) dropped_bytes: u64,
     /// The newest ping that there was no room to answer.
     pub(super) unanswered_ping: Option<Vec<u8>>,
-    /// An outbound frame met [`WSOverflowPolicy::Close`].
+    /// An outbound frame met [`WSOverflowPolicy::Close`](super::WSOverflowPolicy::Close).
     pub(super) overflowed: bool,
 }
 
@@ -276,7 +276,7 @@ impl Connection {
         self.closing.as_ref().is_some_and(|closing| closing.handshake.sent.is_some())
     }
 
-    /// Whether an outbound frame met the limit under [`WSOverflowPolicy::Close`]: the caller aborts.
+    /// Whether an outbound frame met the limit under [`WSOverflowPolicy::Close`](super::WSOverflowPolicy::Close): the caller aborts.
     pub fn is_overflowed(&self) -> bool {
         self.overload.as_ref().is_some_and(|overload| overload.overflowed)
     }
