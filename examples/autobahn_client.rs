@@ -9,36 +9,17 @@ use std::error::Error;
 use std::rc::Rc;
 
 use femtows::{
-    WSConnectConfig, WSFrame, WSLimits, WSListener, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
+    WSConnectConfig, WSLimits, WSListener, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
     WSMessageListener, WSResult, WSTransport, ws_connect,
 };
 
 #[path = "support/args.rs"]
 mod args;
+#[path = "support/echo.rs"]
+mod echo;
 
 use args::Args;
-
-/// Sends back every data frame as it came.
-struct EchoFrames;
-
-impl WSListener for EchoFrames {
-    fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
-        if !frame.msg_type().is_control() {
-            transport.send_with(frame.msg_type(), frame.payload(), frame.send_options());
-        }
-        Ok(())
-    }
-}
-
-/// Sends back every message in one frame.
-struct EchoMessages;
-
-impl WSMessageListener for EchoMessages {
-    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        transport.send(message.msg_type(), message);
-        Ok(())
-    }
-}
+use echo::{EchoFrames, EchoMessages};
 
 /// Learns the number of cases.
 struct CaseCount(Rc<Cell<usize>>);

@@ -11,42 +11,22 @@ use std::error::Error;
 use std::time::Duration;
 
 use femtows::{
-    WSCloseCode, WSFrame, WSIntoUpgrade, WSLimits, WSListener, WSLoop, WSLoopConfig, WSMessage,
-    WSMessageAdapter, WSMessageListener, WSResult, WSServerConfig, WSTransport, WSUpgradeOutcome,
-    WSUpgradeRequest, ws_create_server,
+    WSCloseCode, WSIntoUpgrade, WSLimits, WSLoop, WSLoopConfig, WSMessageAdapter, WSServerConfig,
+    WSUpgradeOutcome, WSUpgradeRequest, ws_create_server,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 #[path = "support/args.rs"]
 mod args;
+#[path = "support/echo.rs"]
+mod echo;
 
 use args::Args;
+use echo::{EchoFrames, EchoMessages};
 
 const USAGE: &str = "echo_server [--addr 127.0.0.1:9001] [--api frames|messages] [--validate-utf8] [--spin MICROS] \
                      [--max-frame BYTES] [--max-message BYTES]";
-
-/// Sends back every data frame as it came, fragments as fragments.
-struct EchoFrames;
-
-impl WSListener for EchoFrames {
-    fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
-        if !frame.msg_type().is_control() {
-            transport.send_with(frame.msg_type(), frame.payload(), frame.send_options());
-        }
-        Ok(())
-    }
-}
-
-/// Sends back every message in one frame.
-struct EchoMessages;
-
-impl WSMessageListener for EchoMessages {
-    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        transport.send(message.msg_type(), message);
-        Ok(())
-    }
-}
 
 #[derive(Clone, Copy)]
 enum Api {

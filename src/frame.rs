@@ -138,3 +138,22 @@ impl fmt::Debug for WSFrame<'_> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::FrameHeader;
+
+    #[test]
+    fn payloads_as_text() {
+        let header = FrameHeader::new(WSMsgType::Text, SendOptions::default(), None, 2);
+        let head = FrameHead { header, last_in_buffer: true, tail_size: 0 };
+        let mut cases = [*b"ab", *b"\xc3\xa4", *b"\xc3a"];
+        let results = cases.each_mut().map(|payload| {
+            let frame = WSFrame::new(head, payload);
+            (frame.payload_as_utf8().is_ok(), frame.payload_as_ascii().is_ok(), frame.close_code())
+        });
+        let none = WSCloseCode::NO_INFO;
+        assert_eq!(results, [(true, true, none), (true, false, none), (false, false, none)]);
+    }
+}

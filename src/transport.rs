@@ -251,7 +251,7 @@ impl WSTransport {
         self.conn.protocol_role() == Role::Client
     }
 
-    /// Whether the bytes go through TLS.
+    /// Whether the bytes go through TLS. False: there is none yet.
     pub fn is_secure(&self) -> bool {
         false
     }

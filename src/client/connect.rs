@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::config::WSConnectConfig;
 use crate::event_loop::{ClientOpening, OpenRequest, Settings, resolve};
@@ -53,14 +54,19 @@ where
         }
         let timeout = config.connection.handshake_timeout;
         let open = open(&handle, factory, &url, config);
-        match timeout {
-            None => open.await,
-            Some(timeout) => handle
-                .timeout(timeout, open)
-                .await
-                .unwrap_or(Err(WSError::Timeout { phase: WSPhase::Opening, timeout })),
-        }
+        within_opening_time(&handle, timeout, open).await
     }
+}
+
+/// The result of an opening, unless it takes longer than `timeout`.
+pub(crate) async fn within_opening_time(
+    handle: &WSLoopHandle,
+    timeout: Option<Duration>,
+    open: impl Future<Output = Result<WSTransport, WSError>>,
+) -> Result<WSTransport, WSError> {
+    let Some(timeout) = timeout else { return open.await };
+    let late = WSError::Timeout { phase: WSPhase::Opening, timeout };
+    handle.timeout(timeout, open).await.unwrap_or(Err(late))
 }
 
 async fn open<F, L>(
@@ -85,7 +91,8 @@ where
     opening.open(OpenRequest { handshake, factory }).await
 }
 
-fn client_handshake(
+/// The request that this configuration makes, with a fresh nonce.
+pub(crate) fn client_handshake(
     handle: &WSLoopHandle,
     url: &WSUrl,
     config: WSConnectConfig,

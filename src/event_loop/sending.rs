@@ -46,15 +46,9 @@ impl Conn {
         if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
             return self.send_through(msg_type, payload, options);
         }
-        let sent = self.with_proto(|proto, out| {
-            // What does not fit goes the long way, which may make room.
-            proto.has_room(payload.len()).then(|| proto.send(msg_type, payload, options, out))
-        });
-        let sent = sent.unwrap_or_else(|| {
-            self.make_room(payload.len());
-            self.with_proto(|proto, out| proto.send(msg_type, payload, options, out))
-        });
-        self.sent(sent)
+        self.make_room(payload.len());
+        let queued = self.with_proto(|proto, out| proto.send(msg_type, payload, options, out));
+        self.sent(queued)
     }
 
     /// Sends a frame whose header goes in front of `buffer[offset..]`; the payload is masked in place if this is a client.

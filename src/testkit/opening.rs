@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
+use crate::client::{client_handshake, within_opening_time};
 use crate::config::{WSConnectConfig, WSServerConfig};
 use crate::event_loop::{Acceptor, ClientOpening, OpenRequest, ServerOpening, Settings, Stream};
-use crate::handshake::{ClientHandshake, ClientHandshakeConfig};
 use crate::proto::Role;
 use crate::{
-    WSError, WSIntoUpgrade, WSListener, WSLoopHandle, WSPhase, WSTask, WSTransport, WSUpgradeRequest,
-    WSUpgradeResponse,
+    WSError, WSIntoUpgrade, WSListener, WSLoopHandle, WSTask, WSTransport, WSUpgradeRequest,
+    WSUpgradeResponse, WSUrl,
 };
 
 use super::wire::SimStream;
@@ -134,23 +134,11 @@ where
     let core = Rc::clone(handle.core());
     let settings = Settings::new(&config.connection);
     let timeout = config.connection.handshake_timeout;
-    let mut request = ClientHandshakeConfig::new("testkit", "/");
-    request.extra_headers = config.extra_headers;
-    request.subprotocols = config.subprotocols;
-    request.limits = config.connection.limits.handshake();
-    let mut nonce = [0; 16];
-    core.keys.borrow_mut().fill(&mut nonce);
-    let handshake = ClientHandshake::new(request, nonce)?;
+    let handshake = client_handshake(&handle, &WSUrl::parse("ws://testkit/")?, config)?;
     let opening = ClientOpening::connected(&core, Stream::Sim(stream), &settings)
         .map_err(|error| WSError::io("simulated stream", error))?;
     let factory =
         Box::new(|request: &_, response: &_| Box::new(factory(request, response)) as Box<dyn WSListener>);
     let open = opening.open(OpenRequest { handshake, factory });
-    match timeout {
-        None => open.await,
-        Some(timeout) => handle
-            .timeout(timeout, open)
-            .await
-            .unwrap_or(Err(WSError::Timeout { phase: WSPhase::Opening, timeout })),
-    }
+    within_opening_time(&handle, timeout, open).await
 }

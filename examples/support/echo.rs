@@ -1,0 +1,25 @@
+//! Listeners that echo.
+
+use femtows::{WSFrame, WSListener, WSMessage, WSMessageListener, WSResult, WSTransport};
+
+/// Sends back every data frame as it came, fragments as fragments.
+pub(crate) struct EchoFrames;
+
+impl WSListener for EchoFrames {
+    fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+        if !frame.msg_type().is_control() {
+            transport.send_with(frame.msg_type(), frame.payload(), frame.send_options());
+        }
+        Ok(())
+    }
+}
+
+/// Sends back every message in one frame.
+pub(crate) struct EchoMessages;
+
+impl WSMessageListener for EchoMessages {
+    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
+        transport.send(message.msg_type(), message);
+        Ok(())
+    }
+}
