@@ -61,8 +61,8 @@ impl WSLimits {
         self
     }
 
-    /// Most fragments of one message for a [`WSMessageListener`](crate::WSMessageListener); more close with 1009.
-    /// Default 1 048 576.
+    /// Most fragments of one message for a [`WSMessageListener`](crate::WSMessageListener); more close with 1009; 0
+    /// counts as 1. Default 1 048 576.
     #[must_use]
     pub fn max_fragments(mut self, fragments: u32) -> Self {
         self.max_fragments = fragments;

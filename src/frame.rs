@@ -60,7 +60,7 @@ impl<'a> WSFrame<'a> {
     /// The options that send a frame with the bits of this one.
     #[inline]
     pub fn send_options(&self) -> SendOptions {
-        SendOptions { fin: self.fin(), rsv1: self.rsv1(), rsv2: self.rsv2(), rsv3: self.rsv3() }
+        self.head.header.options()
     }
 
     /// Whether no further whole frame is in the receive buffer. Part of one may be.

@@ -4,10 +4,14 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 use super::BufferPool;
+use crate::mask;
 
 /// Small writes are gathered in one buffer up to this size, in bytes; then a further buffer is begun, so that growing
 /// never copies more than this.
 const GATHER_LIMIT: usize = 256 * 1024;
+
+/// Shared bytes that wait alone are copied into a gathered buffer when more follow, up to this many.
+const SMALL_SHARED: usize = 2048;
 
 /// Places for chunks that an emptied queue may keep.
 const MAX_KEPT_CHUNKS: usize = 64;
@@ -23,6 +27,9 @@ pub struct SendQueue {
     rest: VecDeque<Chunk>,
     /// Bytes in all chunks that have not left.
     len: usize,
+    /// How many bytes [`append_gathered`](Self::append_gathered) may still append. More than zero only while `front` is the one chunk, is
+    /// being gathered in and has that much spare capacity.
+    room: usize,
 }
 
 #[derive(Debug)]
@@ -69,6 +76,7 @@ impl SendQueue {
     /// Appends `additional` bytes or fewer through `write`, which gets the buffer to append to.
     #[inline]
     pub fn append(&mut self, additional: usize, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+        self.seal();
         let buffer = self.tail(additional, pool);
         let before = buffer.len();
         write(buffer);
@@ -77,17 +85,57 @@ impl SendQueue {
         self.len += written;
     }
 
-    /// Appends `additional` bytes or fewer through `write` if they fit into the buffer where small frames are being gathered; false,
-    /// and nothing done, if there is none or it is full.
+    /// Lets [`append_gathered`](Self::append_gathered) append to what is queued, up to `limit` bytes in all; until anything else is done
+    /// with the queue.
+    pub fn open(&mut self, limit: usize) {
+        self.room = match &self.front {
+            Some(Chunk::Owned { data, gathers: true, .. }) if self.rest.is_empty() => {
+                (data.capacity() - data.len()).min(limit.saturating_sub(self.len))
+            }
+            _ => 0,
+        };
+    }
+
+    /// Ends what [`open`](Self::open) began.
+    #[inline]
+    pub fn seal(&mut self) {
+        self.room = 0;
+    }
+
+    /// Appends `additional` bytes or fewer through `write`; false, and nothing done, if the queue is not [open](Self::open) for that
+    /// many.
     #[inline]
     pub fn append_gathered(&mut self, additional: usize, write: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let Some(Chunk::Owned { data, gathers: true, .. }) = &mut self.front else { return false };
-        if !self.rest.is_empty() || data.capacity() - data.len() < additional {
+        if additional > self.room {
             return false;
         }
+        let Some(Chunk::Owned { data, .. }) = &mut self.front else { return false };
         let before = data.len();
         write(data);
-        self.len += data.len() - before;
+        let written = data.len() - before;
+        debug_assert!(written <= additional);
+        self.len += written;
+        self.room -= written;
+        true
+    }
+
+    /// Appends a short frame; false, and nothing done, if the queue is not [open](Self::open) for it. Small, so that nothing is called
+    /// and nothing is spilled on the way of most frames of a burst.
+    #[inline]
+    pub fn append_short(&mut self, header: [u8; 2], payload: &[u8]) -> bool {
+        let len = header.len() + payload.len();
+        if len > self.room {
+            return false;
+        }
+        let Some(Chunk::Owned { data, .. }) = &mut self.front else { return false };
+        let Some(place) = data.spare_capacity_mut().get_mut(..len) else { return false };
+        place[0].write(header[0]);
+        place[1].write(header[1]);
+        mask::copy_short(payload, &mut place[2..]);
+        // SAFETY: the `len` bytes behind the old length are within the capacity and were just written.
+        unsafe { data.set_len(data.len() + len) };
+        self.len += len;
+        self.room -= len;
         true
     }
 
@@ -136,6 +184,7 @@ impl SendQueue {
     /// If fewer than `n` bytes are queued.
     pub fn consume(&mut self, mut n: usize, pool: &mut BufferPool) {
         assert!(n <= self.len, "more bytes left than were queued");
+        self.seal();
         self.len -= n;
         while let Some(front) = &mut self.front {
             let available = front.bytes().len();
@@ -162,6 +211,7 @@ impl SendQueue {
     }
 
     fn push(&mut self, chunk: Chunk) {
+        self.seal();
         if self.front.is_none() {
             self.front = Some(chunk);
         } else {
@@ -173,10 +223,16 @@ impl SendQueue {
     #[inline]
     fn tail(&mut self, additional: usize, pool: &mut BufferPool) -> &mut Vec<u8> {
         let last = if self.rest.is_empty() { self.front.as_ref() } else { self.rest.back() };
-        let fits = matches!(last, Some(Chunk::Owned { data, gathers: true, .. })
-            if data.capacity() - data.len() >= additional || data.len() + additional <= GATHER_LIMIT);
-        if !fits {
-            self.push(Chunk::Owned { data: pool.take_send(additional), start: 0, gathers: true });
+        match last {
+            Some(Chunk::Owned { data, gathers: true, .. })
+                if data.capacity() - data.len() >= additional || data.len() + additional <= GATHER_LIMIT => {}
+            // What is small costs less to copy than to send as a piece of its own.
+            Some(Chunk::Shared(bytes)) if self.rest.is_empty() && bytes.len() <= SMALL_SHARED => {
+                let mut data = pool.take_send(bytes.len() + additional);
+                data.extend_from_slice(bytes);
+                self.front = Some(Chunk::Owned { data, start: 0, gathers: true });
+            }
+            _ => self.push(Chunk::Owned { data: pool.take_send(additional), start: 0, gathers: true }),
         }
         let last = if self.rest.is_empty() { self.front.as_mut() } else { self.rest.back_mut() };
         match last {

@@ -166,30 +166,27 @@ impl Conn {
         listener: &mut Box<dyn WSListener>,
         buffer: &mut RecvBuffer,
     ) -> Delivered {
-        let bytes = buffer.filled_mut();
-        let mut delivered_len = 0;
+        let received = buffer.len();
+        let mut rest = buffer.filled_mut();
         let outcome = loop {
-            let bytes = &mut bytes[delivered_len..];
-            if bytes.is_empty() {
+            if rest.is_empty() {
                 break Delivered::Done;
             }
-            let plain = {
-                let mut proto = self.proto.borrow_mut();
-                if !proto.is_receiving() || self.flags.has(Flags::PAUSED) {
-                    break Delivered::Done;
-                }
-                proto.poll_plain(bytes)
-            };
-            if let Some(head) = plain {
-                let wire_len = head.wire_len();
-                let payload = &mut bytes[head.header.header_len()..wire_len];
+            let mut proto = self.proto.borrow_mut();
+            if !proto.is_receiving() || self.flags.has(Flags::PAUSED) {
+                break Delivered::Done;
+            }
+            if let Some(header) = proto.peek_plain(rest) {
+                let (head, payload, tail) = proto.take_plain(header, rest);
+                drop(proto);
+                rest = tail;
                 let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, payload));
                 self.callback_returned(result, Callback::Frame);
-                delivered_len += wire_len;
             } else {
-                match self.deliver_any(transport, &mut **listener, bytes) {
+                drop(proto);
+                match self.deliver_any(transport, &mut **listener, rest) {
                     Ok(0) => break Delivered::Done,
-                    Ok(wire_len) => delivered_len += wire_len,
+                    Ok(wire_len) => rest = &mut rest[wire_len..],
                     Err(error) => break Delivered::Failed(error),
                 }
             }
@@ -197,7 +194,8 @@ impl Conn {
                 self.run_deferred_between_frames(listener);
             }
         };
-        buffer.consume(delivered_len);
+        let left = rest.len();
+        buffer.consume(received - left);
         outcome
     }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::buf::WSBuffer;
-use crate::proto::{Role, SendOptions, WSDropReason};
+use crate::proto::{MAX_SHORT_PAYLOAD, Role, SendOptions, WSDropReason};
 use crate::{
     WSCloseCode, WSDisconnectCause, WSListener, WSMsgType, WSPreparedFrame, WSSendStatus, WSTransport,
     WSWriteStrategy,
@@ -32,17 +32,22 @@ impl Conn {
         payload: &[u8],
         options: SendOptions,
     ) -> WSSendStatus {
-        // On the dirty list, so what is queued leaves when the dispatch ends: nothing to do but to queue.
-        if self.flags.has(Flags::DIRTY)
-            && payload.len() < self.settings.tuning.no_copy_threshold
-            && self.proto.borrow_mut().gather(msg_type, payload, options, EARLY_FLUSH)
+        // Open only while the connection is on the dirty list: what is queued leaves when the dispatch ends.
+        if payload.len() <= MAX_SHORT_PAYLOAD
+            && self.proto.borrow_mut().gather_short(msg_type, payload, options)
         {
             return WSSendStatus::Queued;
         }
         self.send_any(msg_type, payload, options)
     }
 
+    #[inline(never)]
     fn send_any(self: &Rc<Self>, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> WSSendStatus {
+        if payload.len() < self.settings.tuning.no_copy_threshold
+            && self.proto.borrow_mut().gather(msg_type, payload, options)
+        {
+            return WSSendStatus::Queued;
+        }
         if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
             return self.send_through(msg_type, payload, options);
         }
@@ -110,8 +115,11 @@ impl Conn {
     }
 
     pub(crate) fn send_prepared(self: &Rc<Self>, frame: &WSPreparedFrame) -> WSSendStatus {
-        self.make_room(frame.payload().len());
         let copy_below = self.settings.tuning.no_copy_threshold;
+        if frame.encoded().len() < copy_below && self.proto.borrow_mut().gather_prepared(frame) {
+            return WSSendStatus::Queued;
+        }
+        self.make_room(frame.payload().len());
         let queued = self.with_proto(|proto, out| proto.send_prepared(frame, copy_below, out));
         self.sent(queued)
     }
@@ -149,12 +157,18 @@ impl Conn {
         if queued == 0 {
             return;
         }
+        let tuning = &self.settings.tuning;
         let gather = self.core.is_dispatching()
-            && self.settings.tuning.write_strategy == WSWriteStrategy::Cork
+            && tuning.write_strategy == WSWriteStrategy::Cork
             && queued < EARLY_FLUSH;
         if !gather {
-            self.flush();
-        } else if !self.flags.set(Flags::DIRTY) {
+            return self.flush();
+        }
+        // The short way does not ask for the threshold.
+        if tuning.no_copy_threshold > MAX_SHORT_PAYLOAD {
+            self.proto.borrow_mut().open_gathering(EARLY_FLUSH);
+        }
+        if !self.flags.set(Flags::DIRTY) {
             self.core.mark_dirty(self);
         }
     }
@@ -193,6 +207,9 @@ impl Conn {
                 Err(error) => return self.io_failed("send", &error),
             }
         };
+        if blocked {
+            self.proto.borrow_mut().close_gathering();
+        }
         self.update_interest(blocked);
         self.check_watermarks();
         self.after_change();

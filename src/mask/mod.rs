@@ -80,6 +80,18 @@ pub fn mask_extend(src: &[u8], out: &mut Vec<u8>, key: [u8; 4]) {
     unsafe { out.set_len(out.len() + src.len()) }
 }
 
+/// Copies up to 128 bytes as they are, without a call. All of `dst` is initialised afterwards.
+///
+/// # Panics
+/// If the lengths differ, or are above 128.
+#[inline]
+pub(crate) fn copy_short(src: &[u8], dst: &mut [MaybeUninit<u8>]) {
+    assert!(src.len() == dst.len() && src.len() <= 2 * kernel::SHORT_MAX);
+    // SAFETY: both slices are valid for the same length, which is at most twice SHORT_MAX; a shared and a unique borrow cannot
+    // overlap.
+    unsafe { kernel::copy_short(src.as_ptr(), dst.as_mut_ptr().cast(), src.len()) }
+}
+
 /// The name of the back end that masks payloads of more than 64 bytes in this process, such as `avx2`.
 pub fn backend_name() -> &'static str {
     backends::selected().name()

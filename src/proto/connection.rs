@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::buf::{BufferPool, SendQueue};
 use crate::mask::MaskKeys;
 
+use super::header::FrameHeader;
 use super::receiver::{FrameHead, Receiver};
 use super::{
     ClosePayload, Role, Rules, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, parse_close_payload,
@@ -162,7 +163,7 @@ impl Connection {
 
     /// See [`Receiver::expect_messages`].
     pub fn expect_messages(&mut self) {
-        self.receiver.expect_messages();
+        self.receiver.expect_messages(&self.rules);
     }
 
     /// Whether frames that arrive still count. False from the peer's CLOSE, a fault or a disconnect on.
@@ -181,12 +182,23 @@ impl Connection {
         self.receiver.poll(bytes, &self.rules)
     }
 
-    /// See [`Receiver::poll_plain`].
+    /// See [`Receiver::peek_plain`].
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "see there")]
-    pub fn poll_plain(&mut self, bytes: &mut [u8]) -> Option<FrameHead> {
+    pub fn peek_plain(&self, bytes: &[u8]) -> Option<FrameHeader> {
         debug_assert!(self.is_receiving());
-        self.receiver.poll_plain(bytes, &self.rules)
+        self.receiver.peek_plain(bytes)
+    }
+
+    /// See [`Receiver::take_plain`].
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "see there")]
+    pub fn take_plain<'a>(
+        &mut self,
+        header: FrameHeader,
+        bytes: &'a mut [u8],
+    ) -> (FrameHead, &'a mut [u8], &'a mut [u8]) {
+        self.receiver.take_plain(header, bytes, &self.rules)
     }
 
     /// See [`Receiver::pending_wire_len`].
@@ -216,6 +228,7 @@ impl Connection {
                 close.recv = Some(WSClose { code, reason: reason.into() });
                 self.phase =
                     if self.phase == Phase::CloseSent { Phase::Closed } else { Phase::CloseReceived };
+                self.close_gathering();
                 Ok(Disposition::Deliver)
             }
             _ => Ok(Disposition::Deliver),
@@ -241,6 +254,7 @@ impl Connection {
     /// Stops receiving, lets what is queued leave, then closes TCP.
     pub fn leave(&mut self, now: Instant) {
         self.leaving = true;
+        self.close_gathering();
         self.start_deadline(now);
     }
 

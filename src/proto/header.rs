@@ -5,6 +5,9 @@ use super::{MAX_CONTROL_PAYLOAD, WSCloseCode, WSMsgType, WSProtocolError};
 /// Longest header on the wire, in bytes: two, a 64-bit length, a masking key.
 pub const MAX_HEADER: usize = 14;
 
+/// Longest payload, in bytes, whose length fits into the second byte of the header.
+pub const MAX_SHORT_PAYLOAD: usize = 125;
+
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RSV2: u8 = 0x20;
@@ -44,12 +47,21 @@ impl SendOptions {
     /// A frame that does not end its message.
     pub const MORE_FRAGMENTS: Self = Self { fin: false, rsv1: false, rsv2: false, rsv3: false };
 
+    /// The upper half of the first byte of the header. The four fields are moved to their places by one multiplication: an echo
+    /// goes through here twice per frame.
     #[inline]
     fn bits(self) -> u8 {
-        (if self.fin { FIN } else { 0 })
-            | (if self.rsv1 { RSV1 } else { 0 })
-            | (if self.rsv2 { RSV2 } else { 0 })
-            | (if self.rsv3 { RSV3 } else { 0 })
+        let fields = u32::from_le_bytes([self.fin, self.rsv1, self.rsv2, self.rsv3].map(u8::from));
+        (fields.wrapping_mul(1 << 31 | 1 << 22 | 1 << 13 | 1 << 4) >> 24) as u8
+    }
+
+    /// The options whose [`bits`](Self::bits) are the upper half of `first`.
+    #[inline]
+    fn from_bits(first: u8) -> Self {
+        let spread = u32::from(first >> 4) * (1 << 27 | 1 << 18 | 1 << 9 | 1);
+        let fields = (spread >> 3) & 0x0101_0101;
+        let [fin, rsv1, rsv2, rsv3] = fields.to_le_bytes().map(|field| field != 0);
+        Self { fin, rsv1, rsv2, rsv3 }
     }
 }
 
@@ -151,30 +163,29 @@ impl FrameHeader {
     }
 
     /// The header of a whole, unfragmented TEXT or BINARY frame below 64 KiB without reserved bits at the front of `bytes`, masked or
-    /// not as `masked` says. `None` if it is anything else, good or bad.
+    /// not as `masked` says; TEXT only if `text` says so. `None` if it is anything else, good or bad, and if it is shorter than eight
+    /// bytes: those that any such header fits into are read as one word.
     #[inline]
-    pub(super) fn parse_plain(bytes: &[u8], masked: bool) -> Option<Self> {
-        let &[first, second, ..] = bytes else { return None };
-        if first != TEXT_MESSAGE && first != BINARY_MESSAGE {
+    pub(super) fn parse_plain(bytes: &[u8], masked: bool, text: bool) -> Option<Self> {
+        let word = u64::from_le_bytes(*bytes.first_chunk()?);
+        let [first, second, ..] = word.to_le_bytes();
+        if first != BINARY_MESSAGE && !(text && first == TEXT_MESSAGE) {
             return None;
         }
         let length = if masked { second ^ MASKED } else { second };
-        let (payload_len, length_end) = match length {
-            0..LENGTH_16 => (usize::from(length), 2),
-            LENGTH_16 => match u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?) {
+        let (payload_len, length_end, key) = match length {
+            0..LENGTH_16 => (u16::from(length), 2, (word >> 16) as u32),
+            LENGTH_16 => match ((word >> 16) as u16).swap_bytes() {
                 // Not minimal.
                 0..126 => return None,
-                length => (usize::from(length), 4),
+                length => (length, 4, (word >> 32) as u32),
             },
             _ => return None,
         };
-        let (mask, header_len) = if masked {
-            (Some(*bytes.get(length_end..)?.first_chunk()?), length_end + 4)
-        } else {
-            (None, length_end)
-        };
-        let whole = bytes.len() - header_len >= payload_len;
-        whole.then(|| Self::pack(first, mask, header_len, payload_len as u64))
+        let (mask, header_len) =
+            if masked { (Some(key.to_le_bytes()), length_end + 4) } else { (None, length_end) };
+        let whole = bytes.len() >= header_len + usize::from(payload_len);
+        whole.then(|| Self::pack(first, mask, header_len, payload_len.into()))
     }
 
     #[inline]
@@ -249,6 +260,12 @@ impl FrameHeader {
         self.first_byte() & RSV3 != 0
     }
 
+    /// The options that send a frame with the same bits.
+    #[inline]
+    pub fn options(&self) -> SendOptions {
+        SendOptions::from_bits(self.first_byte())
+    }
+
     /// Whether any reserved bit is set.
     #[inline]
     pub fn has_reserved_bits(&self) -> bool {
@@ -286,15 +303,17 @@ impl FrameHeader {
         start
     }
 
+    /// The whole header of an unmasked frame of at most [`MAX_SHORT_PAYLOAD`] bytes.
+    #[inline]
+    pub(super) fn short(msg_type: WSMsgType, options: SendOptions, payload_len: usize) -> [u8; 2] {
+        debug_assert!(payload_len <= MAX_SHORT_PAYLOAD);
+        [options.bits() | msg_type.opcode(), payload_len as u8]
+    }
+
     /// Appends the header to `out`.
     #[inline]
     pub fn encode_to(&self, out: &mut Vec<u8>) {
-        // The commonest form by itself: two bytes, written as one.
-        if self.payload_len <= 125 && self.mask().is_none() {
-            out.extend_from_slice(&[self.first_byte(), self.payload_len as u8]);
-        } else {
-            out.extend_from_slice(&self.encode());
-        }
+        out.extend_from_slice(&self.encode());
     }
 
     /// The header as it goes onto the wire.
@@ -405,6 +424,17 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn options_and_bits() {
+        for first in 0..=255u8 {
+            let options = SendOptions::from_bits(first);
+            let fields =
+                [(options.fin, FIN), (options.rsv1, RSV1), (options.rsv2, RSV2), (options.rsv3, RSV3)];
+            assert!(fields.iter().all(|&(field, bit)| field == (first & bit != 0)), "{first:x}: {options:?}");
+            assert_eq!(options.bits(), first & 0xf0);
         }
     }
 

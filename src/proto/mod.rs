@@ -19,7 +19,7 @@ pub use close::{ClosePayload, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, WSCloseCode
 pub use connection::{Connection, Disposition, SendContext, WSClose, WSCloseHandshake, WSDropReason};
 pub use error::WSProtocolError;
 pub use fragments::MessageAssembler;
-pub use header::{EncodedHeader, FrameHeader, HeaderFault, MAX_HEADER, SendOptions};
+pub use header::{EncodedHeader, FrameHeader, HeaderFault, MAX_HEADER, MAX_SHORT_PAYLOAD, SendOptions};
 pub use msg_type::WSMsgType;
 pub use prepared::WSPreparedFrame;
 pub use receiver::{FrameHead, Receiver};

@@ -20,6 +20,7 @@ pub struct Receiver {
     text_check: TextCheck,
     /// Whether sizes are counted over whole messages.
     count_messages: bool,
+    plain: PlainFrames,
     message: Message,
     ahead: Ahead,
     utf8: Utf8Validator,
@@ -45,6 +46,26 @@ enum Ahead {
     /// It is whole and goes the short way.
     Plain(FrameHeader),
     Header(FrameHeader),
+}
+
+/// Which frames may go the short way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PlainFrames {
+    /// Whether TEXT may, too: not if it is checked here.
+    text: bool,
+    /// Longest payload in bytes: the least of the limits, and of what a 16-bit length can tell.
+    max_len: u16,
+}
+
+impl PlainFrames {
+    fn new(rules: &Rules, text_check: TextCheck, count_messages: bool) -> Self {
+        let limit = if count_messages {
+            rules.max_frame_size.min(rules.max_message_size)
+        } else {
+            rules.max_frame_size
+        };
+        Self { text: text_check != TextCheck::All, max_len: limit.min(u16::MAX.into()) as u16 }
+    }
 }
 
 /// Which text is checked for UTF-8 here.
@@ -78,10 +99,12 @@ impl FrameHead {
 impl Receiver {
     /// A decoder for what this end receives.
     pub fn new(role: Role, rules: &Rules) -> Self {
+        let text_check = if rules.validate_utf8 { TextCheck::All } else { TextCheck::Off };
         Self {
             role,
-            text_check: if rules.validate_utf8 { TextCheck::All } else { TextCheck::Off },
+            text_check,
             count_messages: false,
+            plain: PlainFrames::new(rules, text_check, false),
             message: Message::None,
             ahead: Ahead::Unknown,
             utf8: Utf8Validator::default(),
@@ -93,9 +116,10 @@ impl Receiver {
 
     /// Serves a layer that assembles messages: sizes are limited over whole messages, and text that arrives in pieces is
     /// checked as it comes. The layer itself checks text that arrived whole.
-    pub fn expect_messages(&mut self) {
+    pub fn expect_messages(&mut self, rules: &Rules) {
         self.count_messages = true;
         self.text_check = TextCheck::Pieces;
+        self.plain = PlainFrames::new(rules, self.text_check, true);
     }
 
     /// Looks for a frame at the front of `bytes`. See the contract of the type.
@@ -104,30 +128,48 @@ impl Receiver {
     /// The peer broke RFC 6455 or a limit of `rules`; `code` says how to close.
     #[inline]
     pub fn poll(&mut self, bytes: &mut [u8], rules: &Rules) -> Result<Option<FrameHead>, WSProtocolError> {
-        match self.poll_plain(bytes, rules) {
-            Some(head) => Ok(Some(head)),
+        match self.peek_plain(bytes) {
+            Some(header) => Ok(Some(self.take_plain(header, bytes, rules).0)),
             None => self.poll_any(bytes, rules),
         }
     }
 
-    /// The part of [`poll`](Self::poll) that nearly all frames need: a TEXT or BINARY frame that is whole, is a message by itself and
-    /// breaks no rule. `None` says nothing about the bytes; `poll` does.
-    ///
-    /// By itself, because its result stays in registers.
+    /// The first half of the part of [`poll`](Self::poll) that nearly all frames need: the header of a TEXT or BINARY frame that is
+    /// whole, is a message by itself and breaks no rule, to be handed to [`take_plain`](Self::take_plain) with the same bytes. `None`
+    /// says nothing about the bytes; `poll` does.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "out of line, its result would go through memory: a quarter of the time per frame"
     )]
-    pub fn poll_plain(&mut self, bytes: &mut [u8], rules: &Rules) -> Option<FrameHead> {
-        let header = match self.ahead {
-            Ahead::Plain(header) => header,
-            Ahead::Unknown => self.plain_header(bytes, rules)?,
-            Ahead::Header(_) => return None,
-        };
-        let last_in_buffer = self.take_plain(header, bytes, rules);
-        let wire_len = header.header_len() + header.payload_len() as usize;
-        Some(FrameHead { header, last_in_buffer, tail_size: bytes.len() - wire_len })
+    pub fn peek_plain(&self, bytes: &[u8]) -> Option<FrameHeader> {
+        match self.ahead {
+            Ahead::Plain(header) => Some(header),
+            Ahead::Unknown => self.plain_header(bytes),
+            Ahead::Header(_) => None,
+        }
+    }
+
+    /// The second half: unmasks the frame that [`peek_plain`](Self::peek_plain) has found. Returns what `poll` would, the payload, and
+    /// the bytes behind it.
+    ///
+    /// # Panics
+    /// If `bytes` are not those that `header` was found in.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "see `peek_plain`")]
+    pub fn take_plain<'a>(
+        &mut self,
+        header: FrameHeader,
+        bytes: &'a mut [u8],
+        rules: &Rules,
+    ) -> (FrameHead, &'a mut [u8], &'a mut [u8]) {
+        let (payload, tail) = bytes[header.header_len()..].split_at_mut(header.payload_len() as usize);
+        if let Some(key) = header.mask() {
+            mask::mask(payload, key);
+        }
+        self.ahead = Ahead::Unknown;
+        let last_in_buffer = tail.is_empty() || !self.look_ahead(tail, rules);
+        (FrameHead { header, last_in_buffer, tail_size: tail.len() }, payload, tail)
     }
 
     /// Total bytes on the wire of the frame at the front, once its header is known.
@@ -142,29 +184,16 @@ impl Receiver {
 
     /// The short way, which nearly all frames go: the header of a frame that is whole, is a message by itself, breaks no rule and needs
     /// no check of its text. `None` says nothing about the bytes.
-    #[inline]
-    fn plain_header(&self, bytes: &[u8], rules: &Rules) -> Option<FrameHeader> {
-        let header = FrameHeader::parse_plain(bytes, self.role == Role::Server)?;
-        let allowed = self.message == Message::None
-            && header.payload_len() <= rules.max_frame_size
-            && (!self.count_messages
-                || (header.payload_len() <= rules.max_message_size && rules.max_fragments > 0))
-            && (self.text_check != TextCheck::All || header.msg_type() == WSMsgType::Binary);
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "see `peek_plain`")]
+    fn plain_header(&self, bytes: &[u8]) -> Option<FrameHeader> {
+        let header = FrameHeader::parse_plain(bytes, self.role == Role::Server, self.plain.text)?;
+        let allowed = self.message == Message::None && header.payload_len() <= self.plain.max_len.into();
         allowed.then_some(header)
     }
 
-    /// Unmasks a frame that goes the short way; tells whether no whole one follows.
-    #[inline]
-    fn take_plain(&mut self, header: FrameHeader, bytes: &mut [u8], rules: &Rules) -> bool {
-        let (payload, tail) = bytes[header.header_len()..].split_at_mut(header.payload_len() as usize);
-        if let Some(key) = header.mask() {
-            mask::mask(payload, key);
-        }
-        self.ahead = Ahead::Unknown;
-        tail.is_empty() || !self.look_ahead(tail, rules)
-    }
-
     /// The long way, which every frame can go.
+    #[inline(never)]
     fn poll_any(&mut self, bytes: &mut [u8], rules: &Rules) -> Result<Option<FrameHead>, WSProtocolError> {
         let header = match std::mem::replace(&mut self.ahead, Ahead::Unknown) {
             Ahead::Plain(header) | Ahead::Header(header) => header,
@@ -203,7 +232,7 @@ impl Receiver {
     /// Reads the next header into `ahead`; tells whether its frame is whole.
     #[inline]
     fn look_ahead(&mut self, tail: &[u8], rules: &Rules) -> bool {
-        match self.plain_header(tail, rules) {
+        match self.plain_header(tail) {
             Some(header) => {
                 self.ahead = Ahead::Plain(header);
                 true
@@ -213,6 +242,7 @@ impl Receiver {
     }
 
     /// A bad header is left to the next poll, which finds it again: the frame before it comes first.
+    #[inline(never)]
     fn look_ahead_any(&mut self, tail: &[u8], rules: &Rules) -> bool {
         let before = (self.message, self.message_len, self.fragments);
         match self.next_header(tail, rules) {
@@ -276,7 +306,7 @@ impl Receiver {
                 return Err(too_big("message", self.message_len, rules.max_message_size));
             }
             self.fragments += 1;
-            if self.fragments > rules.max_fragments {
+            if self.fragments > rules.max_fragments.max(1) {
                 return Err(too_big(
                     "number of fragments",
                     self.fragments.into(),

@@ -30,7 +30,7 @@ pub struct Rules {
     pub max_frame_size: u64,
     /// Largest message, summed over its fragments, in bytes; checked for whole-message listeners. Default 10 MiB.
     pub max_message_size: u64,
-    /// Most fragments of one message; checked for whole-message listeners. Default 1 048 576.
+    /// Most fragments of one message; checked for whole-message listeners; 0 counts as 1. Default 1 048 576.
     pub max_fragments: u32,
     /// Most bytes that may wait to be sent, frame headers included: queued + this frame <= limit. Default 16 MiB.
     pub max_outbound: usize,

@@ -6,7 +6,7 @@ use crate::buf::{BufferPool, SendQueue, WS_HEADROOM, WSBuffer};
 use crate::mask::{self, MaskKeys};
 
 use super::connection::{Connection, Phase, SendContext, WSDropReason};
-use super::header::{FrameHeader, MAX_HEADER};
+use super::header::FrameHeader;
 use super::{MAX_CONTROL_PAYLOAD, Role, SendOptions, WSMsgType, WSOverflowPolicy, WSPreparedFrame};
 
 /// Bytes beyond [`Rules::max_outbound`](super::Rules::max_outbound) that only control frames may use.
@@ -61,27 +61,49 @@ impl Connection {
         Err(WSDropReason::Overflow)
     }
 
-    /// The short way of [`send`](Self::send), which most frames of a burst go: a server's data frame that fits behind those that are
-    /// gathered already, and under `limit` bytes in all. False, and nothing done, for any other.
+    /// Opens the short way, [`gather`](Self::gather) and [`gather_prepared`](Self::gather_prepared), to frames that follow what is
+    /// queued now, up to `limit` bytes in all. It is closed by whatever else changes the queue or the state.
+    pub fn open_gathering(&mut self, limit: usize) {
+        let open = self.role == Role::Server && self.phase == Phase::Open && !self.leaving;
+        if let Some(queue) = self.queue.as_mut().filter(|_| open) {
+            queue.open(limit.min(self.rules.max_outbound));
+        }
+    }
+
+    /// Closes the short way: not every data frame may be queued without a further look.
+    pub fn close_gathering(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.seal();
+        }
+    }
+
+    /// The short way of [`send`](Self::send), which most frames of a burst go: a server's data frame behind those that are gathered
+    /// already. False, and nothing done, if it is not open or the frame has to go the long way.
     #[inline]
-    pub fn gather(
-        &mut self,
-        msg_type: WSMsgType,
-        payload: &[u8],
-        options: SendOptions,
-        limit: usize,
-    ) -> bool {
-        let frame_len = payload.len() + MAX_HEADER;
-        let plain = self.role == Role::Server
-            && self.phase == Phase::Open
-            && !self.leaving
-            && !msg_type.is_control()
-            && self.queued() + frame_len <= limit.min(self.rules.max_outbound);
-        let Some(queue) = self.queue.as_mut().filter(|_| plain) else { return false };
-        queue.append_gathered(frame_len, |buffer| {
-            FrameHeader::new(msg_type, options, None, payload.len()).encode_to(buffer);
+    pub fn gather(&mut self, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> bool {
+        let Some(queue) = self.queue.as_mut().filter(|_| !msg_type.is_control()) else { return false };
+        let header = FrameHeader::new(msg_type, options, None, payload.len());
+        queue.append_gathered(header.header_len().saturating_add(payload.len()), |buffer| {
+            header.encode_to(buffer);
             buffer.extend_from_slice(payload);
         })
+    }
+
+    /// [`gather`](Self::gather) for at most [`MAX_SHORT_PAYLOAD`](super::MAX_SHORT_PAYLOAD) bytes, without a call.
+    #[inline]
+    pub fn gather_short(&mut self, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> bool {
+        let Some(queue) = self.queue.as_mut().filter(|_| !msg_type.is_control()) else { return false };
+        queue.append_short(FrameHeader::short(msg_type, options, payload.len()), payload)
+    }
+
+    /// The short way of [`send_prepared`](Self::send_prepared), as [`gather`](Self::gather).
+    #[inline]
+    pub fn gather_prepared(&mut self, frame: &WSPreparedFrame) -> bool {
+        let Some(queue) = self.queue.as_mut().filter(|_| !frame.msg_type().is_control()) else {
+            return false;
+        };
+        let encoded = frame.encoded();
+        queue.append_gathered(encoded.len(), |buffer| buffer.extend_from_slice(encoded))
     }
 
     /// Queues a frame, copying (a client: masking) the payload.

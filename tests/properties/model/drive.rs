@@ -78,7 +78,7 @@ impl Reader {
         };
         if scene.messages {
             match &mut subject {
-                Subject::Receiver(receiver) => receiver.expect_messages(),
+                Subject::Receiver(receiver) => receiver.expect_messages(&scene.rules),
                 Subject::Connection(connection, ..) => connection.expect_messages(),
             }
         }
