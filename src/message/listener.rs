@@ -115,19 +115,27 @@ impl<L: WSMessageListener> WSMessageAdapter<L> {
         &self.listener
     }
 
-    fn deliver(&mut self, transport: &WSTransport, frame: &WSFrame<'_>) -> WSResult {
-        let Some((msg_type, payload)) = self.assembler.push(frame.msg_type(), frame.fin(), frame.payload())
-        else {
-            return Ok(());
+    fn deliver_fragment(&mut self, transport: &WSTransport, frame: &WSFrame<'_>) -> WSResult {
+        let whole = self.assembler.push(frame.msg_type(), frame.fin(), frame.payload());
+        let result = match whole {
+            Some((msg_type, payload)) => self.listener.on_ws_message(transport, message(msg_type, payload)?),
+            None => Ok(()),
         };
-        let message = match msg_type {
-            WSMsgType::Text => WSMessage::Text(
-                simdutf8::basic::from_utf8(payload)
-                    .map_err(|_| WSProtocolError::new(WSCloseCode::INVALID_TEXT, "text is not UTF-8"))?,
-            ),
-            _ => WSMessage::Binary(payload),
-        };
-        self.listener.on_ws_message(transport, message)
+        if frame.fin() {
+            self.assembler.release();
+        }
+        result
+    }
+}
+
+#[inline]
+fn message(msg_type: WSMsgType, payload: &[u8]) -> Result<WSMessage<'_>, WSProtocolError> {
+    if msg_type != WSMsgType::Text {
+        return Ok(WSMessage::Binary(payload));
+    }
+    match simdutf8::basic::from_utf8(payload) {
+        Ok(text) => Ok(WSMessage::Text(text)),
+        Err(_) => Err(WSProtocolError::new(WSCloseCode::INVALID_TEXT, "text is not UTF-8")),
     }
 }
 
@@ -139,14 +147,13 @@ impl<L: WSMessageListener> WSListener for WSMessageAdapter<L> {
 
     #[inline]
     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
-        if frame.msg_type().is_control() {
-            return self.listener.on_ws_control(transport, frame);
+        match frame.msg_type() {
+            msg_type @ (WSMsgType::Text | WSMsgType::Binary) if frame.fin() => {
+                self.listener.on_ws_message(transport, message(msg_type, frame.payload())?)
+            }
+            msg_type if msg_type.is_control() => self.listener.on_ws_control(transport, frame),
+            _ => self.deliver_fragment(transport, frame),
         }
-        let result = self.deliver(transport, frame);
-        if frame.fin() {
-            self.assembler.release();
-        }
-        result
     }
 
     fn on_ws_disconnected(&mut self, transport: &WSTransport) {
