@@ -1,5 +1,5 @@
-//! A whole connection in memory, from bytes to bytes: 64 KiB of frames are received, each is sent back, all leave together. Time is
-//! per frame.
+//! A whole connection in memory, from bytes to bytes: 64 KiB of frames are received, each is sent back, all leave together. Time
+//! is for all of them, `thrpt` counts frames.
 //!
 //! `cargo bench --bench connection`, or a part of it: `cargo bench --bench connection -- server/20`
 

@@ -1,4 +1,5 @@
-//! Writing header and payload into the send queue, which a client masks and a server does not, until 64 KiB leave. Time is per frame.
+//! Writing header and payload into the send queue, which a client masks and a server does not, until 64 KiB leave. Time is for
+//! all of them, `thrpt` counts frames.
 //!
 //! `cargo bench --bench encode`, or a part of it: `cargo bench --bench encode -- client/20`
 

@@ -45,8 +45,10 @@ callgrind() {
 # Instructions per frame.
 count() {
     local frames total
-    frames=$(callgrind run "$1")
+    frames=$(callgrind run "$1") || return 1
     total=$(sed -n 's/^totals: //p' "$counts")
+    # Nothing counted: callgrind does not know the function by the name above.
+    [ "$frames" -gt 0 ] && [ "$total" -gt 0 ] || return 1
     awk -v total="$total" -v frames="$frames" 'BEGIN { printf "%.2f\n", total / frames }'
 }
 
@@ -55,7 +57,13 @@ made_with() {
     rustc -vV | sed -n '1p; s/^host: /host /p'
     getconf GNU_LIBC_VERSION
     valgrind --version
-    echo "masking $(callgrind backend)"
+    echo "masking $masking"
+}
+
+# cannot_count REASON
+cannot_count() {
+    echo "Instructions could not be counted: $1" >&2
+    exit 2
 }
 
 compare() {
@@ -74,19 +82,20 @@ compare() {
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 counts=$work/callgrind.out log=$work/log results=$work/results
-program=$(build)
-[ -x "$program" ] || { echo "the program was not built" >&2; exit 2; }
+program=$(build) && [ -x "$program" ] || cannot_count "the programs were not built"
+masking=$(callgrind backend) || cannot_count "callgrind does not run"
 made_with | sed 's/^/# /' >"$work/made_with"
 
 for name in $("$program" list); do
-    echo "$name $(count "$name")" >>"$results"
+    now=$(count "$name") || cannot_count "$name"
+    echo "$name $now" >>"$results"
 done
 
 if $recording; then
     {
         echo "# Instructions in user space per frame. Written by benches/instructions.sh --record, with"
         cat "$work/made_with"
-        column -t "$results"
+        awk '{ printf "%-24s %12.2f\n", $1, $2 }' "$results"
     } >"$record"
     cat "$record"
     exit

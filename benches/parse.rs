@@ -1,4 +1,5 @@
-//! Finding the frames in 64 KiB that were received, and unmasking them where they lie. Time is per frame.
+//! Finding the frames in 64 KiB that were received, and unmasking them where they lie. Time is for all of them, `thrpt` counts
+//! frames.
 //!
 //! `cargo bench --bench parse`, or a part of it: `cargo bench --bench parse -- masked/20`
 
