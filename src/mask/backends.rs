@@ -76,7 +76,8 @@ pub(super) fn selected() -> &'static Backend {
     fn select() -> &'static Backend {
         let choice =
             BACKENDS.iter().position(|backend| (backend.is_supported)()).unwrap_or(BACKENDS.len() - 1);
-        CHOICE.store(choice, Ordering::Relaxed);
+        // Not over one that `choose` made meanwhile.
+        let _ = CHOICE.compare_exchange(usize::MAX, choice, Ordering::Relaxed, Ordering::Relaxed);
         &BACKENDS[choice]
     }
 
