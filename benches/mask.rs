@@ -45,7 +45,8 @@ fn in_place(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The common case: a receive buffer full of small frames, unmasked one after the other. Time is per frame.
+/// The common case: a receive buffer full of small frames, unmasked one after the other. Time is for all of them, `thrpt` counts
+/// frames.
 ///
 /// Unlike masking the same bytes again and again it does not wait for the store of the round before.
 fn frames(criterion: &mut Criterion) {

@@ -11,7 +11,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/peers" || exit 1
 
 tokio_peers=(fastwebsockets sockudo-ws tokio-tungstenite tokio-websockets web-socket)
-peers=(uwebsockets uwebsockets-capi boost-beast picows ws "${tokio_peers[@]}" nexus-web)
+peers=(uwebsockets uwebsockets-capi boost-beast picows ws "${tokio_peers[@]}")
 packages=(cargo g++ make libboost-dev libclang-dev libuv1-dev libssl-dev zlib1g-dev python3-venv nodejs npm)
 work=$PWD/.work
 export CARGO_TARGET_DIR=$work/target
@@ -129,7 +129,7 @@ if $apt; then
 fi
 for peer in "${chosen[@]}"; do
     report build "$peer"
-    if $checking && [ "$peer" != nexus-web ] && [ ! -e "$work/reason" ]; then
+    if $checking && [ ! -e "$work/reason" ]; then
         report check "$peer"
     fi
 done

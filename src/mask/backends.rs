@@ -35,6 +35,12 @@ impl Backend {
         self.name
     }
 
+    /// Makes this the back end of the whole process, for counts that must not differ from one CPU to the next.
+    pub fn choose(&self) {
+        let place = BACKENDS.iter().position(|backend| backend.name == self.name);
+        CHOICE.store(place.unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
     /// Masks or unmasks in place, as [`mask`](super::mask()) does.
     pub fn mask(&self, data: &mut [u8], key: [u8; 4]) {
         let place = data.as_mut_ptr();
@@ -66,20 +72,21 @@ impl fmt::Debug for Backend {
 /// The preferred back end of this CPU. Detection runs on the first call only.
 #[inline]
 pub(super) fn selected() -> &'static Backend {
-    // The index of the choice; before it is made, one that is out of bounds. Relaxed, since the table is constant and
-    // every thread would make the same choice.
-    static CHOICE: AtomicUsize = AtomicUsize::new(usize::MAX);
-
     #[cold]
     fn select() -> &'static Backend {
         let choice =
             BACKENDS.iter().position(|backend| (backend.is_supported)()).unwrap_or(BACKENDS.len() - 1);
-        CHOICE.store(choice, Ordering::Relaxed);
+        // Not over one that `choose` made meanwhile.
+        let _ = CHOICE.compare_exchange(usize::MAX, choice, Ordering::Relaxed, Ordering::Relaxed);
         &BACKENDS[choice]
     }
 
     BACKENDS.get(CHOICE.load(Ordering::Relaxed)).unwrap_or_else(select)
 }
+
+/// The index of the choice; before it is made, one that is out of bounds. Relaxed, since the table is constant and every
+/// choice is right.
+static CHOICE: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// All back ends compiled in, the preferred one first. The last one runs everywhere.
 static BACKENDS: &[Backend] = &[
@@ -180,6 +187,17 @@ mod tests {
             check_in_place(backend, &plain, &mut work);
             check_copy(backend, &plain);
         }
+    }
+
+    #[test]
+    fn a_choice_holds_until_the_next() {
+        let preferred = selected().name();
+        for backend in available() {
+            backend.choose();
+            assert_eq!(selected().name(), backend.name());
+        }
+        available().next().expect("one runs everywhere").choose();
+        assert_eq!(selected().name(), preferred);
     }
 
     #[test]
