@@ -85,6 +85,14 @@ impl SendQueue {
         self.len += written;
     }
 
+    /// Begins an empty queue with a buffer that takes at least `additional` bytes, [open](Self::open) up to `limit` bytes.
+    pub fn begin(&mut self, additional: usize, limit: usize, pool: &mut BufferPool) {
+        debug_assert!(self.front.is_none() && self.rest.is_empty());
+        let data = pool.take_send(additional);
+        self.room = data.capacity().min(limit);
+        self.front = Some(Chunk::Owned { data, start: 0, gathers: true });
+    }
+
     /// Lets [`append_gathered`](Self::append_gathered) append to what is queued, up to `limit` bytes in all; until anything else is done
     /// with the queue.
     pub fn open(&mut self, limit: usize) {

@@ -43,9 +43,7 @@ impl Conn {
 
     #[inline(never)]
     fn send_any(self: &Rc<Self>, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> WSSendStatus {
-        if payload.len() < self.settings.tuning.no_copy_threshold
-            && self.proto.borrow_mut().gather(msg_type, payload, options)
-        {
+        if payload.len() < self.settings.tuning.no_copy_threshold && self.gather(msg_type, payload, options) {
             return WSSendStatus::Queued;
         }
         if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
@@ -54,6 +52,32 @@ impl Conn {
         self.make_room(payload.len());
         let queued = self.with_proto(|proto, out| proto.send(msg_type, payload, options, out));
         self.sent(queued)
+    }
+
+    /// Queues a frame behind those that leave when the dispatch ends, or as the first of them. False, and nothing done, if it has to go
+    /// the long way.
+    fn gather(self: &Rc<Self>, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> bool {
+        let mut proto = self.proto.borrow_mut();
+        if proto.gather(msg_type, payload, options) {
+            return true;
+        }
+        if !self.gathers() || self.settings.tuning.no_copy_threshold <= MAX_SHORT_PAYLOAD {
+            return false;
+        }
+        let pool = &mut self.core.pool.borrow_mut();
+        let begun = proto.begin_gathering(msg_type, payload, options, EARLY_FLUSH, pool);
+        if begun && !self.flags.set(Flags::DIRTY) {
+            self.core.mark_dirty(self);
+        }
+        begun
+    }
+
+    /// Whether what is sent now leaves when the dispatch ends.
+    #[inline]
+    fn gathers(&self) -> bool {
+        self.core.is_dispatching()
+            && self.settings.tuning.write_strategy == WSWriteStrategy::Cork
+            && !self.flags.has(Flags::BLOCKED)
     }
 
     /// Sends a frame whose header goes in front of `buffer[offset..]`; the payload is masked in place if this is a client.
@@ -157,15 +181,11 @@ impl Conn {
         if queued == 0 {
             return;
         }
-        let tuning = &self.settings.tuning;
-        let gather = self.core.is_dispatching()
-            && tuning.write_strategy == WSWriteStrategy::Cork
-            && queued < EARLY_FLUSH;
-        if !gather {
+        if queued >= EARLY_FLUSH || !self.gathers() {
             return self.flush();
         }
         // The short way does not ask for the threshold.
-        if tuning.no_copy_threshold > MAX_SHORT_PAYLOAD {
+        if self.settings.tuning.no_copy_threshold > MAX_SHORT_PAYLOAD {
             self.proto.borrow_mut().open_gathering(EARLY_FLUSH);
         }
         if !self.flags.set(Flags::DIRTY) {
@@ -198,9 +218,12 @@ impl Conn {
             };
             match result {
                 Ok(n) => {
-                    self.with_proto(|proto, out| proto.consume(n, out));
-                    if n < offered {
-                        break true;
+                    let left = self.with_proto(|proto, out| {
+                        proto.consume(n, out);
+                        proto.queued()
+                    });
+                    if n < offered || left == 0 {
+                        break n < offered;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
@@ -210,8 +233,10 @@ impl Conn {
         if blocked {
             self.proto.borrow_mut().close_gathering();
         }
-        self.update_interest(blocked);
-        self.check_watermarks();
+        if blocked || self.flags.has(Flags::BLOCKED | Flags::WRITING_PAUSED) {
+            self.update_interest(blocked);
+            self.check_watermarks();
+        }
         self.after_change();
     }
 

@@ -313,6 +313,19 @@ impl FrameHeader {
     /// Appends the header to `out`.
     #[inline]
     pub fn encode_to(&self, out: &mut Vec<u8>) {
+        // The commonest forms by themselves: two or four bytes, written as one.
+        match (self.payload_len, self.mask()) {
+            (short @ 0..=125, None) => out.extend_from_slice(&[self.first_byte(), short as u8]),
+            (middle @ 126..=0xffff, None) => {
+                let [high, low] = (middle as u16).to_be_bytes();
+                out.extend_from_slice(&[self.first_byte(), LENGTH_16, high, low]);
+            }
+            _ => self.encode_any_to(out),
+        }
+    }
+
+    #[inline(never)]
+    fn encode_any_to(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.encode());
     }
 

@@ -61,13 +61,39 @@ impl Connection {
         Err(WSDropReason::Overflow)
     }
 
+    /// The first frame of a burst, under the conditions of [`gather`](Self::gather): it opens the short way to those that follow, up
+    /// to `limit` bytes in all. False, and nothing done, if something is queued or the frame has to go the long way.
+    pub fn begin_gathering(
+        &mut self,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+        limit: usize,
+        pool: &mut BufferPool,
+    ) -> bool {
+        let limit = limit.min(self.rules.max_outbound);
+        let frame_len = payload.len().saturating_add(self.max_header_len(payload.len()));
+        if self.queue.is_some() || frame_len > limit || !self.may_gather() || msg_type.is_control() {
+            return false;
+        }
+        self.queue(pool).begin(frame_len, limit, pool);
+        let gathered = self.gather(msg_type, payload, options);
+        debug_assert!(gathered, "the queue is open for it");
+        gathered
+    }
+
     /// Opens the short way, [`gather`](Self::gather) and [`gather_prepared`](Self::gather_prepared), to frames that follow what is
     /// queued now, up to `limit` bytes in all. It is closed by whatever else changes the queue or the state.
     pub fn open_gathering(&mut self, limit: usize) {
-        let open = self.role == Role::Server && self.phase == Phase::Open && !self.leaving;
+        let open = self.may_gather();
         if let Some(queue) = self.queue.as_mut().filter(|_| open) {
             queue.open(limit.min(self.rules.max_outbound));
         }
+    }
+
+    /// Whether every data frame that fits may be queued as it is.
+    fn may_gather(&self) -> bool {
+        self.role == Role::Server && self.phase == Phase::Open && !self.leaving
     }
 
     /// Closes the short way: not every data frame may be queued without a further look.
