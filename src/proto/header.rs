@@ -324,7 +324,7 @@ impl FrameHeader {
         }
     }
 
-    #[inline(never)]
+    #[inline]
     fn encode_any_to(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.encode());
     }
