@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::WSInvalidUrl;
+use crate::client::{WSInvalidProxy, WSInvalidUrl, WSProxyError};
 use crate::handshake::{WSHandshakeError, WSInvalidHeader, WSInvalidRequest, WSInvalidResponse};
 use crate::proto::WSProtocolError;
 
@@ -53,6 +53,12 @@ pub enum WSError {
         /// What the system's resolver said.
         source: Arc<io::Error>,
     },
+    /// The caller's URL is not one of a proxy. Blame: the caller.
+    #[error(transparent)]
+    InvalidProxy(#[from] WSInvalidProxy),
+    /// The proxy did not make a tunnel to the server. Blame: the proxy, the server, or the caller's credentials.
+    #[error(transparent)]
+    Proxy(#[from] Arc<WSProxyError>),
     /// The operating system refused. Blame: the environment.
     #[error("{context}: {source}")]
     Io {
@@ -85,7 +91,13 @@ impl From<WSHandshakeError> for WSError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WSPhase {
-    /// From the first step of the connect, or the accept, to the end of the opening handshake.
+    /// The look-up of a name, at a client.
+    Resolve,
+    /// TCP, at a client.
+    Connect,
+    /// The proxy's tunnel, at a client.
+    Proxy,
+    /// The opening handshake; at a server, from the accept on.
     Opening,
     /// A caller's own [`timeout`](crate::WSLoopHandle::timeout).
     Operation,
@@ -94,6 +106,9 @@ pub enum WSPhase {
 impl fmt::Display for WSPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Resolve => "the look-up of the name",
+            Self::Connect => "the TCP connect",
+            Self::Proxy => "the proxy's tunnel",
             Self::Opening => "the opening handshake",
             Self::Operation => "the operation",
         })

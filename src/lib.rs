@@ -27,7 +27,7 @@
 //! |---|---|
 //! | run things | [`WSLoop`], [`WSLoopHandle`] (same thread), [`WSLoopRemote`] (other threads) |
 //! | serve | [`ws_create_server`], [`WSServerConfig`], [`WSIntoUpgrade`], [`WSDeferredUpgrade`] |
-//! | connect | [`ws_connect`], [`WSConnectConfig`] |
+//! | connect | [`ws_connect`], [`WSConnectConfig`], [`WSProxy`], [`WSConnectReport`], [`WSReconnect`] |
 //! | receive | [`WSListener`] on frames, [`WSMessageListener`] on messages |
 //! | send | [`WSTransport`] (same thread), [`WSRemote`] (other threads), [`WSBuffer`], [`WSPreparedFrame`] |
 //! | drive the protocol yourself | [`proto`], [`handshake`], [`mask`], [`buf`] |
@@ -56,7 +56,10 @@ mod transport;
 struct ReadmeExamples;
 
 pub use buf::{WS_HEADROOM, WSBuffer};
-pub use client::{WSInvalidUrl, WSUrl, ws_connect, ws_connect_with};
+pub use client::{
+    WSAttemptOutcome, WSBackoff, WSConnectAttempt, WSConnectReport, WSInvalidProxy, WSInvalidUrl, WSProxy,
+    WSProxyError, WSProxyErrorKind, WSReconnect, WSRetry, WSUrl, ws_connect, ws_connect_with,
+};
 pub use config::{WSConnectConfig, WSLimits, WSLoopConfig, WSServerConfig, WSTuning, WSWriteStrategy};
 pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
 pub use error::{WSError, WSListenerError, WSPhase};

@@ -10,8 +10,8 @@ use crate::proto::{
     MAX_CONTROL_PAYLOAD, Role, SendOptions, WSClose, WSCloseHandshake, WSDropReason, WSPreparedFrame,
 };
 use crate::{
-    WSCloseCode, WSDisconnectInfo, WSError, WSLoopHandle, WSMsgType, WSRemote, WSUpgradeRequest,
-    WSUpgradeResponse,
+    WSCloseCode, WSConnectReport, WSDisconnectInfo, WSError, WSLoopHandle, WSMsgType, WSRemote,
+    WSUpgradeRequest, WSUpgradeResponse,
 };
 
 /// The sending end of a connection, and all that can be asked of it.
@@ -234,6 +234,11 @@ impl WSTransport {
     /// The subprotocol that was agreed on, unless [`keep_handshake`](crate::WSTuning::keep_handshake) is off.
     pub fn subprotocol(&self) -> Option<String> {
         Some(self.response()?.get_header("sec-websocket-protocol")?.into_owned())
+    }
+
+    /// How the connection came to be: what each phase took, which addresses were tried. `None` at a server.
+    pub fn connect_report(&self) -> Option<Rc<WSConnectReport>> {
+        self.conn.connect_report()
     }
 
     /// The CLOSE frames exchanged so far.

@@ -1,25 +1,33 @@
+use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::WSConnectConfig;
-use crate::event_loop::{ClientOpening, OpenRequest, Settings, resolve};
+use crate::event_loop::{OpenRequest, Settings};
 use crate::handshake::{ClientHandshake, ClientHandshakeConfig, WSUpgradeRequest, WSUpgradeResponse};
 use crate::{WSError, WSListener, WSLoopHandle, WSPhase, WSTransport};
 
-use super::WSUrl;
+use super::dial::{Dial, require_plain};
+use super::report::Journey;
+use super::{WSUrl, redirect};
 
 /// Connects to `url` and gives the connection to `listener`.
 ///
 /// Done when the opening handshake is (RFC 6455 section 4.1) and `on_ws_connected` has returned. Nothing happens before the future is
 /// first polled; dropping it abandons the attempt.
 ///
-/// The name of the host is looked up on a thread of its own; its addresses are tried in order. All of it together is bounded by
-/// [`handshake_timeout`](WSConnectConfig::handshake_timeout).
+/// The name of the host is looked up on another thread. Its addresses are raced as RFC 8305 says: the families take turns, and each
+/// attempt gets 250 ms before the next one starts beside it. Redirections are followed as far as
+/// [`max_redirects`](WSConnectConfig::max_redirects) goes, except from `wss` to `ws`; credentials and cookies do not follow to another
+/// origin. User name and password in the URL become Basic authentication (RFC 7617), unless the extra headers say otherwise. All of it
+/// together is bounded by [`handshake_timeout`](WSConnectConfig::handshake_timeout).
+///
+/// [`WSTransport::connect_report`] tells what each phase took.
 ///
 /// # Errors
 /// - [`WSError::InvalidUrl`], [`WSError::InvalidRequest`], [`WSError::TlsUnsupported`]: the arguments;
-/// - [`WSError::Resolve`], [`WSError::Io`], [`WSError::Timeout`]: the way to the server;
+/// - [`WSError::Resolve`], [`WSError::Io`], [`WSError::Proxy`], [`WSError::Timeout`]: the way to the server;
 /// - [`WSError::Handshake`]: the server's answer, which the error carries;
 /// - [`WSError::Disconnected`]: the loop is gone.
 pub fn ws_connect<L: WSListener + 'static>(
@@ -52,54 +60,73 @@ where
         if handle.core().is_closed() {
             return Err(WSError::Disconnected);
         }
+        require_plain(&url, config.proxy.as_ref())?;
         let timeout = config.connection.handshake_timeout;
-        let open = open(&handle, factory, &url, config);
-        within_opening_time(&handle, timeout, open).await
+        let journey = RefCell::new(Journey::new(url.clone(), handle.now()));
+        let open = open(&handle, factory, url, config, &journey);
+        within_opening_time(&handle, timeout, || journey.borrow().phase(), open).await
     }
 }
 
-/// The result of an opening, unless it takes longer than `timeout`.
+/// The result of an opening, unless it takes longer than `timeout`; then `phase` tells what was under way.
 pub(crate) async fn within_opening_time(
     handle: &WSLoopHandle,
     timeout: Option<Duration>,
+    phase: impl Fn() -> WSPhase,
     open: impl Future<Output = Result<WSTransport, WSError>>,
 ) -> Result<WSTransport, WSError> {
     let Some(timeout) = timeout else { return open.await };
-    let late = WSError::Timeout { phase: WSPhase::Opening, timeout };
-    handle.timeout(timeout, open).await.unwrap_or(Err(late))
+    let result = handle.timeout(timeout, open).await;
+    result.unwrap_or_else(|_| Err(WSError::Timeout { phase: phase(), timeout }))
 }
 
+/// Connects and asks; again elsewhere while the answer is a redirection.
 async fn open<F, L>(
     handle: &WSLoopHandle,
     factory: F,
-    url: &WSUrl,
-    config: WSConnectConfig,
+    mut url: WSUrl,
+    mut config: WSConnectConfig,
+    journey: &RefCell<Journey>,
 ) -> Result<WSTransport, WSError>
 where
     F: FnOnce(&WSUpgradeRequest, &WSUpgradeResponse) -> L + 'static,
     L: WSListener + 'static,
 {
-    if url.is_secure() {
-        return Err(WSError::TlsUnsupported);
-    }
     let settings = Settings::new(&config.connection);
-    let handshake = client_handshake(handle, url, config)?;
-    let addrs = resolve(url.host(), url.port()).await?;
-    let opening = connect_to_any(handle, &addrs, &settings).await?;
-    let factory =
-        Box::new(|request: &_, response: &_| Box::new(factory(request, response)) as Box<dyn WSListener>);
-    opening.open(OpenRequest { handshake, factory }).await
+    let factory = Rc::new(Cell::new(Some(factory)));
+    loop {
+        let handshake = client_handshake(handle, &url, &config)?;
+        let (proxy, sockets) = (config.proxy.as_ref(), &config.sockets);
+        let dial = Dial { handle, settings: &settings, sockets, proxy, journey };
+        let opening = dial.connect(&url).await?;
+        let factory = Rc::clone(&factory);
+        let factory = Box::new(move |request: &_, response: &_| {
+            let factory = factory.take().expect("one opening at most is accepted, and it is the last");
+            Box::new(factory(request, response)) as Box<dyn WSListener>
+        });
+        let request = OpenRequest { handshake, journey: journey.borrow().clone(), factory };
+        let refused = match opening.open(request).await {
+            Err(WSError::Handshake(refused)) => refused,
+            result => return result,
+        };
+        let Some(next) = redirect::follow(&refused, &url, &mut config)? else {
+            return Err(WSError::Handshake(refused));
+        };
+        log::debug!("{url} redirects to {next}");
+        journey.borrow_mut().redirected(next.clone(), handle.now());
+        url = next;
+    }
 }
 
 /// The request that this configuration makes, with a fresh nonce.
 pub(crate) fn client_handshake(
     handle: &WSLoopHandle,
     url: &WSUrl,
-    config: WSConnectConfig,
+    config: &WSConnectConfig,
 ) -> Result<ClientHandshake, WSError> {
     let mut request = ClientHandshakeConfig::new(url.host_header(), url.path_and_query());
-    request.extra_headers = config.extra_headers;
-    request.subprotocols = config.subprotocols;
+    request.extra_headers = config.extra_headers.clone();
+    request.subprotocols.clone_from(&config.subprotocols);
     request.limits = config.connection.limits.handshake();
     if let Some(credentials) = url.authorization()
         && !request.extra_headers.contains("authorization")
@@ -109,20 +136,4 @@ pub(crate) fn client_handshake(
     let mut nonce = [0; 16];
     handle.core().keys.borrow_mut().fill(&mut nonce);
     Ok(ClientHandshake::new(request, nonce)?)
-}
-
-/// The first address that accepts TCP.
-async fn connect_to_any(
-    handle: &WSLoopHandle,
-    addrs: &[SocketAddr],
-    settings: &std::rc::Rc<Settings>,
-) -> Result<ClientOpening, WSError> {
-    let mut last = WSError::InvalidArgument("the host has no address");
-    for &addr in addrs {
-        match ClientOpening::connect(handle.core(), addr, settings).await {
-            Ok(opening) => return Ok(opening),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

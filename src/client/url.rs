@@ -114,6 +114,13 @@ impl WSUrl {
         self.url.scheme() == other.url.scheme() && self.host() == other.host() && self.port() == other.port()
     }
 
+    /// Takes over user name and password of `other`, unless this URL has its own.
+    pub(super) fn inherit_credentials(&mut self, other: &Self) {
+        if self.authorization.is_none() {
+            self.authorization.clone_from(&other.authorization);
+        }
+    }
+
     fn bracketed_host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
@@ -198,7 +205,7 @@ fn basic_authorization(url: &Url) -> Result<Option<String>, &'static str> {
 }
 
 /// The text of a URL that may be malformed, without what may be user name and password.
-fn redacted(text: &str) -> String {
+pub(super) fn redacted(text: &str) -> String {
     let authority = text.find("//").map_or(0, |slashes| slashes + 2);
     let end = text[authority..].find(['/', '\\', '?', '#']).map_or(text.len(), |length| authority + length);
     match text[authority..end].rfind('@') {

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -10,33 +10,41 @@ use mio::Interest;
 use mio::net::TcpStream;
 
 use crate::buf::RecvBuffer;
+use crate::client::Journey;
+use crate::config::ConfigureSocket;
 use crate::handshake::{ClientHandshake, ClientProgress, WSUpgradeRequest, WSUpgradeResponse};
 use crate::proto::Role;
-use crate::{WSError, WSHandshakeError, WSListener, WSListenerError, WSTransport, sys};
+use crate::{WSError, WSListener, WSListenerError, WSTransport, sys};
 
 use super::connection::{Conn, Handshake, Settings};
 use super::core::{LoopCore, Readiness, Slot};
 use super::slots::Token;
 use super::stream::Stream;
+use super::tunnelling::Tunnelling;
 
 /// Makes the listener of a connection that was accepted.
 pub(crate) type ListenerFactory =
     Box<dyn FnOnce(&WSUpgradeRequest, &WSUpgradeResponse) -> Box<dyn WSListener>>;
 
-/// What is asked of the server once TCP is there.
+/// What is asked of the server once the stream leads to it.
 pub(crate) struct OpenRequest {
     pub(crate) handshake: ClientHandshake,
+    /// What the connect report is made of.
+    pub(crate) journey: Journey,
     pub(crate) factory: ListenerFactory,
 }
 
 /// An opening under way. Dropping it abandons the attempt.
 pub(crate) struct ClientOpening {
-    inner: Rc<Opening>,
+    pub(super) inner: Rc<Opening>,
 }
 
 /// ```text
-/// Connecting --> Connected --open()--> Asking --101--> Conn
-///     `--------------`------------------`--failure--> Ended
+///                 .--tunnel()--> Tunnelling --.
+///                 |                           |
+/// Connecting --> Connected <------------------'
+///     |           `--open()--> Asking --101--> Conn
+///     `-- any of them, failing --> Ended
 /// ```
 pub(crate) struct Opening {
     core: Rc<LoopCore>,
@@ -44,16 +52,19 @@ pub(crate) struct Opening {
     addr: SocketAddr,
     token: Token,
     stream: RefCell<Option<Stream>>,
-    phase: RefCell<Phase>,
+    pub(super) phase: RefCell<Phase>,
     waker: Cell<Option<Waker>>,
     end_ahead: Cell<bool>,
     /// Nobody waits for the opening any more.
     unclaimed: Cell<bool>,
 }
 
-enum Phase {
+pub(super) enum Phase {
     Connecting,
+    /// The stream leads to the next one to speak with: the proxy or the server.
     Connected,
+    /// The proxy is asked to let the stream through to the server.
+    Tunnelling(Box<Tunnelling>),
     /// `sent` bytes of the request have left, `received` has come.
     Asking {
         request: Box<OpenRequest>,
@@ -64,18 +75,44 @@ enum Phase {
 }
 
 impl ClientOpening {
-    /// Connects TCP.
+    /// Connects TCP. `configure` sees the socket before.
     pub(crate) async fn connect(
+        core: Rc<LoopCore>,
+        addr: SocketAddr,
+        settings: Rc<Settings>,
+        configure: Option<ConfigureSocket>,
+    ) -> Result<Self, WSError> {
+        let failed = |error| connect_failed(addr, error);
+        let socket = sys::begin_connect(addr, |socket| match configure {
+            Some(configure) => configure(socket, addr),
+            None => Ok(()),
+        });
+        Self::connecting(&core, socket.map_err(failed)?, addr, &settings).await
+    }
+
+    /// Takes over a socket that somebody else has connected, or has begun to connect.
+    pub(crate) async fn adopt(
         core: &Rc<LoopCore>,
+        socket: net::TcpStream,
+        settings: &Rc<Settings>,
+    ) -> Result<Self, WSError> {
+        socket.set_nonblocking(true).map_err(|error| WSError::io("the socket factory's socket", error))?;
+        let addr = socket.peer_addr().unwrap_or(UNKNOWN_ADDR);
+        Self::connecting(core, socket, addr, settings).await
+    }
+
+    async fn connecting(
+        core: &Rc<LoopCore>,
+        socket: net::TcpStream,
         addr: SocketAddr,
         settings: &Rc<Settings>,
     ) -> Result<Self, WSError> {
         if core.is_closed() {
             return Err(WSError::Disconnected);
         }
-        let failed = |error| connect_failed(addr, error);
-        let stream = Stream::Tcp(TcpStream::connect(addr).map_err(failed)?);
-        let opening = Self::register(core, stream, addr, settings, Phase::Connecting).map_err(failed)?;
+        let stream = Stream::Tcp(TcpStream::from_std(socket));
+        let opening = Self::register(core, stream, addr, settings, Phase::Connecting)
+            .map_err(|error| connect_failed(addr, error))?;
         std::future::poll_fn(|cx| opening.inner.poll_connected(cx)).await?;
         Ok(opening)
     }
@@ -87,8 +124,7 @@ impl ClientOpening {
         stream: Stream,
         settings: &Rc<Settings>,
     ) -> io::Result<Self> {
-        let addr = SocketAddr::from(([0, 0, 0, 0], 0));
-        Self::register(core, stream, addr, settings, Phase::Connected)
+        Self::register(core, stream, UNKNOWN_ADDR, settings, Phase::Connected)
     }
 
     fn register(
@@ -122,11 +158,7 @@ impl ClientOpening {
     /// Sends the request and waits for the answer.
     pub(crate) async fn open(self, request: OpenRequest) -> Result<WSTransport, WSError> {
         self.inner.phase.replace(Phase::Asking { request: Box::new(request), sent: 0, received: Vec::new() });
-        self.inner.send_request();
-        if self.inner.end_ahead.get() {
-            // It came with the event that said connected, and no event will tell of it again.
-            self.inner.read_response();
-        }
+        self.inner.begin_exchange();
         std::future::poll_fn(|cx| self.inner.poll_ended(cx)).await
     }
 }
@@ -156,10 +188,19 @@ impl Opening {
             return self.check_connected();
         }
         if readiness.writable {
-            self.send_request();
+            self.send_outgoing();
         }
         if readiness.readable {
-            self.read_response();
+            self.receive();
+        }
+    }
+
+    /// Says what is to be said in a phase that has just begun.
+    pub(super) fn begin_exchange(self: &Rc<Self>) {
+        self.send_outgoing();
+        if self.end_ahead.get() {
+            // It came with an event of an earlier phase, and no event will tell of it again.
+            self.receive();
         }
     }
 
@@ -197,20 +238,31 @@ impl Opening {
         }
     }
 
-    fn send_request(self: &Rc<Self>) {
+    /// Sends what the phase has to say to the other end.
+    pub(super) fn send_outgoing(self: &Rc<Self>) {
         let result = match (&mut *self.phase.borrow_mut(), self.stream.borrow_mut().as_mut()) {
             (Phase::Asking { request, sent, .. }, Some(stream)) => {
                 send_rest(stream, request.handshake.request_bytes(), sent)
+                    .map_err(|error| WSError::io("cannot send the opening request", error))
+            }
+            (Phase::Tunnelling(tunnelling), Some(stream)) => {
+                send_rest(stream, tunnelling.tunnel.outgoing(), &mut tunnelling.sent)
+                    .map_err(|error| WSError::io("cannot send to the proxy", error))
             }
             _ => return,
         };
         if let Err(error) = result {
-            self.end(Err(WSError::io("cannot send the opening request", error)));
+            self.end(Err(error));
         }
     }
 
-    fn read_response(self: &Rc<Self>) {
-        while matches!(*self.phase.borrow(), Phase::Asking { .. }) {
+    /// Whether bytes are expected from the other end.
+    fn expects_bytes(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Asking { .. } | Phase::Tunnelling(_))
+    }
+
+    fn receive(self: &Rc<Self>) {
+        while self.expects_bytes() {
             let mut buffer = self.core.take_recv();
             let room = buffer.spare();
             let result = match self.stream.borrow_mut().as_mut() {
@@ -222,16 +274,28 @@ impl Opening {
                 Err(_) => false,
             };
             match result {
-                Ok(0) => self.server_closed(),
-                Ok(_) => self.parse_response(&buffer, unread),
+                Ok(0) => self.peer_closed(),
+                Ok(_) => self.parse_answer(&buffer, unread),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => self.end(Err(WSError::io("cannot receive the opening response", error))),
+                Err(error) => self.end(Err(WSError::io(self.receive_context(), error))),
             }
             self.core.give_recv(buffer);
             if !unread {
                 return;
             }
         }
+    }
+
+    fn receive_context(&self) -> &'static str {
+        match *self.phase.borrow() {
+            Phase::Tunnelling(_) => "cannot receive the proxy's answer",
+            _ => "cannot receive the opening response",
+        }
+    }
+
+    fn parse_answer(self: &Rc<Self>, buffer: &RecvBuffer, unread: bool) {
+        let is_proxy = matches!(*self.phase.borrow(), Phase::Tunnelling(_));
+        if is_proxy { self.parse_proxy_answer(buffer) } else { self.parse_response(buffer, unread) }
     }
 
     fn parse_response(self: &Rc<Self>, buffer: &RecvBuffer, unread: bool) {
@@ -253,14 +317,13 @@ impl Opening {
         }
     }
 
-    fn server_closed(self: &Rc<Self>) {
-        let error: Option<WSHandshakeError> = match &mut *self.phase.borrow_mut() {
-            Phase::Asking { request, received, .. } => Some(request.handshake.receive_eof(received)),
-            _ => None,
+    fn peer_closed(self: &Rc<Self>) {
+        let error: WSError = match &mut *self.phase.borrow_mut() {
+            Phase::Asking { request, received, .. } => request.handshake.receive_eof(received).into(),
+            Phase::Tunnelling(tunnelling) => tunnelling.closed(),
+            _ => return,
         };
-        if let Some(error) = error {
-            self.end(Err(error.into()));
-        }
+        self.end(Err(error));
     }
 
     fn accepted(self: &Rc<Self>, response: WSUpgradeResponse, early: &[u8], unread: bool) {
@@ -273,6 +336,7 @@ impl Opening {
                 io::ErrorKind::InvalidData.into(),
             )));
         }
+        let report = request.journey.arrived(self.core.now());
         let mut made = None;
         let factory = request.factory;
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -291,6 +355,7 @@ impl Opening {
             self.settings.tuning.keep_handshake.then(|| Box::new(Handshake { request: asked, response }));
         let conn =
             Conn::open(&self.core, &self.settings, Role::Client, stream, self.token, handshake, listener);
+        conn.set_connect_report(report);
         let transport = WSTransport::new(Rc::clone(&conn));
         conn.connected(early);
         if unread {
@@ -305,7 +370,7 @@ impl Opening {
     }
 
     /// Ends the attempt and frees its slot.
-    fn end(self: &Rc<Self>, result: Result<WSTransport, WSError>) {
+    pub(super) fn end(self: &Rc<Self>, result: Result<WSTransport, WSError>) {
         let phase = self.phase.replace(Phase::Ended(Some(result)));
         drop(self.stream.take());
         drop(self.core.remove(self.token));
@@ -313,15 +378,15 @@ impl Opening {
         super::core::guard("dropping an opening", || drop(phase));
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
-    fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<Result<(), WSError>> {
+    pub(super) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<Result<(), WSError>> {
         match &mut *self.phase.borrow_mut() {
-            Phase::Connecting => {
+            Phase::Connecting | Phase::Tunnelling(_) => {
                 self.waker.set(Some(cx.waker().clone()));
                 Poll::Pending
             }
@@ -342,6 +407,9 @@ impl Opening {
     }
 }
 
+/// Of a stream that has none, or does not tell.
+const UNKNOWN_ADDR: SocketAddr = SocketAddr::new(net::IpAddr::V4(net::Ipv4Addr::UNSPECIFIED), 0);
+
 /// Whether a connecting socket is connected by now.
 fn connect_result(socket: &TcpStream) -> io::Result<bool> {
     if let Some(error) = socket.take_error()? {
@@ -350,6 +418,8 @@ fn connect_result(socket: &TcpStream) -> io::Result<bool> {
     match socket.peer_addr() {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+        // A socket of another family, from a socket factory: it has a peer, whose address is none of TCP.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(true),
         Err(error) => Err(error),
     }
 }

@@ -17,7 +17,10 @@ use crate::buf::RecvBuffer;
 use crate::config::{ConnectionConfig, WSTuning};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::proto::{self, Role, Rules, SendContext, WSCloseHandshake};
-use crate::{WSDisconnectCause, WSDisconnectInfo, WSError, WSListener, WSLoopHandle, WSRemote, WSTransport};
+use crate::{
+    WSConnectReport, WSDisconnectCause, WSDisconnectInfo, WSError, WSListener, WSLoopHandle, WSRemote,
+    WSTransport,
+};
 
 use super::callbacks::Callback;
 use super::core::{Deferred, LoopCore, Readiness, Slot};
@@ -86,6 +89,8 @@ pub(super) struct Extras {
     pub(super) watermarks: Option<(usize, usize)>,
     /// The first fault, until the connection has ended and tells it.
     pub(super) fault: Option<(WSDisconnectCause, crate::WSError)>,
+    /// How a client's connection came to be.
+    pub(super) connect_report: Option<Rc<WSConnectReport>>,
 }
 
 /// Facts about a connection, one bit each.
@@ -238,6 +243,14 @@ impl Conn {
 
     pub(crate) fn disconnect_info(&self) -> Option<&WSDisconnectInfo> {
         self.ending.get().map(|ending| &ending.info)
+    }
+
+    pub(crate) fn connect_report(&self) -> Option<Rc<WSConnectReport>> {
+        self.extras.borrow().as_ref().and_then(|extras| extras.connect_report.clone())
+    }
+
+    pub(crate) fn set_connect_report(&self, report: WSConnectReport) {
+        self.extras.borrow_mut().get_or_insert_default().connect_report = Some(Rc::new(report));
     }
 
     pub(crate) fn handshake(&self) -> Option<&Handshake> {

@@ -50,7 +50,8 @@ impl WSLoopHandle {
         self.sleep_until(self.now().checked_add(duration))
     }
 
-    fn sleep_until(&self, deadline: Option<Instant>) -> WSSleep {
+    /// Done at `deadline`; `None` is never.
+    pub(crate) fn sleep_until(&self, deadline: Option<Instant>) -> WSSleep {
         WSSleep { core: Rc::clone(&self.core), deadline, timer: None }
     }
 

@@ -6,7 +6,7 @@
 //! | `core` | what a turn works on; the end of a dispatch (deferred callbacks, tasks, flush) |
 //! | `slots`, `timers`, `tasks`, `inbox` | its parts |
 //! | `accept`, `server_opening` | from a listening socket to an open connection |
-//! | `resolve`, `client_opening` | from a name to an open connection |
+//! | `resolve`, `client_opening`, `tunnelling` | from a name to an open connection |
 //! | `connection`, `receiving`, `callbacks`, `sending`, `ending` | an open connection |
 //! | `stream` | what carries the bytes |
 //! | `handle`, `remote` | what the application holds |
@@ -29,6 +29,7 @@ mod slots;
 mod stream;
 mod tasks;
 mod timers;
+mod tunnelling;
 
 pub(crate) use accept::Acceptor;
 pub(crate) use client_opening::{ClientOpening, OpenRequest};

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::body::BodyReader;
-use super::head::{HeadFault, HeadScanner, Scan};
+use super::head::{HeadScanner, Scan};
 use super::request_builder::build_request;
 use super::response_rules::check_switching;
 use super::start_line::{StartLine, parse_status_line};
@@ -131,7 +131,7 @@ impl ClientHandshake {
                     let head = match scanner.advance(response) {
                         Ok(Scan::Incomplete) => return Ok(ClientProgress::Incomplete),
                         Ok(Scan::Complete(head)) => &response[head],
-                        Err(fault) => return Err(self.invalid_message(bytes, describe(fault))),
+                        Err(fault) => return Err(self.invalid_message(bytes, fault.describe())),
                     };
                     if let Some(accepted) = self.handle_head(bytes, head)? {
                         return Ok(accepted);
@@ -235,11 +235,3 @@ impl ClientHandshake {
 
 /// How many interim responses are skipped before the final one.
 const MAX_INTERIM_RESPONSES: usize = 8;
-
-fn describe(fault: HeadFault) -> &'static str {
-    match fault {
-        HeadFault::TooLarge => "the response head is too large",
-        HeadFault::TooManyHeaders => "the response has too many headers",
-        HeadFault::Malformed(reason) => reason,
-    }
-}

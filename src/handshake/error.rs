@@ -51,6 +51,9 @@ pub enum WSHandshakeErrorKind {
         /// Its value, repeated ones joined with commas; `None` if it is missing.
         value: Option<Box<str>>,
     },
+    /// A redirection that cannot be followed, or must not be: says why.
+    #[error("the server's redirection {0}")]
+    InvalidRedirect(Cow<'static, str>),
 }
 
 /// A header that must not go on the wire.

@@ -28,7 +28,7 @@ impl Default for HandshakeLimits {
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HeadFault {
+pub(crate) enum HeadFault {
     /// Larger than [`HandshakeLimits::max_head`].
     TooLarge,
     /// More lines than [`HandshakeLimits::max_headers`].
@@ -37,9 +37,20 @@ pub(super) enum HeadFault {
     Malformed(&'static str),
 }
 
+impl HeadFault {
+    /// What is wrong with the head of a response.
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::TooLarge => "the response head is too large",
+            Self::TooManyHeaders => "the response has too many headers",
+            Self::Malformed(reason) => reason,
+        }
+    }
+}
+
 /// How far the head has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Scan {
+pub(crate) enum Scan {
     /// The end has not arrived, and nothing is wrong so far.
     Incomplete,
     /// The head, from its first line to the empty line at its end; both included.
@@ -56,7 +67,7 @@ pub(super) enum Scan {
 /// What it accepts is stricter than RFC 9112: lines end with CRLF only, nothing is folded, no control characters. The
 /// verdict depends on the bytes only, never on how they were cut.
 #[derive(Clone, Debug)]
-pub(super) struct HeadScanner {
+pub(crate) struct HeadScanner {
     start_line: StartLine,
     limits: HandshakeLimits,
     /// Where the head begins: behind an empty line that was skipped.
@@ -78,12 +89,12 @@ enum Part {
 }
 
 impl HeadScanner {
-    pub(super) fn new(start_line: StartLine, limits: HandshakeLimits) -> Self {
+    pub(crate) fn new(start_line: StartLine, limits: HandshakeLimits) -> Self {
         Self { start_line, limits, start: 0, line: 0, checked: 0, headers: 0, part: Part::StartLine }
     }
 
     /// Looks at what is new in `bytes`, which are all bytes since the beginning.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<Scan, HeadFault> {
+    pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<Scan, HeadFault> {
         let window = &bytes[..bytes.len().min(self.limits.max_head)];
         loop {
             let rest = window.get(self.checked..).unwrap_or_default();

@@ -37,9 +37,11 @@ pub use error::{
     WSHandshakeError, WSHandshakeErrorKind, WSInvalidHeader, WSInvalidRequest, WSInvalidResponse,
 };
 pub use head::HandshakeLimits;
+pub(crate) use head::{HeadScanner, Scan};
 pub use headers::WSHeaders;
 pub use key::{accept_key, client_key};
 pub use request::WSUpgradeRequest;
 pub use response::WSUpgradeResponse;
 pub use server::{ServerHandshake, ServerProgress};
+pub(crate) use start_line::{StartLine, parse_status_line};
 pub(crate) use syntax::is_authority;

@@ -6,7 +6,7 @@ use super::syntax::{is_field_value, is_target, is_tchar};
 
 /// Which first line a head begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StartLine {
+pub(crate) enum StartLine {
     /// `GET target HTTP/1.1`
     Request,
     /// `HTTP/1.x status reason`
@@ -58,15 +58,15 @@ impl StartLine {
 
 /// Version and status code of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StatusLine {
+pub(crate) struct StatusLine {
     /// Whether the version is HTTP/1.1; else it is 1.0.
-    pub(super) is_1_1: bool,
+    pub(crate) is_1_1: bool,
     /// 100 or more, three digits.
-    pub(super) status: u16,
+    pub(crate) status: u16,
 }
 
 /// Parses the status line that `head` begins with. Its line end is the first in `head`.
-pub(super) fn parse_status_line(head: &[u8]) -> Result<StatusLine, &'static str> {
+pub(crate) fn parse_status_line(head: &[u8]) -> Result<StatusLine, &'static str> {
     let line = memchr(b'\n', head).map_or(head, |end| &head[..=end]);
     let mut response = httparse::Response::new(&mut []);
     let is_well_formed = response.parse(line).is_ok();

@@ -1,7 +1,8 @@
 use std::io::{self, IoSlice};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::buf::RecvBuffer;
 
@@ -28,6 +29,20 @@ pub(crate) fn send(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 #[inline]
 pub(crate) fn send_vectored(socket: &impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     retry(|| SockRef::from(socket).send_vectored_with_flags(slices, SEND_FLAGS))
+}
+
+/// Begins to connect a socket that never blocks. `configure` sees it before.
+pub(crate) fn begin_connect(
+    addr: SocketAddr,
+    configure: impl FnOnce(SockRef<'_>) -> io::Result<()>,
+) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    configure(SockRef::from(&socket))?;
+    match socket.connect(&addr.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket.into()),
+    }
 }
 
 /// Acknowledge at once, where the system knows such a mode.

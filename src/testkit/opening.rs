@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use crate::client::{client_handshake, within_opening_time};
+use crate::client::{Journey, client_handshake, within_opening_time};
 use crate::config::{WSConnectConfig, WSServerConfig};
 use crate::event_loop::{Acceptor, ClientOpening, OpenRequest, ServerOpening, Settings, Stream};
 use crate::proto::Role;
 use crate::{
-    WSError, WSIntoUpgrade, WSListener, WSLoopHandle, WSTask, WSTransport, WSUpgradeRequest,
+    WSError, WSIntoUpgrade, WSListener, WSLoopHandle, WSPhase, WSTask, WSTransport, WSUpgradeRequest,
     WSUpgradeResponse, WSUrl,
 };
 
@@ -134,11 +134,13 @@ where
     let core = Rc::clone(handle.core());
     let settings = Settings::new(&config.connection);
     let timeout = config.connection.handshake_timeout;
-    let handshake = client_handshake(&handle, &WSUrl::parse("ws://testkit/")?, config)?;
+    let url = WSUrl::parse("ws://testkit/")?;
+    let handshake = client_handshake(&handle, &url, &config)?;
+    let journey = Journey::new(url, handle.now());
     let opening = ClientOpening::connected(&core, Stream::Sim(stream), &settings)
         .map_err(|error| WSError::io("simulated stream", error))?;
     let factory =
         Box::new(|request: &_, response: &_| Box::new(factory(request, response)) as Box<dyn WSListener>);
-    let open = opening.open(OpenRequest { handshake, factory });
-    within_opening_time(&handle, timeout, open).await
+    let open = opening.open(OpenRequest { handshake, journey, factory });
+    within_opening_time(&handle, timeout, || WSPhase::Opening, open).await
 }

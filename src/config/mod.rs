@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::handshake::{HandshakeLimits, WSHeaders};
+use crate::handshake::HandshakeLimits;
 use crate::proto::{Rules, WSOverflowPolicy};
 
 /// When sent frames are handed to the kernel.
@@ -310,6 +310,11 @@ macro_rules! connection_setters {
     };
 }
 
+mod connect;
+
+pub use connect::WSConnectConfig;
+pub(crate) use connect::{ConfigureSocket, SocketHooks};
+
 /// Configuration of [`ws_create_server`](crate::ws_create_server).
 #[derive(Clone, Debug)]
 pub struct WSServerConfig {
@@ -346,32 +351,6 @@ impl WSServerConfig {
     #[must_use]
     pub fn ipv6_only(mut self, on: bool) -> Self {
         self.ipv6_only = on;
-        self
-    }
-}
-
-/// Configuration of [`ws_connect`](crate::ws_connect).
-#[derive(Clone, Debug, Default)]
-pub struct WSConnectConfig {
-    pub(crate) connection: ConnectionConfig,
-    pub(crate) extra_headers: WSHeaders,
-    pub(crate) subprotocols: Vec<String>,
-}
-
-impl WSConnectConfig {
-    connection_setters!();
-
-    /// Headers added to the request. `Host` among them replaces the generated one. Default none.
-    #[must_use]
-    pub fn extra_headers(mut self, headers: WSHeaders) -> Self {
-        self.extra_headers = headers;
-        self
-    }
-
-    /// Subprotocols to offer, the preferred one first (RFC 6455 section 1.9). Default none.
-    #[must_use]
-    pub fn subprotocols<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.subprotocols = names.into_iter().map(Into::into).collect();
         self
     }
 }

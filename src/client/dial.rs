@@ -1,0 +1,256 @@
+//! From a URL to a stream on which the upgrade can be asked for.
+
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::proxy::{Scheme, Tunnel, WSProxy, WSProxyError, WSProxyErrorKind};
+use super::race::{Race, Step};
+use super::report::Journey;
+use super::{WSAttemptOutcome, WSConnectAttempt, WSUrl};
+use crate::config::{ConfigureSocket, SocketHooks};
+use crate::event_loop::{ClientOpening, Settings, resolve};
+use crate::{WSError, WSLoopHandle, WSPhase, WSSleep};
+
+/// The way to a server, in layers:
+///
+/// ```text
+/// TCP --> TLS with the proxy --> the proxy's tunnel --> TLS with the server --> upgrade
+/// ```
+///
+/// A layer that is not asked for is left out. There is no TLS yet: [`require_plain`] refuses whatever asks for it before anything
+/// is sent.
+pub(super) struct Dial<'a> {
+    pub(super) handle: &'a WSLoopHandle,
+    pub(super) settings: &'a Rc<Settings>,
+    pub(super) sockets: &'a SocketHooks,
+    pub(super) proxy: Option<&'a WSProxy>,
+    /// Never borrowed over an `await`, nor while the application's code runs.
+    pub(super) journey: &'a RefCell<Journey>,
+}
+
+/// Refuses what needs TLS.
+pub(super) fn require_plain(url: &WSUrl, proxy: Option<&WSProxy>) -> Result<(), WSError> {
+    let is_secure_proxy = proxy.is_some_and(|proxy| proxy.scheme() == Scheme::Https);
+    if url.is_secure() || is_secure_proxy { Err(WSError::TlsUnsupported) } else { Ok(()) }
+}
+
+impl Dial<'_> {
+    /// All layers, from the first to the last.
+    pub(super) async fn connect(&self, url: &WSUrl) -> Result<ClientOpening, WSError> {
+        require_plain(url, self.proxy)?;
+        let opening = match self.proxy {
+            None => self.connect_tcp(url, url.host(), url.port()).await?,
+            Some(proxy) => self.connect_through(proxy, url).await?,
+        };
+        self.enter(WSPhase::Opening);
+        Ok(opening)
+    }
+
+    async fn connect_through(&self, proxy: &WSProxy, url: &WSUrl) -> Result<ClientOpening, WSError> {
+        // Before TCP: a name that has no address is no reason to trouble the proxy.
+        let resolved = if proxy.scheme().wants_address() {
+            let addrs = resolve(url.host(), url.port()).await?;
+            Some(address_for(proxy, &addrs)?)
+        } else {
+            None
+        };
+        let tunnel = Tunnel::new(proxy, url.host(), url.port(), resolved).map_err(Arc::new)?;
+        let opening = self.connect_tcp(url, proxy.host(), proxy.port()).await;
+        let opening = opening.map_err(|error| at_proxy(proxy, error))?;
+        self.enter(WSPhase::Proxy);
+        opening.tunnel(tunnel).await
+    }
+
+    async fn connect_tcp(&self, url: &WSUrl, host: &str, port: u16) -> Result<ClientOpening, WSError> {
+        if let Some(factory) = &self.sockets.factory {
+            let made = factory(url).map_err(|error| WSError::io("the socket factory failed", error))?;
+            if let Some(socket) = made {
+                self.enter(WSPhase::Connect);
+                return ClientOpening::adopt(self.handle.core(), socket, self.settings).await;
+            }
+        }
+        let addrs = resolve(host, port).await?;
+        self.enter(WSPhase::Connect);
+        let mut racing = Racing::new(self.handle, self.settings, self.sockets.configure.as_ref(), &addrs);
+        let result = std::future::poll_fn(|cx| racing.poll(cx)).await;
+        self.journey.borrow_mut().attempts(racing.attempts);
+        result
+    }
+
+    fn enter(&self, phase: WSPhase) {
+        self.journey.borrow_mut().enter(phase, self.handle.now());
+    }
+}
+
+/// The address to tell a proxy that wants one: the first that it can reach.
+fn address_for(proxy: &WSProxy, addrs: &[SocketAddr]) -> Result<SocketAddr, WSError> {
+    let is_reachable = |addr: &&SocketAddr| proxy.scheme() != Scheme::Socks4 || addr.is_ipv4();
+    addrs.iter().find(is_reachable).copied().ok_or_else(|| {
+        let kind = WSProxyErrorKind::Unsupported("SOCKS4 does not reach IPv6 addresses");
+        Arc::new(WSProxyError { proxy: proxy.to_string().into(), kind }).into()
+    })
+}
+
+/// Says that it was the proxy that could not be reached.
+fn at_proxy(proxy: &WSProxy, error: WSError) -> WSError {
+    match error {
+        WSError::Io { context, source } => {
+            WSError::Io { context: format!("proxy {proxy}: {context}").into(), source }
+        }
+        other => other,
+    }
+}
+
+/// Attempts to connect to the addresses of one host, side by side (RFC 8305).
+struct Racing<'a> {
+    handle: &'a WSLoopHandle,
+    settings: &'a Rc<Settings>,
+    configure: Option<&'a ConfigureSocket>,
+    begun: Instant,
+    race: Race,
+    running: Vec<Running>,
+    /// In the order of their start; one that runs counts as given up until it ends.
+    attempts: Vec<WSConnectAttempt>,
+    /// When the next attempt is due.
+    alarm: Option<(Instant, WSSleep)>,
+}
+
+struct Running {
+    /// Its place in `attempts`.
+    nth: usize,
+    connect: Pin<Box<dyn Future<Output = Result<ClientOpening, WSError>>>>,
+}
+
+impl<'a> Racing<'a> {
+    fn new(
+        handle: &'a WSLoopHandle,
+        settings: &'a Rc<Settings>,
+        configure: Option<&'a ConfigureSocket>,
+        addrs: &[SocketAddr],
+    ) -> Self {
+        let begun = handle.now();
+        let race = Race::new(addrs, begun);
+        Self {
+            handle,
+            settings,
+            configure,
+            begun,
+            race,
+            running: Vec::new(),
+            attempts: Vec::new(),
+            alarm: None,
+        }
+    }
+
+    /// The first connection that is there. The others are closed by then.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<ClientOpening, WSError>> {
+        loop {
+            if let Some(result) = self.poll_running(cx) {
+                self.running.clear();
+                return Poll::Ready(result);
+            }
+            match self.race.step(self.handle.now()) {
+                Step::Start(addr) => self.start(addr),
+                Step::WaitUntil(time) => {
+                    if self.poll_alarm(time, cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+                Step::Wait => return Poll::Pending,
+                Step::Lost => return Poll::Ready(Err(lost(&self.attempts))),
+            }
+        }
+    }
+
+    /// The result that ends the race, if there is one by now.
+    fn poll_running(&mut self, cx: &mut Context<'_>) -> Option<Result<ClientOpening, WSError>> {
+        let mut at = 0;
+        while let Some(attempt) = self.running.get_mut(at) {
+            let Poll::Ready(result) = attempt.connect.as_mut().poll(cx) else {
+                at += 1;
+                continue;
+            };
+            let nth = self.running.remove(at).nth;
+            match result {
+                Ok(opening) => {
+                    self.ended(nth, WSAttemptOutcome::Won);
+                    self.give_up_running();
+                    return Some(Ok(opening));
+                }
+                Err(WSError::Io { source, .. }) => {
+                    self.ended(nth, WSAttemptOutcome::Failed(source));
+                    self.race.failed(self.handle.now());
+                }
+                // The loop is gone: no other attempt fares better.
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        None
+    }
+
+    fn start(&mut self, addr: SocketAddr) {
+        let started = self.handle.now().saturating_duration_since(self.begun);
+        let connect = ClientOpening::connect(
+            Rc::clone(self.handle.core()),
+            addr,
+            Rc::clone(self.settings),
+            self.configure.cloned(),
+        );
+        self.running.push(Running { nth: self.attempts.len(), connect: Box::pin(connect) });
+        let outcome = WSAttemptOutcome::GivenUp;
+        self.attempts.push(WSConnectAttempt { addr, started, took: Duration::ZERO, outcome });
+    }
+
+    fn ended(&mut self, nth: usize, outcome: WSAttemptOutcome) {
+        let now = self.handle.now();
+        if let Some(attempt) = self.attempts.get_mut(nth) {
+            attempt.took = now.saturating_duration_since(self.begun + attempt.started);
+            attempt.outcome = outcome;
+        }
+    }
+
+    fn give_up_running(&mut self) {
+        for attempt in std::mem::take(&mut self.running) {
+            self.ended(attempt.nth, WSAttemptOutcome::GivenUp);
+        }
+    }
+
+    fn poll_alarm(&mut self, time: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        if self.alarm.as_ref().is_none_or(|(set_to, _)| *set_to != time) {
+            self.alarm = Some((time, self.handle.sleep_until(Some(time))));
+        }
+        match &mut self.alarm {
+            Some((_, sleep)) => Pin::new(sleep).poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Nobody answered: the last error, and in its context the others.
+fn lost(attempts: &[WSConnectAttempt]) -> WSError {
+    let failed = attempts.iter().filter_map(|attempt| match &attempt.outcome {
+        WSAttemptOutcome::Failed(error) => Some((attempt.addr, error)),
+        _ => None,
+    });
+    let mut context = "cannot connect to ".to_owned();
+    let mut last: Option<(SocketAddr, &Arc<io::Error>)> = None;
+    for (addr, error) in failed {
+        if let Some((earlier, error)) = last.replace((addr, error)) {
+            let _ = write!(context, "{earlier} ({error}), nor to ");
+        }
+    }
+    match last {
+        Some((addr, error)) => {
+            WSError::Io { context: (context + &addr.to_string()).into(), source: Arc::clone(error) }
+        }
+        None => WSError::InvalidArgument("the host has no address"),
+    }
+}

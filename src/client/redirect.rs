@@ -1,0 +1,146 @@
+//! Where a redirection leads, and what may go there (RFC 9110 section 15.4).
+
+use super::WSUrl;
+use crate::config::WSConnectConfig;
+use crate::{WSError, WSHandshakeError, WSHandshakeErrorKind};
+
+/// Headers that are meant for one origin only.
+const BOUND_TO_ORIGIN: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "host"];
+
+/// The URL to go on with, if `error` is a redirection; from then on `config` is without what must not go there. `None` if the error is
+/// none, or if no redirection is left in the budget.
+///
+/// # Errors
+/// A redirection that cannot be followed, or must not be: one without `Location`, to something else than a WebSocket, or from `wss` to
+/// `ws`.
+pub(super) fn follow(
+    error: &WSHandshakeError,
+    from: &WSUrl,
+    config: &mut WSConnectConfig,
+) -> Result<Option<WSUrl>, WSError> {
+    let WSHandshakeErrorKind::InvalidStatus(301 | 302 | 303 | 307 | 308) = error.kind else {
+        return Ok(None);
+    };
+    if config.max_redirects == 0 {
+        return Ok(None);
+    }
+    let refused = |reason: String| {
+        let kind = WSHandshakeErrorKind::InvalidRedirect(reason.into());
+        WSError::from(WSHandshakeError { kind, ..error.clone() })
+    };
+    let location = error.response.as_ref().and_then(|response| response.get_header("location"));
+    let Some(location) = location else {
+        return Err(refused("lacks the header Location".to_owned()));
+    };
+    let mut to = from
+        .join(&location)
+        .map_err(|invalid| refused(format!("leads to {:?}: {}", invalid.url, invalid.reason)))?;
+    if from.is_secure() && !to.is_secure() {
+        return Err(refused("leads from wss to ws".to_owned()));
+    }
+    if to.has_same_origin(from) {
+        to.inherit_credentials(from);
+    } else {
+        for name in BOUND_TO_ORIGIN {
+            config.extra_headers.remove(name);
+        }
+    }
+    config.max_redirects -= 1;
+    Ok(Some(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::handshake::{ClientHandshake, ClientHandshakeConfig, WSHeaders};
+
+    /// The error of an answer with this status and these header lines.
+    fn answer(status: u16, headers: &str) -> WSHandshakeError {
+        let config = ClientHandshakeConfig::new("h", "/");
+        let mut handshake = ClientHandshake::new(config, [0; 16]).expect("valid");
+        let answer = format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: 0\r\n\r\n");
+        handshake.receive(answer.as_bytes()).expect_err("not a 101")
+    }
+
+    fn followed(from: &str, location: &str, config: &mut WSConnectConfig) -> Result<Option<WSUrl>, WSError> {
+        let error = answer(302, &format!("Location: {location}\r\n"));
+        follow(&error, &WSUrl::parse(from).expect("valid"), config)
+    }
+
+    fn refusal(result: Result<Option<WSUrl>, WSError>) -> String {
+        match result {
+            Err(WSError::Handshake(error)) => match &error.kind {
+                WSHandshakeErrorKind::InvalidRedirect(reason) => {
+                    assert!(error.response.is_some());
+                    reason.to_string()
+                }
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn t13_which_answers_redirect() {
+        let from = WSUrl::parse("ws://h/a").expect("valid");
+        for status in 300..=310 {
+            let mut config = WSConnectConfig::default();
+            let next = follow(&answer(status, "Location: b\r\n"), &from, &mut config).expect("no fault");
+            let redirects = [301, 302, 303, 307, 308].contains(&status);
+            assert_eq!(next.map(|url| url.to_string()), redirects.then(|| "ws://h/b".to_owned()), "{status}");
+            assert_eq!(config.max_redirects, if redirects { 4 } else { 5 });
+        }
+        let mut none_left = WSConnectConfig::default().max_redirects(0);
+        assert!(follow(&answer(302, ""), &from, &mut none_left).expect("the original error").is_none());
+        let garbage = WSHandshakeError {
+            raw_header: Bytes::new(),
+            raw_body: Bytes::new(),
+            response: None,
+            kind: WSHandshakeErrorKind::InvalidMessage("x".into()),
+        };
+        assert!(follow(&garbage, &from, &mut WSConnectConfig::default()).expect("not one").is_none());
+    }
+
+    #[test]
+    fn t13_what_is_not_followed() {
+        let from = WSUrl::parse("ws://h/a").expect("valid");
+        let missing = follow(&answer(307, ""), &from, &mut WSConnectConfig::default());
+        assert_eq!(refusal(missing), "lacks the header Location");
+        for location in ["ws://h/", "http://h/", "http://other/"] {
+            let result = followed("wss://h/a", location, &mut WSConnectConfig::default());
+            assert_eq!(refusal(result), "leads from wss to ws");
+        }
+        for location in ["ftp://h/", "ws://u:secret@h:0/", "mailto:x"] {
+            let reason = refusal(followed("ws://h/a", location, &mut WSConnectConfig::default()));
+            assert!(reason.starts_with("leads to") && !reason.contains("secret"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn t13_credentials_stay_with_their_origin() {
+        let authorization = "Basic dTpw";
+        for (location, same_origin) in [
+            ("/b", true),
+            ("ws://h/b", true),
+            ("http://H:80/b", true),
+            ("ws://h:81/b", false),
+            ("wss://h/b", false),
+            ("//other/b", false),
+        ] {
+            let mut headers = WSHeaders::new();
+            for name in ["Authorization", "cookie", "Proxy-Authorization", "Host", "X-Kept"] {
+                headers.append(name, "x").expect("valid");
+            }
+            let mut config = WSConnectConfig::default().extra_headers(headers);
+            let to = followed("ws://u:p@h/a", location, &mut config).expect("fine").expect("followed");
+            assert_eq!(to.authorization().as_deref(), same_origin.then_some(authorization), "{location}");
+            assert_eq!(config.extra_headers.len(), if same_origin { 5 } else { 1 }, "{location}");
+            assert!(config.extra_headers.contains("x-kept"));
+        }
+        let own = followed("ws://u:p@h/", "ws://v:q@h/", &mut WSConnectConfig::default());
+        let own = own.expect("fine").expect("followed").authorization();
+        assert_ne!(own.expect("its own"), authorization);
+    }
+}

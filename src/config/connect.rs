@@ -1,0 +1,119 @@
+//! What a client may choose.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::{ConnectionConfig, WSLimits, WSTuning};
+use crate::client::{WSProxy, WSUrl};
+use crate::handshake::WSHeaders;
+
+/// Configuration of [`ws_connect`](crate::ws_connect).
+#[derive(Clone)]
+pub struct WSConnectConfig {
+    pub(crate) connection: ConnectionConfig,
+    pub(crate) extra_headers: WSHeaders,
+    pub(crate) subprotocols: Vec<String>,
+    pub(crate) max_redirects: u32,
+    pub(crate) proxy: Option<WSProxy>,
+    pub(crate) sockets: SocketHooks,
+}
+
+/// Where the application has a hand in the making of sockets.
+#[derive(Clone, Default)]
+pub(crate) struct SocketHooks {
+    pub(crate) factory: Option<SocketFactory>,
+    pub(crate) configure: Option<ConfigureSocket>,
+}
+
+pub(crate) type SocketFactory = Arc<dyn Fn(&WSUrl) -> io::Result<Option<TcpStream>> + Send + Sync>;
+pub(crate) type ConfigureSocket = Arc<dyn Fn(SockRef<'_>, SocketAddr) -> io::Result<()> + Send + Sync>;
+
+impl Default for WSConnectConfig {
+    fn default() -> Self {
+        Self {
+            connection: ConnectionConfig::default(),
+            extra_headers: WSHeaders::default(),
+            subprotocols: Vec::new(),
+            max_redirects: 5,
+            proxy: None,
+            sockets: SocketHooks::default(),
+        }
+    }
+}
+
+impl WSConnectConfig {
+    connection_setters!();
+
+    /// Headers added to the request. `Host` among them replaces the generated one. Default none.
+    ///
+    /// `Authorization`, `Cookie` and `Host` do not follow a redirection to another origin.
+    #[must_use]
+    pub fn extra_headers(mut self, headers: WSHeaders) -> Self {
+        self.extra_headers = headers;
+        self
+    }
+
+    /// Subprotocols to offer, the preferred one first (RFC 6455 section 1.9). Default none.
+    #[must_use]
+    pub fn subprotocols<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.subprotocols = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// How many redirections (301, 302, 303, 307, 308) are followed before one is an error. Default 5; 0 follows none.
+    #[must_use]
+    pub fn max_redirects(mut self, redirects: u32) -> Self {
+        self.max_redirects = redirects;
+        self
+    }
+
+    /// The proxy to go through. Default `None`: straight to the server. The environment (`http_proxy` and the like) is not looked at.
+    #[must_use]
+    pub fn proxy(mut self, proxy: impl Into<Option<WSProxy>>) -> Self {
+        self.proxy = proxy.into();
+        self
+    }
+
+    /// Makes connected sockets in place of the look-up and the connect. Default none.
+    ///
+    /// Called on the loop, which it must not block, once per URL: the one asked for, then each that a redirection leads to. `Ok(None)`
+    /// goes the usual way. With a [`proxy`](Self::proxy) the socket is taken to be connected to that. An error is a
+    /// [`WSError::Io`](crate::WSError::Io).
+    #[must_use]
+    pub fn socket_factory(
+        mut self,
+        factory: impl Fn(&WSUrl) -> io::Result<Option<TcpStream>> + Send + Sync + 'static,
+    ) -> Self {
+        self.sockets.factory = Some(Arc::new(factory));
+        self
+    }
+
+    /// Sees each socket before it is connected to the address: to set options, or to bind a local address or a device. Default none.
+    ///
+    /// Called on the loop, which it must not block. An error gives this address up, and the next one is tried.
+    #[must_use]
+    pub fn configure_socket(
+        mut self,
+        configure: impl Fn(SockRef<'_>, SocketAddr) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.sockets.configure = Some(Arc::new(configure));
+        self
+    }
+}
+
+impl fmt::Debug for WSConnectConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WSConnectConfig")
+            .field("connection", &self.connection)
+            .field("extra_headers", &self.extra_headers)
+            .field("subprotocols", &self.subprotocols)
+            .field("max_redirects", &self.max_redirects)
+            .field("proxy", &self.proxy)
+            .finish_non_exhaustive()
+    }
+}
