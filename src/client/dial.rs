@@ -254,3 +254,121 @@ fn lost(attempts: &[WSConnectAttempt]) -> WSError {
         None => WSError::InvalidArgument("the host has no address"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::config::ConnectionConfig;
+    use crate::{WSLoop, WSLoopConfig};
+
+    /// Far more than any of this takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// The result of a race on a loop of its own, and its attempts.
+    fn race(
+        addrs: &[SocketAddr],
+        configure: Option<&ConfigureSocket>,
+    ) -> (Result<(), WSError>, Vec<WSConnectAttempt>) {
+        let mut event_loop = WSLoop::new(WSLoopConfig::default()).expect("a loop");
+        let handle = event_loop.handle();
+        let settings = Settings::new(&ConnectionConfig::default());
+        let mut racing = Racing::new(&handle, &settings, configure, addrs);
+        let result =
+            event_loop.block_on(handle.timeout(PATIENCE, std::future::poll_fn(|cx| racing.poll(cx))));
+        let result = result.expect("a loop").expect("an end in time");
+        assert_eq!(handle.slots(), usize::from(result.is_ok()), "only the winner is left");
+        (result.map(drop), racing.attempts)
+    }
+
+    /// Somebody who listens.
+    fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let addr = listener.local_addr().expect("bound");
+        (listener, addr)
+    }
+
+    /// An address whose listener takes no more connections: what is sent there is dropped, as by a black hole.
+    fn black_hole() -> (socket2::Socket, Vec<std::net::TcpStream>, SocketAddr) {
+        let hole =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        hole.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+        hole.listen(0).expect("listens");
+        let addr = hole.local_addr().expect("bound").as_socket().expect("an address");
+        let fillers = (0..4).map(|_| crate::sys::begin_connect(addr, |_| Ok(())).expect("begins")).collect();
+        // Those that the queue holds are established by now or very soon; the rest is dropped.
+        std::thread::sleep(Duration::from_millis(50));
+        (hole, fillers, addr)
+    }
+
+    /// An address at which nobody listens, until the socket is dropped.
+    fn closed() -> (socket2::Socket, SocketAddr) {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+        let addr = socket.local_addr().expect("bound").as_socket().expect("an address");
+        (socket, addr)
+    }
+
+    #[test]
+    fn a_black_hole_costs_one_step() {
+        let (_hole, _fillers, dead) = black_hole();
+        let (_listener, good) = listener();
+        let (result, attempts) = race(&[dead, good], None);
+        result.expect("the second wins");
+        let [first, second] = &attempts[..] else { panic!("{attempts:?}") };
+        assert_eq!((first.addr, second.addr), (dead, good));
+        assert!(matches!(first.outcome, WSAttemptOutcome::GivenUp), "{first}");
+        assert!(matches!(second.outcome, WSAttemptOutcome::Won), "{second}");
+        assert!(second.started >= super::super::race::ATTEMPT_DELAY, "{second}");
+        assert!(first.took >= second.started, "{first}");
+        println!("{first}; {second}");
+    }
+
+    #[test]
+    fn a_refusal_starts_the_next_and_the_first_that_answers_wins() {
+        let (_closed, refused) = closed();
+        let (_one, first) = listener();
+        let (_two, second) = listener();
+        let (result, attempts) = race(&[refused, first, second], None);
+        result.expect("connects");
+        let [failed, won] = &attempts[..] else { panic!("the third is not even tried: {attempts:?}") };
+        let WSAttemptOutcome::Failed(error) = &failed.outcome else { panic!("{failed}") };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(matches!(won.outcome, WSAttemptOutcome::Won) && won.addr == first, "{won}");
+    }
+
+    #[test]
+    fn if_nobody_answers_the_error_names_all() {
+        let ((_one, first), (_two, second)) = (closed(), closed());
+        let (result, attempts) = race(&[first, second], None);
+        assert_eq!(attempts.len(), 2);
+        let error = result.expect_err("nobody listens");
+        assert!(
+            matches!(&error, WSError::Io { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused)
+        );
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("cannot connect to {first} (")), "{text}");
+        assert!(text.contains(&format!("), nor to {second}: ")), "{text}");
+    }
+
+    #[test]
+    fn an_address_whose_socket_is_not_wanted_is_passed_over() {
+        let (_one, first) = listener();
+        let (two, second) = listener();
+        let configure: ConfigureSocket = Arc::new(move |socket, addr| {
+            if addr == first {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            socket.bind(&SocketAddr::from(([127, 0, 0, 9], 0)).into())
+        });
+        let (result, attempts) = race(&[first, second], Some(&configure));
+        result.expect("connects");
+        assert!(
+            matches!(&attempts[0].outcome, WSAttemptOutcome::Failed(error) if error.kind() == io::ErrorKind::PermissionDenied)
+        );
+        let (_, from) = two.accept().expect("the client");
+        assert_eq!(from.ip().to_string(), "127.0.0.9", "the local address that was bound");
+    }
+}

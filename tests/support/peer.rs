@@ -158,6 +158,14 @@ impl Peer {
         }
     }
 
+    /// The next bytes, as many as `len`.
+    pub(crate) fn read_bytes(&mut self, len: usize) -> Vec<u8> {
+        while self.received.len() < len {
+            assert!(self.fill(), "EOF before {len} bytes: {:?}", self.received);
+        }
+        self.received.drain(..len).collect()
+    }
+
     pub(crate) fn read_frame(&mut self) -> Frame {
         self.next_frame().expect("a frame, not EOF")
     }
