@@ -1,8 +1,11 @@
 //! Measures round trips to an echo server, one message at a time, and checks every byte that comes back.
 //!
 //! ```text
-//! echo_client URL [--size BYTES] [--count N | --secs S] [--spin] [--json]
+//! echo_client URL [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json]
 //! ```
+//!
+//! `--proxy` goes through a proxy: `http://`, `socks4://`, `socks4a://`, `socks5://` or `socks5h://`, with `user:password@` if it
+//! asks. The table is preceded by what the connect took, and by which addresses were tried.
 //!
 //! `--spin` polls without sleeping: fewer microseconds for a whole core. Ends with 1 if the server cannot be reached,
 //! refuses, goes away, falls silent for five seconds, or sends something else than an echo.
@@ -15,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use femtows::{
     WSCloseCode, WSConnectConfig, WSLimits, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
-    WSMessageListener, WSMsgType, WSResult, WSTransport, ws_connect,
+    WSMessageListener, WSMsgType, WSProxy, WSResult, WSTransport, ws_connect,
 };
 
 #[path = "support/args.rs"]
@@ -32,7 +35,8 @@ use histogram::Histogram;
 use numbers::{grouped, micros};
 use payload::Payload;
 
-const USAGE: &str = "echo_client URL [--size BYTES] [--count N | --secs S] [--spin] [--json]";
+const USAGE: &str =
+    "echo_client URL [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json]";
 
 /// A server that sends nothing for this long is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,12 +51,18 @@ fn main() -> ExitCode {
     };
     let spin = if args.flag("--spin") { Duration::MAX } else { Duration::ZERO };
     let json = args.flag("--json");
+    let proxy = args.value("--proxy").map(|url| WSProxy::parse(&url));
+    let proxy = proxy.transpose().unwrap_or_else(|error| args.fail(&error.to_string()));
     let url = args.positional("URL");
     args.finish();
 
-    match measure(&url, size, end, spin) {
-        Ok(times) if json => print_json(size, &times),
-        Ok(times) => print_table(&url, size, &times),
+    let config = WSConnectConfig::default().proxy(proxy);
+    match measure(&url, config, size, end, spin) {
+        Ok((_, times)) if json => print_json(size, &times),
+        Ok((report, times)) => {
+            println!("{report}");
+            print_table(&url, size, &times);
+        }
         Err(error) => {
             eprintln!("{url}: {error}");
             return ExitCode::FAILURE;
@@ -124,7 +134,14 @@ impl WSMessageListener for Pinger {
     }
 }
 
-fn measure(url: &str, size: usize, end: End, spin: Duration) -> Result<Histogram, Box<dyn Error>> {
+/// The report of the connect, and the round trips.
+fn measure(
+    url: &str,
+    config: WSConnectConfig,
+    size: usize,
+    end: End,
+    spin: Duration,
+) -> Result<(String, Histogram), Box<dyn Error>> {
     let measured = Rc::new(RefCell::new(Measured { times: Histogram::new(), is_complete: false }));
     let now = Instant::now();
     let pinger =
@@ -133,12 +150,13 @@ fn measure(url: &str, size: usize, end: End, spin: Duration) -> Result<Histogram
         .max_frame_size(size.max(125))
         .max_message_size(size.max(125))
         .max_outbound(2 * size + 1024);
-    let config = WSConnectConfig::default().limits(limits);
+    let config = config.limits(limits);
 
     let mut event_loop = WSLoop::new(WSLoopConfig::default().spin(spin))?;
     let handle = event_loop.handle();
     let listener = WSMessageAdapter::new(pinger);
     let transport = event_loop.block_on(ws_connect(&handle, listener, url, config))??;
+    let report = transport.connect_report().map(|report| report.to_string()).unwrap_or_default();
     loop {
         let before = measured.borrow().times.count();
         match event_loop.block_on(handle.timeout(PATIENCE, transport.wait_disconnected()))? {
@@ -152,7 +170,7 @@ fn measure(url: &str, size: usize, end: End, spin: Duration) -> Result<Histogram
     let measured = measured.replace(Measured { times: Histogram::new(), is_complete: false });
     match transport.disconnect_info() {
         Some(info) if !measured.is_complete => Err(format!("ended too early: {info}").into()),
-        _ => Ok(measured.times),
+        _ => Ok((report, measured.times)),
     }
 }
 

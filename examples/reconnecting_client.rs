@@ -13,8 +13,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use femtows::{
-    WSCloseCode, WSConnectConfig, WSFrame, WSListener, WSLoop, WSLoopConfig, WSLoopHandle, WSResult,
-    WSServer, WSServerConfig, WSTransport, WSUpgradeRequest, ws_connect, ws_create_server,
+    WSBackoff, WSCloseCode, WSConnectConfig, WSError, WSFrame, WSListener, WSLoop, WSLoopConfig,
+    WSLoopHandle, WSReconnect, WSResult, WSRetry, WSServer, WSServerConfig, WSTransport, WSUpgradeRequest,
+    ws_create_server,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -32,55 +33,25 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 // --- the client ----------------------------------------------------------------------------------------------------------
 
-/// How long to wait before the next attempt.
-///
-/// The ceiling doubles with each attempt in a row. The wait is anywhere between nothing and the ceiling: clients that were
-/// cut off at the same moment come back spread out, which a fixed wait, or one with a little jitter, does not achieve.
-struct Backoff {
-    attempts: u32,
-}
-
-impl Backoff {
-    const BASE: Duration = Duration::from_millis(200);
-    /// Short, so that the demo ends soon: 30 s is more usual.
-    const MAX: Duration = Duration::from_secs(2);
-    /// A connection that lived for less does not count as a success: the server may be accepting and falling over.
-    const STABLE: Duration = Duration::from_millis(500);
-
-    fn next(&mut self) -> Duration {
-        let ceiling = Self::BASE.saturating_mul(1 << self.attempts.min(16)).min(Self::MAX);
-        self.attempts += 1;
-        // Without a source of chance: the ceiling itself.
-        let chance = getrandom::u32().unwrap_or(u32::MAX);
-        ceiling.mul_f64(f64::from(chance) / f64::from(u32::MAX))
-    }
-
-    fn lived(&mut self, time: Duration) {
-        if time >= Self::STABLE {
-            self.attempts = 0;
-        }
-    }
-}
-
 /// Connects, and connects again when the connection is gone, for ever.
-async fn stay_connected(handle: WSLoopHandle, url: String, log: Rc<Log>) {
-    let mut backoff = Backoff { attempts: 0 };
+async fn stay_connected(handle: WSLoopHandle, url: String, log: Rc<Log>) -> Result<(), WSError> {
+    // Short, so that the demo ends soon: the defaults are 500 ms, 30 s and 10 s.
+    let backoff = WSBackoff::default()
+        .base(Duration::from_millis(200))
+        .max(Duration::from_secs(2))
+        .stable_after(Duration::from_millis(500));
+    let retries = Rc::clone(&log);
+    let mut client = WSReconnect::new(&handle, url, WSConnectConfig::default()).backoff(backoff).on_retry(
+        move |retry: WSRetry<'_>| {
+            let why = retry.error.map_or("the connection is gone".to_owned(), ToString::to_string);
+            let wait = retry.wait.as_millis();
+            retries.say("client", &format!("{why}: attempt {} in {wait} ms", retry.attempt));
+        },
+    );
     loop {
-        match ws_connect(&handle, Quiet, &url, WSConnectConfig::default()).await {
-            Ok(transport) => {
-                let since = Instant::now();
-                log.say("client", "connected");
-                let result = transport.wait_disconnected().await;
-                let why = transport.disconnect_info().map(ToString::to_string).unwrap_or_default();
-                log.say("client", &result.err().map_or(why, |error| error.to_string()));
-                backoff.lived(since.elapsed());
-            }
-            Err(error) => log.say("client", &error.to_string()),
-        }
-        let attempt = backoff.attempts + 1;
-        let wait = backoff.next();
-        log.say("client", &format!("attempt {attempt} in {} ms", wait.as_millis()));
-        handle.sleep(wait).await;
+        // Waits for the end of the connection before: it is here that a client would subscribe anew.
+        client.next(|| Quiet).await?;
+        log.say("client", "connected");
     }
 }
 
