@@ -4,6 +4,7 @@
 
 mod client;
 mod peers;
+mod proxies;
 mod server;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]

@@ -18,6 +18,8 @@ const PYTHON: &str = ".work/venv/bin/python";
 
 pub(crate) const WEBSOCKETS: Peer = Peer { name: "websockets", command: &[PYTHON, "peer_websockets.py"] };
 pub(crate) const PICOWS: Peer = Peer { name: "picows", command: &[PYTHON, "peer_picows.py"] };
+/// A proxy, not a peer of the protocol.
+pub(crate) const PPROXY: Peer = Peer { name: "pproxy", command: &[PYTHON, "-u", "-m", "pproxy"] };
 pub(crate) const WS: Peer = Peer { name: "ws", command: &["node", "peer_ws.mjs"] };
 
 /// How long one run of a peer may take.
@@ -62,12 +64,16 @@ impl Peer {
     }
 
     pub(crate) fn serve(self) -> PeerServer {
-        let mut child = self.spawn(&["server"]);
+        self.serve_as(&["server"], |line| line.strip_prefix("port ")?.trim().parse().ok())
+    }
+
+    /// Runs as a server with these arguments; `port_in` finds the port in the first line that it prints.
+    pub(crate) fn serve_as(self, arguments: &[&str], port_in: fn(&str) -> Option<u16>) -> PeerServer {
+        let mut child = self.spawn(arguments);
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
-        let port = line.strip_prefix("port ").and_then(|port| port.trim().parse().ok());
-        let port = port.unwrap_or_else(|| {
+        let port = port_in(&line).unwrap_or_else(|| {
             let mut errors = String::new();
             let _ = child.kill();
             let _ = child.stderr.take().unwrap().read_to_string(&mut errors);
@@ -88,6 +94,10 @@ pub(crate) struct PeerServer {
 impl PeerServer {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("ws://127.0.0.1:{}{path}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Ends the server as its documentation says; it has to be well until then.
