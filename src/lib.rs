@@ -45,6 +45,7 @@ pub mod mask;
 mod message;
 pub mod proto;
 pub mod server;
+mod socket;
 mod sys;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
@@ -56,7 +57,7 @@ mod transport;
 struct ReadmeExamples;
 
 pub use buf::{WS_HEADROOM, WSBuffer};
-pub use client::{WSInvalidUrl, WSUrl, ws_connect, ws_connect_with};
+pub use client::{WSInvalidUrl, WSUrl, ws_connect, ws_connect_over, ws_connect_with};
 pub use config::{WSConnectConfig, WSLimits, WSLoopConfig, WSServerConfig, WSTuning, WSWriteStrategy};
 pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
 pub use error::{WSError, WSListenerError, WSPhase};
@@ -73,7 +74,9 @@ pub use proto::{
     WSPreparedFrame, WSProtocolError,
 };
 pub use server::{
-    WSDeferredUpgrade, WSIntoUpgrade, WSServer, WSUpgradeOutcome, WSUpgradeResponseWithListener,
-    WSUpgradeTicket, ws_create_server,
+    WSDeferredUpgrade, WSIntoUpgrade, WSOriginPolicy, WSServer, WSServerRemote, WSUpgradeOutcome,
+    WSUpgradeResponseWithListener, WSUpgradeTicket, ws_create_server, ws_create_server_on,
+    ws_create_server_without_socket,
 };
+pub use socket::{WSListeningSocket, WSSocket};
 pub use transport::{WSDropped, WSSendStatus, WSTransport};

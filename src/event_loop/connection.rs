@@ -14,11 +14,12 @@ use mio::Interest;
 use socket2::SockRef;
 
 use crate::buf::RecvBuffer;
-use crate::config::{ConnectionConfig, WSTuning};
+use crate::config::{ConnectionConfig, WSServerConfig, WSTuning};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::proto::{self, Role, Rules, SendContext, WSCloseHandshake};
 use crate::{WSDisconnectCause, WSDisconnectInfo, WSError, WSListener, WSLoopHandle, WSRemote, WSTransport};
 
+use super::admission::Admission;
 use super::callbacks::Callback;
 use super::core::{Deferred, LoopCore, Readiness, Slot};
 use super::ending::Ending;
@@ -34,16 +35,35 @@ pub(crate) struct Settings {
     pub(crate) disconnect_on_error: bool,
     /// Open connections that use these settings.
     pub(crate) connections: Cell<usize>,
+    /// Who is let in, if this is a server.
+    pub(crate) admission: Option<Admission>,
 }
 
 impl Settings {
     pub(crate) fn new(config: &ConnectionConfig) -> Rc<Self> {
-        Rc::new(Self {
+        Rc::new(Self::build(config, None))
+    }
+
+    pub(crate) fn of_server(config: &WSServerConfig) -> Rc<Self> {
+        let admission = Admission::new(config.max_connections, config.max_connections_per_ip);
+        Rc::new(Self::build(&config.connection, Some(admission)))
+    }
+
+    fn build(config: &ConnectionConfig, admission: Option<Admission>) -> Self {
+        Self {
             rules: config.rules(),
             tuning: config.tuning.clone(),
             disconnect_on_error: config.disconnect_on_error,
             connections: Cell::new(0),
-        })
+            admission,
+        }
+    }
+
+    /// A connection, or an opening, has given up its slot.
+    pub(super) fn left(&self, token: Token) {
+        if let Some(admission) = &self.admission {
+            admission.leave(token);
+        }
     }
 }
 
@@ -267,8 +287,8 @@ impl Conn {
     pub(crate) fn with_socket<R>(self: &Rc<Self>, f: impl FnOnce(SockRef<'_>) -> R) -> Result<R, WSError> {
         // The closure may use the transport, so the borrow must not last: a duplicate of the descriptor would, but costs one.
         let lent = LentStream { conn: self, stream: self.stream.take() };
-        match lent.stream.as_ref().and_then(Stream::tcp) {
-            Some(socket) => Ok(f(SockRef::from(socket))),
+        match lent.stream.as_ref().and_then(Stream::socket) {
+            Some(socket) => Ok(f(socket)),
             None => Err(WSError::Disconnected),
         }
     }

@@ -191,6 +191,7 @@ impl Conn {
             self.core.cancel_timer(timer);
         }
         self.settings.connections.set(self.settings.connections.get() - 1);
+        self.settings.left(self.token);
         self.defer(Deferred::Disconnected(Rc::clone(self)));
         drop(self.core.remove(self.token));
     }

@@ -2,4 +2,4 @@
 
 mod socket;
 
-pub(crate) use socket::{recv_into, send, send_vectored, set_quick_ack};
+pub(crate) use socket::{recv_into, send, send_vectored, set_busy_poll, set_quick_ack};

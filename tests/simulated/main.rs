@@ -10,4 +10,5 @@ mod opening;
 mod plan;
 mod recorder;
 mod schedules;
+mod serving;
 mod world;

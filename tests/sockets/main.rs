@@ -4,6 +4,8 @@
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
 mod support;
 
+mod admission;
+mod adoption;
 mod backpressure;
 mod callbacks;
 mod client_opening;
@@ -14,6 +16,8 @@ mod ending;
 mod faults;
 mod loops;
 mod messages;
+mod options;
+mod origins;
 mod reading;
 mod remotes;
 mod sending;
