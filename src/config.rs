@@ -1,5 +1,6 @@
 //! Configuration: one setter per field, each with its default, its unit and what it trades.
 
+mod per_core;
 mod server;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use crate::handshake::{HandshakeLimits, WSHeaders};
 use crate::proto::{Rules, WSOverflowPolicy};
 
+pub use per_core::{WSPerCoreConfig, WSSpread};
 pub use server::WSServerConfig;
 
 /// When sent frames are handed to the kernel.

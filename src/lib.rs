@@ -58,7 +58,10 @@ struct ReadmeExamples;
 
 pub use buf::{WS_HEADROOM, WSBuffer};
 pub use client::{WSInvalidUrl, WSUrl, ws_connect, ws_connect_over, ws_connect_with};
-pub use config::{WSConnectConfig, WSLimits, WSLoopConfig, WSServerConfig, WSTuning, WSWriteStrategy};
+pub use config::{
+    WSConnectConfig, WSLimits, WSLoopConfig, WSPerCoreConfig, WSServerConfig, WSSpread, WSTuning,
+    WSWriteStrategy,
+};
 pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
 pub use error::{WSError, WSListenerError, WSPhase};
 pub use event_loop::{WSLoop, WSLoopHandle, WSLoopRemote, WSRemote, WSRemoteError, WSSleep, WSTask, WSTimer};
@@ -74,9 +77,9 @@ pub use proto::{
     WSPreparedFrame, WSProtocolError,
 };
 pub use server::{
-    WSDeferredUpgrade, WSIntoUpgrade, WSOriginPolicy, WSServer, WSServerRemote, WSUpgradeOutcome,
-    WSUpgradeResponseWithListener, WSUpgradeTicket, ws_create_server, ws_create_server_on,
-    ws_create_server_without_socket,
+    WSDeferredUpgrade, WSIntoUpgrade, WSOriginPolicy, WSServer, WSServerRemote, WSServerThreads,
+    WSUpgradeOutcome, WSUpgradeResponseWithListener, WSUpgradeTicket, ws_create_server, ws_create_server_on,
+    ws_create_server_without_socket, ws_serve_per_core,
 };
 pub use socket::{WSListeningSocket, WSSocket};
 pub use transport::{WSDropped, WSSendStatus, WSTransport};

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use crate::server::WSOriginPolicy;
@@ -15,6 +17,8 @@ pub struct WSServerConfig {
     pub(crate) decision_timeout: Option<Duration>,
     pub(crate) max_connections: usize,
     pub(crate) max_connections_per_ip: usize,
+    /// Where other threads read how many connections are open.
+    pub(crate) open_connections: Option<Arc<AtomicUsize>>,
 }
 
 impl Default for WSServerConfig {
@@ -28,6 +32,7 @@ impl Default for WSServerConfig {
             decision_timeout: Some(Duration::from_secs(30)),
             max_connections: usize::MAX,
             max_connections_per_ip: usize::MAX,
+            open_connections: None,
         }
     }
 }

@@ -110,7 +110,7 @@ impl Acceptor {
     }
 
     pub(crate) fn admission(&self) -> &Admission {
-        self.settings.admission.as_ref().expect("the settings are those of a server")
+        self.settings.admission.as_deref().expect("the settings are those of a server")
     }
 
     /// The twin for other threads; `None` once accepting has ended.

@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
 use mio::Interest;
@@ -36,30 +37,50 @@ pub(crate) struct Settings {
     /// Open connections that use these settings.
     pub(crate) connections: Cell<usize>,
     /// Who is let in, if this is a server.
-    pub(crate) admission: Option<Admission>,
+    pub(crate) admission: Option<Box<Admission>>,
+    /// `connections`, for other threads.
+    shared_count: Option<Arc<AtomicUsize>>,
 }
 
 impl Settings {
     pub(crate) fn new(config: &ConnectionConfig) -> Rc<Self> {
-        Rc::new(Self::build(config, None))
+        Rc::new(Self::build(config, None, None))
     }
 
     pub(crate) fn of_server(config: &WSServerConfig) -> Rc<Self> {
         let admission = Admission::new(config.max_connections, config.max_connections_per_ip);
-        Rc::new(Self::build(&config.connection, Some(admission)))
+        Rc::new(Self::build(&config.connection, Some(Box::new(admission)), config.open_connections.clone()))
     }
 
-    fn build(config: &ConnectionConfig, admission: Option<Admission>) -> Self {
+    fn build(
+        config: &ConnectionConfig,
+        admission: Option<Box<Admission>>,
+        shared_count: Option<Arc<AtomicUsize>>,
+    ) -> Self {
         Self {
             rules: config.rules(),
             tuning: config.tuning.clone(),
             disconnect_on_error: config.disconnect_on_error,
             connections: Cell::new(0),
             admission,
+            shared_count,
         }
     }
 
-    /// A connection, or an opening, has given up its slot.
+    fn count(&self, connections: usize) {
+        self.connections.set(connections);
+        if let Some(shared) = &self.shared_count {
+            shared.store(connections, Ordering::Relaxed);
+        }
+    }
+
+    /// An open connection has ended and given up its slot.
+    pub(super) fn closed(&self, token: Token) {
+        self.count(self.connections.get() - 1);
+        self.left(token);
+    }
+
+    /// An opening has given up its slot.
     pub(super) fn left(&self, token: Token) {
         if let Some(admission) = &self.admission {
             admission.leave(token);
@@ -180,7 +201,7 @@ impl Conn {
             token,
             flags: Flags::default(),
         });
-        settings.connections.set(settings.connections.get() + 1);
+        settings.count(settings.connections.get() + 1);
         let opening = core.replace(token, Slot::Open(Rc::clone(&conn)));
         debug_assert!(opening.is_some(), "the slot of the opening is still there");
         conn

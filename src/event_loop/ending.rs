@@ -190,8 +190,7 @@ impl Conn {
         if let Some(timer) = self.replace_timer(None) {
             self.core.cancel_timer(timer);
         }
-        self.settings.connections.set(self.settings.connections.get() - 1);
-        self.settings.left(self.token);
+        self.settings.closed(self.token);
         self.defer(Deferred::Disconnected(Rc::clone(self)));
         drop(self.core.remove(self.token));
     }

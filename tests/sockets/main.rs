@@ -23,3 +23,4 @@ mod remotes;
 mod sending;
 mod server_opening;
 mod shutdown;
+mod threads;
