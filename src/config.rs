@@ -1,5 +1,6 @@
 //! Configuration: one setter per field, each with its default, its unit and what it trades.
 
+mod budget;
 mod per_core;
 mod server;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use crate::handshake::{HandshakeLimits, WSHeaders};
 use crate::proto::{Rules, WSOverflowPolicy};
 
+pub use budget::{WSBudgetPolicy, WSOutbound};
 pub use per_core::{WSPerCoreConfig, WSSpread};
 pub use server::WSServerConfig;
 
@@ -366,6 +368,8 @@ pub struct WSLoopConfig {
     pub(crate) events_per_turn: usize,
     pub(crate) reads_per_turn: usize,
     pub(crate) inbox_limit: usize,
+    pub(crate) outbound_budget: usize,
+    pub(crate) budget_policy: WSBudgetPolicy,
 }
 
 impl Default for WSLoopConfig {
@@ -377,6 +381,8 @@ impl Default for WSLoopConfig {
             events_per_turn: 1024,
             reads_per_turn: 4,
             inbox_limit: 64 << 20,
+            outbound_budget: usize::MAX,
+            budget_policy: WSBudgetPolicy::default(),
         }
     }
 }
@@ -425,6 +431,22 @@ impl WSLoopConfig {
     #[must_use]
     pub fn inbox_limit(mut self, bytes: usize) -> Self {
         self.inbox_limit = bytes;
+        self
+    }
+
+    /// Most bytes that may wait on all connections together because their kernels refuse them, in bytes. Default no limit.
+    ///
+    /// [`max_outbound`](WSLimits::max_outbound) bounds one slow connection; this bounds what many of them cost.
+    #[must_use]
+    pub fn outbound_budget(mut self, bytes: usize) -> Self {
+        self.outbound_budget = bytes;
+        self
+    }
+
+    /// What happens beyond [`outbound_budget`](Self::outbound_budget). Default: the slowest connections are closed.
+    #[must_use]
+    pub fn budget_policy(mut self, policy: WSBudgetPolicy) -> Self {
+        self.budget_policy = policy;
         self
     }
 }

@@ -59,8 +59,8 @@ struct ReadmeExamples;
 pub use buf::{WS_HEADROOM, WSBuffer};
 pub use client::{WSInvalidUrl, WSUrl, ws_connect, ws_connect_over, ws_connect_with};
 pub use config::{
-    WSConnectConfig, WSLimits, WSLoopConfig, WSPerCoreConfig, WSServerConfig, WSSpread, WSTuning,
-    WSWriteStrategy,
+    WSBudgetPolicy, WSConnectConfig, WSLimits, WSLoopConfig, WSOutbound, WSPerCoreConfig, WSServerConfig,
+    WSSpread, WSTuning, WSWriteStrategy,
 };
 pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
 pub use error::{WSError, WSListenerError, WSPhase};

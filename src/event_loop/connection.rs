@@ -127,6 +127,8 @@ pub(super) struct Extras {
     pub(super) watermarks: Option<(usize, usize)>,
     /// The first fault, until the connection has ended and tells it.
     pub(super) fault: Option<(WSDisconnectCause, crate::WSError)>,
+    /// Refused bytes that the loop's budget knows of.
+    pub(super) accounted: usize,
 }
 
 /// Facts about a connection, one bit each.
@@ -158,6 +160,8 @@ impl Flags {
     pub(super) const WATERMARK_DUE: u16 = 1 << 10;
     /// `pause_writing` was called, `resume_writing` is owed.
     pub(super) const PAUSE_TOLD: u16 = 1 << 11;
+    /// The loop's budget counts bytes that wait here.
+    pub(super) const ACCOUNTED: u16 = 1 << 12;
 
     #[inline]
     pub(super) fn has(&self, flag: u16) -> bool {

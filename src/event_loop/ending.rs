@@ -181,6 +181,9 @@ impl Conn {
             None => (self.cause(found), error),
         };
         let bytes_unsent = self.proto.borrow_mut().abandon(&mut self.core.pool.borrow_mut());
+        if self.flags.has(Flags::ACCOUNTED) {
+            self.account(0);
+        }
         let info = self.info(cause, bytes_unsent);
         log::debug!("connection {}: {info}", self.token.to_u64());
         let first = self.ending.set(Box::new(Ending { info, error })).is_ok();

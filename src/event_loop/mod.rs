@@ -8,11 +8,13 @@
 //! | `accept`, `listening`, `admission`, `server_opening` | from a listening socket to an open connection |
 //! | `resolve`, `client_opening` | from a name to an open connection |
 //! | `connection`, `receiving`, `callbacks`, `sending`, `ending` | an open connection |
+//! | `budget` | what may wait on all connections together |
 //! | `stream` | what carries the bytes |
 //! | `handle`, `remote` | what the application holds |
 
 mod accept;
 mod admission;
+mod budget;
 mod callbacks;
 mod client_opening;
 mod connection;

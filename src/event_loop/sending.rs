@@ -49,8 +49,9 @@ impl Conn {
         if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
             return self.send_through(msg_type, payload, options);
         }
-        self.make_room(payload.len());
-        let queued = self.with_proto(|proto, out| proto.send(msg_type, payload, options, out));
+        let queued = self
+            .make_room(msg_type, options, payload.len())
+            .and_then(|()| self.with_proto(|proto, out| proto.send(msg_type, payload, options, out)));
         self.sent(queued)
     }
 
@@ -89,8 +90,9 @@ impl Conn {
         options: SendOptions,
     ) -> WSSendStatus {
         let payload_len = buffer.len() - offset;
-        self.make_room(payload_len);
-        let admitted = self.proto.borrow_mut().admit(msg_type, options, payload_len);
+        let admitted = self
+            .make_room(msg_type, options, payload_len)
+            .and_then(|()| self.proto.borrow_mut().admit(msg_type, options, payload_len));
         if admitted.is_err() {
             return self.sent(admitted);
         }
@@ -112,8 +114,9 @@ impl Conn {
         buffer: WSBuffer,
         options: SendOptions,
     ) -> WSSendStatus {
-        self.make_room(buffer.len());
-        let queued = self.with_proto(|proto, out| proto.send_owned(msg_type, buffer, options, out));
+        let queued = self
+            .make_room(msg_type, options, buffer.len())
+            .and_then(|()| self.with_proto(|proto, out| proto.send_owned(msg_type, buffer, options, out)));
         self.sent(queued)
     }
 
@@ -127,15 +130,16 @@ impl Conn {
         if payload.len() < self.settings.tuning.no_copy_threshold || self.protocol_role() == Role::Client {
             return self.send(msg_type, payload, options);
         }
-        self.make_room(payload.len());
-        let queued = self.with_proto(|proto, out| {
-            proto.admit(msg_type, options, payload.len())?;
-            let header = proto.header(msg_type, options, payload.len(), out.keys).encode();
-            proto.enqueue_raw(&header, out.pool);
-            proto.enqueue_shared(payload.clone(), out.pool);
-            Ok(())
-        });
-        self.sent(queued)
+        let enqueue = |()| {
+            self.with_proto(|proto, out| {
+                proto.admit(msg_type, options, payload.len())?;
+                let header = proto.header(msg_type, options, payload.len(), out.keys).encode();
+                proto.enqueue_raw(&header, out.pool);
+                proto.enqueue_shared(payload.clone(), out.pool);
+                Ok(())
+            })
+        };
+        self.sent(self.make_room(msg_type, options, payload.len()).and_then(enqueue))
     }
 
     pub(crate) fn send_prepared(self: &Rc<Self>, frame: &WSPreparedFrame) -> WSSendStatus {
@@ -143,8 +147,9 @@ impl Conn {
         if frame.encoded().len() < copy_below && self.proto.borrow_mut().gather_prepared(frame) {
             return WSSendStatus::Queued;
         }
-        self.make_room(frame.payload().len());
-        let queued = self.with_proto(|proto, out| proto.send_prepared(frame, copy_below, out));
+        let queued = self
+            .make_room(frame.msg_type(), frame.options(), frame.payload().len())
+            .and_then(|()| self.with_proto(|proto, out| proto.send_prepared(frame, copy_below, out)));
         self.sent(queued)
     }
 
@@ -254,12 +259,13 @@ impl Conn {
         payload: &[u8],
         options: SendOptions,
     ) -> WSSendStatus {
-        self.make_room(payload.len());
-        let header = self.with_proto(|proto, out| {
-            proto.admit(msg_type, options, payload.len())?;
-            Ok(proto.header(msg_type, options, payload.len(), out.keys).encode())
-        });
-        match header {
+        let header = |()| {
+            self.with_proto(|proto, out| {
+                proto.admit(msg_type, options, payload.len())?;
+                Ok(proto.header(msg_type, options, payload.len(), out.keys).encode())
+            })
+        };
+        match self.make_room(msg_type, options, payload.len()).and_then(header) {
             Ok(header) => self.write_through(&[&header, payload]),
             Err(reason) => self.sent(Err(reason)),
         }
@@ -322,12 +328,21 @@ impl Conn {
         if refused { WSSendStatus::Queued } else { WSSendStatus::Sent }
     }
 
-    /// If the frame does not fit, what was only gathered may still leave: the limit is for what the kernel refuses.
+    /// If the frame does not fit, what was only gathered may still leave: the limits are for what the kernel refuses.
     #[inline]
-    fn make_room(self: &Rc<Self>, payload_len: usize) {
-        if !self.proto.borrow().has_room(payload_len) && !self.flags.has(Flags::BLOCKED) {
+    fn make_room(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        options: SendOptions,
+        payload_len: usize,
+    ) -> Result<(), WSDropReason> {
+        if self.flags.has(Flags::BLOCKED) {
+            return self.fits_budget(msg_type, options, payload_len);
+        }
+        if !self.proto.borrow().has_room(payload_len) {
             self.flush();
         }
+        Ok(())
     }
 
     fn sent(self: &Rc<Self>, queued: Result<(), WSDropReason>) -> WSSendStatus {
@@ -365,7 +380,11 @@ impl Conn {
     #[inline]
     fn check_watermarks(self: &Rc<Self>) {
         let queued = if self.flags.has(Flags::BLOCKED) { self.proto.borrow().queued() } else { 0 };
-        if queued == 0 && !self.flags.has(Flags::WRITING_PAUSED) {
+        if queued == 0 && !self.flags.has(Flags::WRITING_PAUSED | Flags::ACCOUNTED) {
+            return;
+        }
+        self.account(queued);
+        if self.ending.get().is_some() {
             return;
         }
         let (low, high) = self.watermarks();
