@@ -122,8 +122,8 @@ fn what_is_new_is_dropped_and_counted() {
     assert_eq!(reused.unwrap(), full);
     assert_eq!((transport.dropped().frames, transport.dropped().bytes), (4, 80_000));
     assert_eq!(slow.counters(), (90_210, 0, 4));
+    assert_eq!(slow.send(1, 9_780), WSSendStatus::Queued, "what fits passes");
     assert_eq!(transport.send_ping("still there?").unwrap(), WSSendStatus::Queued, "control frames pass");
-    assert_eq!(slow.send(1, 5_000), WSSendStatus::Queued, "what fits passes");
     // A dropped fragment tears its message.
     let fragment = SendOptions { fin: false, ..SendOptions::default() };
     assert_eq!(transport.send_with(WSMsgType::Text, vec![0; 20_000], fragment), full);
