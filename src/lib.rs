@@ -26,8 +26,9 @@
 //! | to | use |
 //! |---|---|
 //! | run things | [`WSLoop`], [`WSLoopHandle`] (same thread), [`WSLoopRemote`] (other threads) |
-//! | serve | [`ws_create_server`], [`WSServerConfig`], [`WSIntoUpgrade`], [`WSDeferredUpgrade`] |
-//! | connect | [`ws_connect`], [`WSConnectConfig`] |
+//! | serve | [`ws_create_server`], [`ws_create_server_on`], [`WSServerConfig`], [`WSIntoUpgrade`], [`WSDeferredUpgrade`] |
+//! | serve on many cores | [`ws_serve_per_core`], [`WSServerThreads`] |
+//! | connect | [`ws_connect`], [`ws_connect_over`], [`WSConnectConfig`] |
 //! | receive | [`WSListener`] on frames, [`WSMessageListener`] on messages |
 //! | send | [`WSTransport`] (same thread), [`WSRemote`] (other threads), [`WSBuffer`], [`WSPreparedFrame`] |
 //! | drive the protocol yourself | [`proto`], [`handshake`], [`mask`], [`buf`] |

@@ -5,8 +5,8 @@ use super::WSLoopConfig;
 #[non_exhaustive]
 pub enum WSSpread {
     /// Each thread listens on a socket of its own at the same address (`SO_REUSEPORT`), and the kernel chooses one by a hash of the
-    /// peer's address and port. No thread waits for another; a few connections may be spread unevenly. Default on Linux, the only
-    /// system where it is sure that the kernel balances.
+    /// peer's address and port. No thread waits for another; a few connections may be spread unevenly. Other processes of the same
+    /// user may listen at that address, too. Default on Linux, the only system where it is sure that the kernel balances.
     Kernel,
     /// The first thread accepts, and hands the connections to all threads in turn, itself included. Exactly even, at the price of a
     /// wake-up per connection. Default elsewhere.

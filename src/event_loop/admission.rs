@@ -38,7 +38,7 @@ impl Admission {
     pub(super) fn has_room(&self, peer: impl FnOnce() -> Option<IpAddr>) -> bool {
         let fits = self.present.get() < self.max
             && (!self.counts_networks()
-                || peer().is_none_or(|ip| self.from_network(network(ip)) < self.max_per_network));
+                || peer().is_none_or(|ip| self.held_by(network(ip)) < self.max_per_network));
         if !fits {
             self.refused.set(self.refused.get() + 1);
         }
@@ -88,7 +88,7 @@ impl Admission {
         self.max_per_network < usize::MAX
     }
 
-    fn from_network(&self, network: IpAddr) -> usize {
+    fn held_by(&self, network: IpAddr) -> usize {
         self.networks.borrow().get(&network).copied().unwrap_or(0)
     }
 }

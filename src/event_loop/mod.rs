@@ -49,6 +49,5 @@ pub use run::WSLoop;
 pub(crate) use server_opening::ServerOpening;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use slots::Token;
-#[cfg(any(test, feature = "testkit"))]
 pub(crate) use stream::Stream;
 pub use tasks::WSTask;

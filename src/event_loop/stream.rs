@@ -121,7 +121,9 @@ impl Stream {
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(socket) => Some(socket),
-            _ => None,
+            Self::Unix(_) => None,
+            #[cfg(any(test, feature = "testkit"))]
+            Self::Sim(_) => None,
         }
     }
 

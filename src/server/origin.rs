@@ -110,8 +110,8 @@ mod tests {
     use crate::handshake::{HandshakeLimits, ServerHandshake, ServerProgress};
 
     fn request(host: &str, origins: &[&str]) -> WSUpgradeRequest {
-        let origins: String = origins.iter().map(|origin| format!("Origin: {origin}\r\n")).collect();
-        let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{origins}\r\n");
+        let lines: Vec<_> = origins.iter().map(|origin| format!("Origin: {origin}\r\n")).collect();
+        let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{}\r\n", lines.concat());
         match ServerHandshake::new(HandshakeLimits::default()).receive(head.as_bytes()) {
             ServerProgress::Request { request, .. } => request,
             other => panic!("{other:?}"),

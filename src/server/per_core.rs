@@ -43,6 +43,7 @@ use super::{WSIntoUpgrade, WSServer, WSServerThreads};
 /// # Errors
 /// [`WSError::Io`] if no address can be bound, or the system has no room for the threads and their loops; [`WSError::Listener`] if
 /// `make_factory` panics. No thread is left running then.
+#[expect(clippy::needless_pass_by_value, reason = "configurations are handed over, as to ws_create_server")]
 pub fn ws_serve_per_core<M, F, R>(
     make_factory: M,
     addr: impl ToSocketAddrs,
@@ -109,7 +110,7 @@ fn bind(
     spread: WSSpread,
     threads: usize,
 ) -> Result<(SocketAddr, Vec<Listening>), WSError> {
-    let config = config.clone().reuse_port(config.reuse_port || spread == WSSpread::Kernel);
+    let config = config.clone().reuse_port(config.reuse_port || (spread == WSSpread::Kernel && threads > 1));
     let first = Listening::bind(addr, &config).map_err(cannot_listen)?;
     let local_addr = first.local_addr().map_err(cannot_listen)?;
     let local_addr = local_addr.ok_or(WSError::InvalidArgument("the address is not one of TCP"))?;

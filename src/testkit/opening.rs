@@ -42,7 +42,7 @@ impl TestKit {
     /// Those of [`ws_connect`](crate::ws_connect); [`WSError::Disconnected`] if one end was gone again at once.
     ///
     /// # Panics
-    /// As [`block_on`](Self::block_on): only if there is no handshake timeout, and the factory defers its decision for ever.
+    /// As [`block_on`](Self::block_on): only if there is neither a handshake nor a decision timeout, and the factory defers for ever.
     pub fn pair<F, R, L>(
         &mut self,
         factory: F,

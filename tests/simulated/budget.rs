@@ -116,7 +116,7 @@ fn what_is_new_is_dropped_and_counted() {
     let mut external = vec![0; 20_014];
     assert_eq!(slow.send(1, 20_000), full);
     assert_eq!(transport.send_prepared(&prepared), full);
-    assert_eq!(transport.send_buffer(WSMsgType::Text, WSBuffer::from(&[0; 20_000][..])), full);
+    assert_eq!(transport.send_buffer(WSMsgType::Text, WSBuffer::from(&vec![0; 20_000][..])), full);
     let reused =
         transport.send_reuse_external_buffer(WSMsgType::Text, &mut external, 14, SendOptions::default());
     assert_eq!(reused.unwrap(), full);

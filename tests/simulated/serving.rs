@@ -13,6 +13,11 @@ use crate::recorder::{Entry, Log, Recorder};
 const SECOND: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_nanos(1);
 
+/// All of a time but for a tick.
+fn nearly(time: Duration) -> Duration {
+    time.saturating_sub(TICK)
+}
+
 /// A peer that has asked, and the ticket that decides on it.
 fn undecided(kit: &mut TestKit, config: WSServerConfig) -> (Peer, WSUpgradeTicket) {
     let (ticket, later) = WSDeferredUpgrade::new();
@@ -33,7 +38,7 @@ fn t10_a_decision_that_never_comes_is_503_at_the_deadline() {
     let log = Log::default();
     let config = WSServerConfig::default().decision_timeout(Some(3 * SECOND));
     let (mut peer, ticket) = undecided(&mut kit, config);
-    kit.advance(3 * SECOND - TICK);
+    kit.advance(nearly(3 * SECOND));
     assert_eq!(status(&mut peer), "");
     assert!(!ticket.is_cancelled());
     kit.advance(TICK);
@@ -51,7 +56,7 @@ fn t10_a_decision_in_time_ends_its_deadline() {
         let mut kit = TestKit::new(2);
         let log = Log::default();
         let (mut peer, ticket) = undecided(&mut kit, WSServerConfig::default());
-        kit.advance(30 * SECOND - TICK);
+        kit.advance(nearly(30 * SECOND));
         if accepts {
             ticket.accept(Recorder::new(&log));
             kit.advance(3600 * SECOND);
@@ -60,7 +65,7 @@ fn t10_a_decision_in_time_ends_its_deadline() {
         } else {
             ticket.reject(WSUpgradeResponse::error(403, "").unwrap());
             // Two seconds for the peer to read the refusal, from the refusal on.
-            kit.advance(2 * SECOND - TICK);
+            kit.advance(nearly(2 * SECOND));
             assert_eq!(status(&mut peer), "HTTP/1.1 403 Forbidden");
             assert!(!peer.link().is_closed(Role::Server));
             kit.advance(TICK);
@@ -115,7 +120,7 @@ fn a_shutdown_is_spread_evenly_over_its_time() {
         }
         assert_eq!(told, 1, "one in each tenth of the second: number {due}");
         assert_eq!(done.get(), None);
-        kit.advance(SECOND / 10 - TICK);
+        kit.advance(nearly(SECOND / 10));
         assert!(peers.iter_mut().all(|peer| peer.frames().is_empty()), "not a tick too early");
         kit.advance(TICK);
     }
@@ -134,7 +139,7 @@ fn a_shutdown_aborts_at_its_deadline_and_not_before() {
     kit.handle().spawn(async move { tell.set(Some(shutdown.await)) }).detach();
     kit.advance(SECOND);
     peers[0].send_frame(WSMsgType::Close, b"\x03\xe9");
-    kit.advance(4 * SECOND - TICK);
+    kit.advance(nearly(4 * SECOND));
     assert_eq!((server.connections(), done.get()), (3, None));
     kit.advance(TICK);
     assert_eq!((server.connections(), done.get()), (0, Some(3)));

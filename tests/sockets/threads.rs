@@ -91,7 +91,7 @@ fn one_thread_is_enough() {
 fn each_thread_makes_its_own_factory() {
     let made = Arc::new(Mutex::new(Vec::new()));
     let (log, _events) = log();
-    let make = {
+    let make_factory = {
         let made = Arc::clone(&made);
         move |handle: &WSLoopHandle| {
             let name = thread::current().name().unwrap().to_owned();
@@ -101,7 +101,7 @@ fn each_thread_makes_its_own_factory() {
         }
     };
     let threads = WSPerCoreConfig::default().threads(2).pin(true).thread_name("io");
-    let server = ws_serve_per_core(make, "127.0.0.1:0", WSServerConfig::default(), threads).unwrap();
+    let server = ws_serve_per_core(make_factory, "127.0.0.1:0", WSServerConfig::default(), threads).unwrap();
     let mut made = made.lock().unwrap().clone();
     made.sort();
     let cpus = if cfg!(target_os = "linux") { 1 } else { made[0].2 };
@@ -189,7 +189,7 @@ fn a_server_that_cannot_start_leaves_nothing_behind() {
     }
     drop(taken);
     let made = Arc::new(Mutex::new(0));
-    let make = move |_: &WSLoopHandle| {
+    let make_factory = move |_: &WSLoopHandle| {
         let made = {
             let mut made = made.lock().unwrap();
             *made += 1;
@@ -198,7 +198,7 @@ fn a_server_that_cannot_start_leaves_nothing_behind() {
         assert!(made < 3, "no third one");
         move |_: &WSUpgradeRequest| Probe::new(&log)
     };
-    let error = ws_serve_per_core(make, addr, WSServerConfig::default(), threads).unwrap_err();
+    let error = ws_serve_per_core(make_factory, addr, WSServerConfig::default(), threads).unwrap_err();
     assert_eq!(error.to_string(), "listener: panic: no third one");
     assert!(TcpStream::connect(addr).is_err(), "nobody listens");
 }
