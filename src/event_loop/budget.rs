@@ -49,6 +49,7 @@ impl Budget {
 
 impl Conn {
     /// Tells the budget how many bytes wait here that the kernel refused. May end this connection, or others.
+    #[cold]
     pub(super) fn account(self: &Rc<Self>, waiting: usize) {
         let budget = &self.core.budget;
         if !budget.is_limited() {
@@ -70,6 +71,7 @@ impl Conn {
     }
 
     /// Whether the budget has room for a frame on a connection whose kernel refuses bytes; if not, the frame is counted as dropped.
+    #[cold]
     pub(super) fn fits_budget(
         &self,
         msg_type: WSMsgType,

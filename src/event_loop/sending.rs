@@ -49,9 +49,10 @@ impl Conn {
         if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
             return self.send_through(msg_type, payload, options);
         }
-        let queued = self
-            .make_room(msg_type, options, payload.len())
-            .and_then(|()| self.with_proto(|proto, out| proto.send(msg_type, payload, options, out)));
+        if let Err(reason) = self.make_room(msg_type, options, payload.len()) {
+            return self.sent(Err(reason));
+        }
+        let queued = self.with_proto(|proto, out| proto.send(msg_type, payload, options, out));
         self.sent(queued)
     }
 
@@ -90,9 +91,10 @@ impl Conn {
         options: SendOptions,
     ) -> WSSendStatus {
         let payload_len = buffer.len() - offset;
-        let admitted = self
-            .make_room(msg_type, options, payload_len)
-            .and_then(|()| self.proto.borrow_mut().admit(msg_type, options, payload_len));
+        if let Err(reason) = self.make_room(msg_type, options, payload_len) {
+            return self.sent(Err(reason));
+        }
+        let admitted = self.proto.borrow_mut().admit(msg_type, options, payload_len);
         if admitted.is_err() {
             return self.sent(admitted);
         }
@@ -114,9 +116,10 @@ impl Conn {
         buffer: WSBuffer,
         options: SendOptions,
     ) -> WSSendStatus {
-        let queued = self
-            .make_room(msg_type, options, buffer.len())
-            .and_then(|()| self.with_proto(|proto, out| proto.send_owned(msg_type, buffer, options, out)));
+        if let Err(reason) = self.make_room(msg_type, options, buffer.len()) {
+            return self.sent(Err(reason));
+        }
+        let queued = self.with_proto(|proto, out| proto.send_owned(msg_type, buffer, options, out));
         self.sent(queued)
     }
 
@@ -130,16 +133,17 @@ impl Conn {
         if payload.len() < self.settings.tuning.no_copy_threshold || self.protocol_role() == Role::Client {
             return self.send(msg_type, payload, options);
         }
-        let enqueue = |()| {
-            self.with_proto(|proto, out| {
-                proto.admit(msg_type, options, payload.len())?;
-                let header = proto.header(msg_type, options, payload.len(), out.keys).encode();
-                proto.enqueue_raw(&header, out.pool);
-                proto.enqueue_shared(payload.clone(), out.pool);
-                Ok(())
-            })
-        };
-        self.sent(self.make_room(msg_type, options, payload.len()).and_then(enqueue))
+        if let Err(reason) = self.make_room(msg_type, options, payload.len()) {
+            return self.sent(Err(reason));
+        }
+        let queued = self.with_proto(|proto, out| {
+            proto.admit(msg_type, options, payload.len())?;
+            let header = proto.header(msg_type, options, payload.len(), out.keys).encode();
+            proto.enqueue_raw(&header, out.pool);
+            proto.enqueue_shared(payload.clone(), out.pool);
+            Ok(())
+        });
+        self.sent(queued)
     }
 
     pub(crate) fn send_prepared(self: &Rc<Self>, frame: &WSPreparedFrame) -> WSSendStatus {
@@ -147,9 +151,10 @@ impl Conn {
         if frame.encoded().len() < copy_below && self.proto.borrow_mut().gather_prepared(frame) {
             return WSSendStatus::Queued;
         }
-        let queued = self
-            .make_room(frame.msg_type(), frame.options(), frame.payload().len())
-            .and_then(|()| self.with_proto(|proto, out| proto.send_prepared(frame, copy_below, out)));
+        if let Err(reason) = self.make_room(frame.msg_type(), frame.options(), frame.payload().len()) {
+            return self.sent(Err(reason));
+        }
+        let queued = self.with_proto(|proto, out| proto.send_prepared(frame, copy_below, out));
         self.sent(queued)
     }
 
@@ -259,13 +264,14 @@ impl Conn {
         payload: &[u8],
         options: SendOptions,
     ) -> WSSendStatus {
-        let header = |()| {
-            self.with_proto(|proto, out| {
-                proto.admit(msg_type, options, payload.len())?;
-                Ok(proto.header(msg_type, options, payload.len(), out.keys).encode())
-            })
-        };
-        match self.make_room(msg_type, options, payload.len()).and_then(header) {
+        if let Err(reason) = self.make_room(msg_type, options, payload.len()) {
+            return self.sent(Err(reason));
+        }
+        let header = self.with_proto(|proto, out| {
+            proto.admit(msg_type, options, payload.len())?;
+            Ok(proto.header(msg_type, options, payload.len(), out.keys).encode())
+        });
+        match header {
             Ok(header) => self.write_through(&[&header, payload]),
             Err(reason) => self.sent(Err(reason)),
         }
@@ -383,6 +389,12 @@ impl Conn {
         if queued == 0 && !self.flags.has(Flags::WRITING_PAUSED | Flags::ACCOUNTED) {
             return;
         }
+        self.waits(queued);
+    }
+
+    /// So many bytes wait that the kernel refused, or did until now.
+    #[cold]
+    fn waits(self: &Rc<Self>, queued: usize) {
         self.account(queued);
         if self.ending.get().is_some() {
             return;

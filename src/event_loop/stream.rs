@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::{self, Shutdown, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix;
 
 use mio::event::Source;
@@ -20,6 +20,8 @@ use super::slots::Token;
 use crate::testkit::SimStream;
 
 /// A connected byte stream that never blocks.
+///
+/// To send and receive, sockets of both kinds are descriptors: one code for both.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -32,31 +34,34 @@ impl Stream {
     /// Receives into the spare room of `buffer`; `Ok(0)` is the end of the stream.
     #[inline]
     pub(crate) fn recv(&mut self, buffer: &mut RecvBuffer) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => sys::recv_into(socket, buffer),
-            Self::Unix(socket) => sys::recv_into(socket, buffer),
+        let socket = match self {
+            Self::Tcp(socket) => (*socket).as_fd(),
+            Self::Unix(socket) => (*socket).as_fd(),
             #[cfg(any(test, feature = "testkit"))]
-            Self::Sim(sim) => sim.recv(buffer),
-        }
+            Self::Sim(sim) => return sim.recv(buffer),
+        };
+        sys::recv_into(&socket, buffer)
     }
 
     #[inline]
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => sys::send(socket, bytes),
-            Self::Unix(socket) => sys::send(socket, bytes),
+        let socket = match self {
+            Self::Tcp(socket) => (*socket).as_fd(),
+            Self::Unix(socket) => (*socket).as_fd(),
             #[cfg(any(test, feature = "testkit"))]
-            Self::Sim(sim) => sim.send(&[IoSlice::new(bytes)]),
-        }
+            Self::Sim(sim) => return sim.send(&[IoSlice::new(bytes)]),
+        };
+        sys::send(&socket, bytes)
     }
 
     pub(crate) fn send_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => sys::send_vectored(socket, slices),
-            Self::Unix(socket) => sys::send_vectored(socket, slices),
+        let socket = match self {
+            Self::Tcp(socket) => (*socket).as_fd(),
+            Self::Unix(socket) => (*socket).as_fd(),
             #[cfg(any(test, feature = "testkit"))]
-            Self::Sim(sim) => sim.send(slices),
-        }
+            Self::Sim(sim) => return sim.send(slices),
+        };
+        sys::send_vectored(&socket, slices)
     }
 
     /// Ends the outgoing half.
