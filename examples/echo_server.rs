@@ -1,18 +1,20 @@
 //! An echo server.
 //!
 //! ```text
-//! echo_server [--addr 127.0.0.1:9001] [--api frames|messages] [--validate-utf8] [--spin MICROS]
-//!             [--max-frame BYTES] [--max-message BYTES]
+//! echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages] [--validate-utf8] [--spin MICROS]
+//!             [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000]
 //! ```
 //!
-//! Prints `listening on ws://ADDR` once it accepts. SIGINT and SIGTERM close every connection with 1001 and end it.
+//! Prints `listening on ws://ADDR` once it accepts. SIGINT and SIGTERM close every connection with 1001 and end it. Both an opening
+//! and the closing of all connections may take as long as the deadline says; who takes longer is cut off. With several threads each
+//! has a loop of its own, and the kernel spreads the connections.
 
 use std::error::Error;
 use std::time::Duration;
 
 use femtows::{
-    WSCloseCode, WSIntoUpgrade, WSLimits, WSLoop, WSLoopConfig, WSMessageAdapter, WSServerConfig,
-    WSUpgradeOutcome, WSUpgradeRequest, ws_create_server,
+    WSCloseCode, WSIntoUpgrade, WSLimits, WSLoopConfig, WSLoopHandle, WSMessageAdapter, WSPerCoreConfig,
+    WSServerConfig, WSUpgradeOutcome, WSUpgradeRequest, ws_serve_per_core,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -25,8 +27,8 @@ mod echo;
 use args::Args;
 use echo::{EchoFrames, EchoMessages};
 
-const USAGE: &str = "echo_server [--addr 127.0.0.1:9001] [--api frames|messages] [--validate-utf8] [--spin MICROS] \
-                     [--max-frame BYTES] [--max-message BYTES]";
+const USAGE: &str = "echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages] [--validate-utf8] \
+                     [--spin MICROS] [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000]";
 
 #[derive(Clone, Copy)]
 enum Api {
@@ -46,6 +48,7 @@ impl Api {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = Args::parse(USAGE);
     let addr = args.value("--addr").unwrap_or_else(|| "127.0.0.1:9001".into());
+    let threads = args.number("--threads").unwrap_or(1);
     let api = match args.value("--api").as_deref() {
         None | Some("frames") => Api::Frames,
         Some("messages") => Api::Messages,
@@ -55,25 +58,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     let spin = Duration::from_micros(args.number("--spin").unwrap_or(0));
     let max_frame = args.number("--max-frame").unwrap_or(16 << 20);
     let max_message = args.number("--max-message").unwrap_or(16 << 20);
+    let deadline = Duration::from_millis(args.number("--deadline-ms").unwrap_or(5_000));
     args.finish();
 
     let limits = WSLimits::default()
         .max_frame_size(max_frame)
         .max_message_size(max_message)
         .max_outbound(4 * max_frame.max(max_message));
-    let config = WSServerConfig::default().limits(limits).validate_utf8(validate_utf8);
-    let mut event_loop = WSLoop::new(WSLoopConfig::default().spin(spin))?;
-    let factory = move |_: &WSUpgradeRequest| api.listener();
-    let server = ws_create_server(&event_loop.handle(), factory, addr.as_str(), config)?;
+    let config = WSServerConfig::default()
+        .limits(limits)
+        .validate_utf8(validate_utf8)
+        .handshake_timeout(Some(deadline));
+    let threads = WSPerCoreConfig::default().threads(threads).loop_config(WSLoopConfig::default().spin(spin));
+    let make_factory = move |_: &WSLoopHandle| move |_: &WSUpgradeRequest| api.listener();
+    // Before the first thread: from here on these signals wait for us.
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let server = ws_serve_per_core(make_factory, addr.as_str(), config, threads)?;
     println!("listening on ws://{}", server.local_addr());
 
-    let remote = event_loop.handle().remote();
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    std::thread::spawn(move || {
-        signals.forever().next();
-        remote.stop();
-    });
-    event_loop.run()?;
-    event_loop.shutdown(WSCloseCode::GOING_AWAY, "server shutdown", Duration::from_secs(5))?;
+    signals.forever().next();
+    server.shutdown(WSCloseCode::GOING_AWAY, "server shutdown", Duration::ZERO, deadline);
+    server.join()?;
     Ok(())
 }

@@ -46,7 +46,8 @@ pub enum WSDisconnectCause {
     ProtocolError,
     /// A callback failed or panicked.
     ListenerError,
-    /// The outbound limit was reached under [`WSOverflowPolicy::Close`](crate::WSOverflowPolicy::Close).
+    /// The outbound limit was reached under [`WSOverflowPolicy::Close`](crate::WSOverflowPolicy::Close), or
+    /// [that of the loop](crate::WSLoopConfig::outbound_budget).
     Overflow,
     /// The closing handshake, or the flush of a graceful disconnect, did not end in time.
     CloseTimeout,

@@ -26,8 +26,9 @@
 //! | to | use |
 //! |---|---|
 //! | run things | [`WSLoop`], [`WSLoopHandle`] (same thread), [`WSLoopRemote`] (other threads) |
-//! | serve | [`ws_create_server`], [`WSServerConfig`], [`WSIntoUpgrade`], [`WSDeferredUpgrade`] |
-//! | connect | [`ws_connect`], [`WSConnectConfig`], [`WSProxy`], [`WSConnectReport`], [`WSReconnect`] |
+//! | serve | [`ws_create_server`], [`ws_create_server_on`], [`WSServerConfig`], [`WSIntoUpgrade`], [`WSDeferredUpgrade`] |
+//! | serve on many cores | [`ws_serve_per_core`], [`WSServerThreads`] |
+//! | connect | [`ws_connect`], [`ws_connect_over`], [`WSConnectConfig`], [`WSProxy`], [`WSConnectReport`], [`WSReconnect`] |
 //! | receive | [`WSListener`] on frames, [`WSMessageListener`] on messages |
 //! | send | [`WSTransport`] (same thread), [`WSRemote`] (other threads), [`WSBuffer`], [`WSPreparedFrame`] |
 //! | drive the protocol yourself | [`proto`], [`handshake`], [`mask`], [`buf`] |
@@ -45,6 +46,7 @@ pub mod mask;
 mod message;
 pub mod proto;
 pub mod server;
+mod socket;
 mod sys;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
@@ -58,9 +60,13 @@ struct ReadmeExamples;
 pub use buf::{WS_HEADROOM, WSBuffer};
 pub use client::{
     WSAttemptOutcome, WSBackoff, WSConnectAttempt, WSConnectReport, WSInvalidProxy, WSInvalidUrl, WSProxy,
-    WSProxyError, WSProxyErrorKind, WSReconnect, WSRetry, WSUrl, ws_connect, ws_connect_with,
+    WSProxyError, WSProxyErrorKind, WSReconnect, WSRetry, WSUrl, ws_connect, ws_connect_over,
+    ws_connect_with,
 };
-pub use config::{WSConnectConfig, WSLimits, WSLoopConfig, WSServerConfig, WSTuning, WSWriteStrategy};
+pub use config::{
+    WSBudgetPolicy, WSConnectConfig, WSLimits, WSLoopConfig, WSOutbound, WSPerCoreConfig, WSServerConfig,
+    WSSpread, WSTuning, WSWriteStrategy,
+};
 pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
 pub use error::{WSError, WSListenerError, WSPhase};
 pub use event_loop::{WSLoop, WSLoopHandle, WSLoopRemote, WSRemote, WSRemoteError, WSSleep, WSTask, WSTimer};
@@ -76,7 +82,9 @@ pub use proto::{
     WSPreparedFrame, WSProtocolError,
 };
 pub use server::{
-    WSDeferredUpgrade, WSIntoUpgrade, WSServer, WSUpgradeOutcome, WSUpgradeResponseWithListener,
-    WSUpgradeTicket, ws_create_server,
+    WSDeferredUpgrade, WSIntoUpgrade, WSOriginPolicy, WSServer, WSServerRemote, WSServerThreads,
+    WSUpgradeOutcome, WSUpgradeResponseWithListener, WSUpgradeTicket, ws_create_server, ws_create_server_on,
+    ws_create_server_without_socket, ws_serve_per_core,
 };
+pub use socket::{WSListeningSocket, WSSocket};
 pub use transport::{WSDropped, WSSendStatus, WSTransport};

@@ -29,6 +29,17 @@ impl Histogram {
         self.max = self.max.max(nanos);
     }
 
+    /// Adds what another one has recorded.
+    #[allow(dead_code, reason = "not every example has several")]
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (count, others) in self.counts.iter_mut().zip(&other.counts) {
+            *count += others;
+        }
+        self.total += other.total;
+        self.sum += other.sum;
+        self.max = self.max.max(other.max);
+    }
+
     /// How many durations were recorded.
     pub(crate) fn count(&self) -> u64 {
         self.total
@@ -54,6 +65,7 @@ impl Histogram {
     }
 
     /// How many such durations fit into a second, one after the other.
+    #[allow(dead_code, reason = "not every example asks for it")]
     pub(crate) fn per_second(&self) -> u64 {
         let rate = u128::from(self.total) * 1_000_000_000 / self.sum.max(1);
         u64::try_from(rate).unwrap_or(u64::MAX)

@@ -11,6 +11,7 @@
 
 mod connect;
 mod dial;
+mod over;
 mod proxy;
 mod race;
 mod reconnect;
@@ -21,6 +22,7 @@ mod url;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use connect::{client_handshake, within_opening_time};
 pub use connect::{ws_connect, ws_connect_with};
+pub use over::ws_connect_over;
 pub(crate) use proxy::{Progress, Tunnel};
 pub use proxy::{WSInvalidProxy, WSProxy, WSProxyError, WSProxyErrorKind};
 pub use reconnect::{WSBackoff, WSReconnect, WSRetry};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::{ConnectionConfig, WSLimits, WSTuning};
+use super::{ConnectionConfig, WSLimits, WSTuning, connection_setters};
 use crate::client::{WSProxy, WSUrl};
 use crate::handshake::WSHeaders;
 

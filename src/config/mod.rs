@@ -1,10 +1,21 @@
 //! Configuration: one setter per field, each with its default, its unit and what it trades.
 
+mod budget;
+mod connect;
+mod per_core;
+mod server;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::handshake::HandshakeLimits;
 use crate::proto::{Rules, WSOverflowPolicy};
+
+pub use budget::{WSBudgetPolicy, WSOutbound};
+pub use connect::WSConnectConfig;
+pub(crate) use connect::{ConfigureSocket, SocketHooks};
+pub use per_core::{WSPerCoreConfig, WSSpread};
+pub use server::WSServerConfig;
 
 /// When sent frames are handed to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -114,6 +125,7 @@ pub struct WSTuning {
     pub(crate) high_watermark: usize,
     pub(crate) no_delay: bool,
     pub(crate) quick_ack: bool,
+    pub(crate) busy_poll: Duration,
     pub(crate) keep_handshake: bool,
 }
 
@@ -126,6 +138,7 @@ impl Default for WSTuning {
             high_watermark: 64 * 1024,
             no_delay: true,
             quick_ack: true,
+            busy_poll: Duration::ZERO,
             keep_handshake: true,
         }
     }
@@ -168,6 +181,17 @@ impl WSTuning {
     #[must_use]
     pub fn quick_ack(mut self, on: bool) -> Self {
         self.quick_ack = on;
+        self
+    }
+
+    /// `SO_BUSY_POLL` (Linux): how long a poll that finds nothing asks the network card's queue before it sleeps, in whole
+    /// microseconds. Saves the interrupt, at the price of CPU time. Default zero: left as the system has it.
+    ///
+    /// A value above the system's own (`net.core.busy_read`) takes `CAP_NET_ADMIN`; refused, it is logged and the connection goes
+    /// without. On other systems, and on Unix domain sockets, it has no effect.
+    #[must_use]
+    pub fn busy_poll(mut self, duration: Duration) -> Self {
+        self.busy_poll = duration;
         self
     }
 
@@ -310,50 +334,7 @@ macro_rules! connection_setters {
     };
 }
 
-mod connect;
-
-pub use connect::WSConnectConfig;
-pub(crate) use connect::{ConfigureSocket, SocketHooks};
-
-/// Configuration of [`ws_create_server`](crate::ws_create_server).
-#[derive(Clone, Debug)]
-pub struct WSServerConfig {
-    pub(crate) connection: ConnectionConfig,
-    pub(crate) backlog: i32,
-    pub(crate) reuse_port: bool,
-    pub(crate) ipv6_only: bool,
-}
-
-impl Default for WSServerConfig {
-    fn default() -> Self {
-        Self { connection: ConnectionConfig::default(), backlog: 1024, reuse_port: false, ipv6_only: false }
-    }
-}
-
-impl WSServerConfig {
-    connection_setters!();
-
-    /// Length of the kernel's queue of connections that were not accepted yet. Default 1024.
-    #[must_use]
-    pub fn backlog(mut self, connections: i32) -> Self {
-        self.backlog = connections;
-        self
-    }
-
-    /// `SO_REUSEPORT`: several loops listen on one port and the kernel spreads connections over them. Default false.
-    #[must_use]
-    pub fn reuse_port(mut self, on: bool) -> Self {
-        self.reuse_port = on;
-        self
-    }
-
-    /// `IPV6_V6ONLY`: a listener on `[::]` takes no IPv4 connections. Default false.
-    #[must_use]
-    pub fn ipv6_only(mut self, on: bool) -> Self {
-        self.ipv6_only = on;
-        self
-    }
-}
+use connection_setters;
 
 /// Configuration of a [`WSLoop`](crate::WSLoop).
 #[derive(Clone, Debug)]
@@ -364,6 +345,8 @@ pub struct WSLoopConfig {
     pub(crate) events_per_turn: usize,
     pub(crate) reads_per_turn: usize,
     pub(crate) inbox_limit: usize,
+    pub(crate) outbound_budget: usize,
+    pub(crate) budget_policy: WSBudgetPolicy,
 }
 
 impl Default for WSLoopConfig {
@@ -375,6 +358,8 @@ impl Default for WSLoopConfig {
             events_per_turn: 1024,
             reads_per_turn: 4,
             inbox_limit: 64 << 20,
+            outbound_budget: usize::MAX,
+            budget_policy: WSBudgetPolicy::default(),
         }
     }
 }
@@ -423,6 +408,22 @@ impl WSLoopConfig {
     #[must_use]
     pub fn inbox_limit(mut self, bytes: usize) -> Self {
         self.inbox_limit = bytes;
+        self
+    }
+
+    /// Most bytes that may wait on all connections together because their kernels refuse them, in bytes. Default no limit.
+    ///
+    /// [`max_outbound`](WSLimits::max_outbound) bounds one slow connection; this bounds what many of them cost.
+    #[must_use]
+    pub fn outbound_budget(mut self, bytes: usize) -> Self {
+        self.outbound_budget = bytes;
+        self
+    }
+
+    /// What happens beyond [`outbound_budget`](Self::outbound_budget). Default: the slowest connections are closed.
+    #[must_use]
+    pub fn budget_policy(mut self, policy: WSBudgetPolicy) -> Self {
+        self.budget_policy = policy;
         self
     }
 }

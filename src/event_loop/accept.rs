@@ -1,22 +1,21 @@
-//! The listening socket of a server.
+//! The listening end of a server.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mio::Interest;
-use mio::event::Source;
-use mio::net::TcpListener;
-use socket2::{Domain, Protocol, Socket, Type};
-
 use crate::config::WSServerConfig;
-use crate::handshake::WSUpgradeRequest;
+use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::server::WSUpgradeOutcome;
+use crate::{WSLoopRemote, WSRemoteError, WSSocket};
 
+use super::admission::Admission;
 use super::connection::Settings;
 use super::core::{LoopCore, Slot};
+use super::listening::Listening;
 use super::server_opening::ServerOpening;
 use super::slots::Token;
 use super::stream::Stream;
@@ -31,17 +30,21 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// Makes the answer to a request.
 pub(crate) type Factory = Box<dyn FnMut(&WSUpgradeRequest) -> WSUpgradeOutcome>;
 
-/// A listening socket, and what its connections have in common.
+/// A server: its socket, if it has one, and what its connections have in common.
 pub(crate) struct Acceptor {
     pub(super) core: Rc<LoopCore>,
     pub(super) settings: Rc<Settings>,
     pub(super) config: WSServerConfig,
     /// `None` while it runs.
     factory: Cell<Option<Factory>>,
+    /// `None` if its streams come from elsewhere, and once accepting has ended.
+    socket: RefCell<Option<Listening>>,
+    local_addr: Cell<Option<SocketAddr>>,
     /// `None` once accepting has ended.
-    socket: RefCell<Option<TcpListener>>,
-    local_addr: SocketAddr,
     token: Cell<Option<Token>>,
+    /// To whom accepted sockets go, one after the other. Empty: they stay.
+    successors: RefCell<Vec<AcceptorRemote>>,
+    next_successor: Cell<usize>,
     /// Out of descriptors: a timer will try again.
     backing_off: Cell<bool>,
     /// Accepting has failed, and not worked since: it was logged.
@@ -51,63 +54,77 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Binds to the first of the addresses that lets itself be bound, and accepts from the next turn on.
-    pub(crate) fn listen(
-        core: &Rc<LoopCore>,
-        addr: impl ToSocketAddrs,
-        config: WSServerConfig,
-        factory: Factory,
-    ) -> io::Result<Rc<Self>> {
-        let mut socket = bind_first(addr, &config)?;
-        let acceptor = Rc::new(Self {
-            core: Rc::clone(core),
-            settings: Settings::new(&config.connection),
-            config,
-            factory: Cell::new(Some(factory)),
-            local_addr: socket.local_addr()?,
-            socket: RefCell::new(None),
-            token: Cell::new(None),
-            backing_off: Cell::new(false),
-            short_of_descriptors: Cell::new(false),
-            draining: Cell::new(false),
-        });
+    /// A server that waits for a socket, or for streams that it [adopts](Self::adopt).
+    pub(crate) fn start(core: &Rc<LoopCore>, config: WSServerConfig, factory: Factory) -> Rc<Self> {
+        let acceptor = Self::without_slot(core, config, factory);
         let token = core.insert(Slot::Acceptor(Rc::clone(&acceptor)));
-        if let Err(error) = socket.register(&core.registry, token.to_mio(), Interest::READABLE) {
-            drop(core.remove(token));
-            return Err(error);
-        }
         acceptor.token.set(Some(token));
-        acceptor.socket.replace(Some(socket));
-        Ok(acceptor)
+        acceptor
     }
 
-    /// A server without a socket: its streams come from elsewhere.
-    #[cfg(any(test, feature = "testkit"))]
-    pub(crate) fn without_socket(core: &Rc<LoopCore>, config: WSServerConfig, factory: Factory) -> Rc<Self> {
+    /// A server that lives as long as somebody holds it, and only adopts.
+    pub(crate) fn without_slot(core: &Rc<LoopCore>, config: WSServerConfig, factory: Factory) -> Rc<Self> {
         Rc::new(Self {
             core: Rc::clone(core),
-            settings: Settings::new(&config.connection),
+            settings: Settings::of_server(&config),
             config,
             factory: Cell::new(Some(factory)),
-            local_addr: SocketAddr::from(([0, 0, 0, 0], 0)),
+            local_addr: Cell::new(None),
             socket: RefCell::new(None),
             token: Cell::new(None),
+            successors: RefCell::default(),
+            next_successor: Cell::new(0),
             backing_off: Cell::new(false),
             short_of_descriptors: Cell::new(false),
             draining: Cell::new(false),
         })
     }
 
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    /// Accepts from this socket, from the next turn on.
+    pub(crate) fn listen(&self, mut socket: Listening) -> io::Result<()> {
+        let Some(token) = self.token.get() else { return Err(io::ErrorKind::NotConnected.into()) };
+        self.local_addr.set(socket.local_addr()?);
+        socket.tune(&self.settings.tuning)?;
+        socket.register(&self.core.registry, token.to_mio())?;
+        self.socket.replace(Some(socket));
+        Ok(())
     }
 
-    pub(crate) fn is_listening(&self) -> bool {
+    /// Hands what is accepted from here on to these servers in turn, which may be on other loops and of which this may be one.
+    pub(crate) fn hand_round(&self, successors: Vec<AcceptorRemote>) {
+        self.successors.replace(successors);
+    }
+
+    /// `None` if it does not listen on TCP.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addr.get()
+    }
+
+    /// Whether it takes connections.
+    pub(crate) fn is_open(&self) -> bool {
         self.token.get().is_some()
     }
 
     pub(crate) fn settings(&self) -> &Rc<Settings> {
         &self.settings
+    }
+
+    pub(crate) fn admission(&self) -> &Admission {
+        self.settings.admission.as_deref().expect("the settings are those of a server")
+    }
+
+    /// The twin for other threads; `None` once accepting has ended.
+    pub(crate) fn remote(&self) -> Option<AcceptorRemote> {
+        let remote = WSLoopRemote::new(std::sync::Arc::clone(&self.core.inbox));
+        self.token.get().map(|token| AcceptorRemote { token, remote })
+    }
+
+    /// Serves a connected socket as if it had accepted it.
+    pub(crate) fn adopt(self: &Rc<Self>, socket: WSSocket) -> io::Result<()> {
+        let stream = socket.into_stream()?;
+        stream.tune(&self.settings.tuning);
+        ServerOpening::start(self, stream);
+        Ok(())
     }
 
     /// Accepts what waits, up to the bound of a turn.
@@ -121,9 +138,9 @@ impl Acceptor {
                 None => return,
             };
             match accepted {
-                Ok((socket, _)) => {
+                Ok(stream) => {
                     self.short_of_descriptors.set(false);
-                    ServerOpening::start(self, Stream::Tcp(socket));
+                    self.accepted(stream);
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return,
@@ -164,8 +181,16 @@ impl Acceptor {
         self.accept();
     }
 
-    /// Asks the factory. `None` if it panicked, which was logged.
+    /// Asks the origin policy and then the factory. `None` if one panicked, which was logged.
     pub(super) fn decide(&self, request: &WSUpgradeRequest) -> Option<WSUpgradeOutcome> {
+        // What plain HTTP tells a page is the browser's affair (the same-origin policy): only an upgrade escapes that.
+        let mut allowed = (!request.is_upgrade()).then_some(true);
+        if allowed.is_none() {
+            super::core::guard("the origin policy", || allowed = Some(self.config.origin.allows(request)));
+        }
+        if !allowed? {
+            return Some(WSUpgradeOutcome::Reject(WSUpgradeResponse::forbidden()));
+        }
         let mut factory = self.factory.take()?;
         let mut outcome = None;
         super::core::guard("the listener factory", || outcome = Some(factory(request)));
@@ -173,9 +198,27 @@ impl Acceptor {
         outcome
     }
 
+    fn accepted(self: &Rc<Self>, stream: Stream) {
+        let successor = {
+            let successors = self.successors.borrow();
+            let turn = self.next_successor.get();
+            self.next_successor.set(turn.wrapping_add(1));
+            successors.get(turn % successors.len().max(1)).cloned()
+        };
+        match successor {
+            Some(successor) if Some(successor.token) != self.token.get() || !successor.is_on(&self.core) => {
+                let Some(socket) = stream.into_socket() else { return };
+                if let Err(error) = successor.adopt(socket) {
+                    log::warn!("{self}: an accepted connection is lost: {error}");
+                }
+            }
+            _ => ServerOpening::start(self, stream),
+        }
+    }
+
     fn back_off(self: &Rc<Self>, error: &io::Error) {
         if !self.short_of_descriptors.replace(true) {
-            log::warn!("{}: cannot accept, trying again every {BACK_OFF:?}: {error}", self.local_addr);
+            log::warn!("{self}: cannot accept, trying again every {BACK_OFF:?}: {error}");
         }
         self.backing_off.set(true);
         if let Some(token) = self.token.get() {
@@ -184,30 +227,50 @@ impl Acceptor {
     }
 }
 
-fn bind_first(addrs: impl ToSocketAddrs, config: &WSServerConfig) -> io::Result<TcpListener> {
-    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
-    for addr in addrs.to_socket_addrs()? {
-        match bind(addr, config) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = error,
+impl fmt::Display for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.local_addr() {
+            Some(addr) => write!(f, "server on {addr}"),
+            None => f.write_str("local server"),
         }
     }
-    Err(last)
 }
 
-fn bind(addr: SocketAddr, config: &WSServerConfig) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(config.ipv6_only)?;
+/// A server, for other threads.
+#[derive(Clone)]
+pub(crate) struct AcceptorRemote {
+    token: Token,
+    remote: WSLoopRemote,
+}
+
+impl AcceptorRemote {
+    pub(crate) fn on_loop(&self) -> &WSLoopRemote {
+        &self.remote
     }
-    socket.set_reuse_address(true)?;
-    if config.reuse_port {
-        socket.set_reuse_port(true)?;
+
+    /// See [`Acceptor::adopt`]. A server that has stopped accepting meanwhile closes the socket.
+    pub(crate) fn adopt(&self, socket: WSSocket) -> Result<(), WSRemoteError> {
+        self.with(move |acceptor| {
+            if let Err(error) = acceptor.adopt(socket) {
+                log::warn!("{acceptor}: a socket cannot be adopted: {error}");
+            }
+        })
     }
-    // Accepted sockets inherit it: no system call per connection.
-    socket.set_tcp_nodelay(config.connection.tuning.no_delay)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(config.backlog)?;
-    Ok(TcpListener::from_std(socket.into()))
+
+    /// Runs `call` on the thread of the server, unless it has stopped accepting.
+    pub(crate) fn with(
+        &self,
+        call: impl FnOnce(&Rc<Acceptor>) + Send + 'static,
+    ) -> Result<(), WSRemoteError> {
+        let token = self.token;
+        self.remote.post(move |handle| {
+            if let Some(Slot::Acceptor(acceptor)) = handle.core().slot(token) {
+                call(&acceptor);
+            }
+        })
+    }
+
+    fn is_on(&self, core: &LoopCore) -> bool {
+        self.remote.is_of(&core.inbox)
+    }
 }

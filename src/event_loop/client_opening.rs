@@ -118,7 +118,6 @@ impl ClientOpening {
     }
 
     /// An opening on a stream that is connected already.
-    #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn connected(
         core: &Rc<LoopCore>,
         stream: Stream,
@@ -220,21 +219,13 @@ impl Opening {
         match result {
             Ok(false) => {}
             Ok(true) => {
-                self.set_socket_options();
+                if let Some(stream) = &*self.stream.borrow() {
+                    stream.tune(&self.settings.tuning);
+                }
                 self.phase.replace(Phase::Connected);
                 self.wake();
             }
             Err(error) => self.end(Err(connect_failed(self.addr, error))),
-        }
-    }
-
-    fn set_socket_options(&self) {
-        let stream = self.stream.borrow();
-        let Some(socket) = stream.as_ref().and_then(Stream::tcp) else { return };
-        let tuning = &self.settings.tuning;
-        let quick_ack = if tuning.quick_ack { sys::set_quick_ack(socket) } else { Ok(()) };
-        if let Err(error) = socket.set_nodelay(tuning.no_delay).and(quick_ack) {
-            log::debug!("{}: socket options: {error}", self.addr);
         }
     }
 

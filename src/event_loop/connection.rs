@@ -8,13 +8,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
 use mio::Interest;
 use socket2::SockRef;
 
 use crate::buf::RecvBuffer;
-use crate::config::{ConnectionConfig, WSTuning};
+use crate::config::{ConnectionConfig, WSServerConfig, WSTuning};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::proto::{self, Role, Rules, SendContext, WSCloseHandshake};
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     WSTransport,
 };
 
+use super::admission::Admission;
 use super::callbacks::Callback;
 use super::core::{Deferred, LoopCore, Readiness, Slot};
 use super::ending::Ending;
@@ -37,16 +39,55 @@ pub(crate) struct Settings {
     pub(crate) disconnect_on_error: bool,
     /// Open connections that use these settings.
     pub(crate) connections: Cell<usize>,
+    /// Who is let in, if this is a server.
+    pub(crate) admission: Option<Box<Admission>>,
+    /// `connections`, for other threads.
+    shared_count: Option<Arc<AtomicUsize>>,
 }
 
 impl Settings {
     pub(crate) fn new(config: &ConnectionConfig) -> Rc<Self> {
-        Rc::new(Self {
+        Rc::new(Self::build(config, None, None))
+    }
+
+    pub(crate) fn of_server(config: &WSServerConfig) -> Rc<Self> {
+        let admission = Admission::new(config.max_connections, config.max_connections_per_ip);
+        Rc::new(Self::build(&config.connection, Some(Box::new(admission)), config.open_connections.clone()))
+    }
+
+    fn build(
+        config: &ConnectionConfig,
+        admission: Option<Box<Admission>>,
+        shared_count: Option<Arc<AtomicUsize>>,
+    ) -> Self {
+        Self {
             rules: config.rules(),
             tuning: config.tuning.clone(),
             disconnect_on_error: config.disconnect_on_error,
             connections: Cell::new(0),
-        })
+            admission,
+            shared_count,
+        }
+    }
+
+    fn count(&self, connections: usize) {
+        self.connections.set(connections);
+        if let Some(shared) = &self.shared_count {
+            shared.store(connections, Ordering::Relaxed);
+        }
+    }
+
+    /// An open connection has ended and given up its slot.
+    pub(super) fn closed(&self, token: Token) {
+        self.count(self.connections.get() - 1);
+        self.left(token);
+    }
+
+    /// An opening has given up its slot.
+    pub(super) fn left(&self, token: Token) {
+        if let Some(admission) = &self.admission {
+            admission.leave(token);
+        }
     }
 }
 
@@ -91,6 +132,8 @@ pub(super) struct Extras {
     pub(super) fault: Option<(WSDisconnectCause, crate::WSError)>,
     /// How a client's connection came to be.
     pub(super) connect_report: Option<Rc<WSConnectReport>>,
+    /// Refused bytes that the loop's budget knows of.
+    pub(super) accounted: usize,
 }
 
 /// Facts about a connection, one bit each.
@@ -122,6 +165,8 @@ impl Flags {
     pub(super) const WATERMARK_DUE: u16 = 1 << 10;
     /// `pause_writing` was called, `resume_writing` is owed.
     pub(super) const PAUSE_TOLD: u16 = 1 << 11;
+    /// The loop's budget counts bytes that wait here.
+    pub(super) const ACCOUNTED: u16 = 1 << 12;
 
     #[inline]
     pub(super) fn has(&self, flag: u16) -> bool {
@@ -165,7 +210,7 @@ impl Conn {
             token,
             flags: Flags::default(),
         });
-        settings.connections.set(settings.connections.get() + 1);
+        settings.count(settings.connections.get() + 1);
         let opening = core.replace(token, Slot::Open(Rc::clone(&conn)));
         debug_assert!(opening.is_some(), "the slot of the opening is still there");
         conn
@@ -280,8 +325,8 @@ impl Conn {
     pub(crate) fn with_socket<R>(self: &Rc<Self>, f: impl FnOnce(SockRef<'_>) -> R) -> Result<R, WSError> {
         // The closure may use the transport, so the borrow must not last: a duplicate of the descriptor would, but costs one.
         let lent = LentStream { conn: self, stream: self.stream.take() };
-        match lent.stream.as_ref().and_then(Stream::tcp) {
-            Some(socket) => Ok(f(SockRef::from(socket))),
+        match lent.stream.as_ref().and_then(Stream::socket) {
+            Some(socket) => Ok(f(socket)),
             None => Err(WSError::Disconnected),
         }
     }

@@ -16,6 +16,7 @@ use crate::mask::MaskKeys;
 use crate::{WSListenerError, WSLoopHandle};
 
 use super::accept::Acceptor;
+use super::budget::Budget;
 use super::client_opening::Opening;
 use super::connection::Conn;
 use super::inbox::{Inbox, LoopWaker, Mail, new_waker};
@@ -82,6 +83,7 @@ pub(crate) struct LoopCore {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) waker: Arc<LoopWaker>,
     pub(crate) pool: RefCell<BufferPool>,
+    pub(crate) budget: Budget,
     pub(crate) keys: RefCell<MaskKeys>,
     /// The receive buffer of the loop.
     recv: Cell<Option<Box<RecvBuffer>>>,
@@ -114,6 +116,7 @@ impl LoopCore {
             inbox: Arc::new(Inbox::new(Arc::clone(&waker), config.inbox_limit)),
             waker,
             pool: RefCell::new(BufferPool::new(config.retained_memory)),
+            budget: Budget::new(&config),
             keys: RefCell::new(MaskKeys::new()),
             recv: Cell::new(Some(Box::new(RecvBuffer::with_capacity(config.read_buffer_size)))),
             deferred: RefCell::default(),

@@ -181,6 +181,9 @@ impl Conn {
             None => (self.cause(found), error),
         };
         let bytes_unsent = self.proto.borrow_mut().abandon(&mut self.core.pool.borrow_mut());
+        if self.flags.has(Flags::ACCOUNTED) {
+            self.account(0);
+        }
         let info = self.info(cause, bytes_unsent);
         log::debug!("connection {}: {info}", self.token.to_u64());
         let first = self.ending.set(Box::new(Ending { info, error })).is_ok();
@@ -190,7 +193,7 @@ impl Conn {
         if let Some(timer) = self.replace_timer(None) {
             self.core.cancel_timer(timer);
         }
-        self.settings.connections.set(self.settings.connections.get() - 1);
+        self.settings.closed(self.token);
         self.defer(Deferred::Disconnected(Rc::clone(self)));
         drop(self.core.remove(self.token));
     }

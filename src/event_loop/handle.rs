@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::{WSError, WSPhase};
+use crate::{WSError, WSOutbound, WSPhase};
 
 use super::core::{Deferred, LoopCore};
 use super::remote::WSLoopRemote;
@@ -101,6 +101,11 @@ impl WSLoopHandle {
     /// Number of slots in use: listening sockets, openings and open connections.
     pub fn slots(&self) -> usize {
         self.core.slots.borrow().len()
+    }
+
+    /// What waits on all connections together, and what [the budget](crate::WSLoopConfig::outbound_budget) for that has cost.
+    pub fn outbound(&self) -> WSOutbound {
+        self.core.budget.counters()
     }
 
     /// Bytes that the loop keeps for reuse, beside its receive buffer.

@@ -5,13 +5,16 @@
 //! | `run` | the turn: poll, dispatch, sleep, spin |
 //! | `core` | what a turn works on; the end of a dispatch (deferred callbacks, tasks, flush) |
 //! | `slots`, `timers`, `tasks`, `inbox` | its parts |
-//! | `accept`, `server_opening` | from a listening socket to an open connection |
+//! | `accept`, `listening`, `admission`, `server_opening` | from a listening socket to an open connection |
 //! | `resolve`, `client_opening`, `tunnelling` | from a name to an open connection |
 //! | `connection`, `receiving`, `callbacks`, `sending`, `ending` | an open connection |
+//! | `budget` | what may wait on all connections together |
 //! | `stream` | what carries the bytes |
 //! | `handle`, `remote` | what the application holds |
 
 mod accept;
+mod admission;
+mod budget;
 mod callbacks;
 mod client_opening;
 mod connection;
@@ -19,6 +22,7 @@ mod core;
 mod ending;
 mod handle;
 mod inbox;
+mod listening;
 mod receiving;
 mod remote;
 mod resolve;
@@ -31,13 +35,14 @@ mod tasks;
 mod timers;
 mod tunnelling;
 
-pub(crate) use accept::Acceptor;
+pub(crate) use accept::{Acceptor, AcceptorRemote, Factory};
 pub(crate) use client_opening::{ClientOpening, OpenRequest};
 pub(crate) use connection::{Conn, Settings};
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use core::{LoopCore, Readiness};
 pub use handle::{WSLoopHandle, WSSleep, WSTimer};
 pub use inbox::WSRemoteError;
+pub(crate) use listening::Listening;
 pub use remote::{WSLoopRemote, WSRemote};
 pub(crate) use resolve::resolve;
 pub use run::WSLoop;
@@ -45,6 +50,5 @@ pub use run::WSLoop;
 pub(crate) use server_opening::ServerOpening;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use slots::Token;
-#[cfg(any(test, feature = "testkit"))]
 pub(crate) use stream::Stream;
 pub use tasks::WSTask;

@@ -21,6 +21,11 @@ impl WSLoopRemote {
         Self { inbox }
     }
 
+    /// Whether this is the loop with that inbox.
+    pub(super) fn is_of(&self, inbox: &Arc<Inbox>) -> bool {
+        Arc::ptr_eq(&self.inbox, inbox)
+    }
+
     /// Calls `f` on the loop's thread.
     ///
     /// # Errors

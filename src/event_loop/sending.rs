@@ -49,7 +49,9 @@ impl Conn {
         if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
             return self.send_through(msg_type, payload, options);
         }
-        self.make_room(payload.len());
+        if let Err(reason) = self.make_room(msg_type, options, payload.len()) {
+            return self.sent(Err(reason));
+        }
         let queued = self.with_proto(|proto, out| proto.send(msg_type, payload, options, out));
         self.sent(queued)
     }
@@ -89,7 +91,9 @@ impl Conn {
         options: SendOptions,
     ) -> WSSendStatus {
         let payload_len = buffer.len() - offset;
-        self.make_room(payload_len);
+        if let Err(reason) = self.make_room(msg_type, options, payload_len) {
+            return self.sent(Err(reason));
+        }
         let admitted = self.proto.borrow_mut().admit(msg_type, options, payload_len);
         if admitted.is_err() {
             return self.sent(admitted);
@@ -112,7 +116,9 @@ impl Conn {
         buffer: WSBuffer,
         options: SendOptions,
     ) -> WSSendStatus {
-        self.make_room(buffer.len());
+        if let Err(reason) = self.make_room(msg_type, options, buffer.len()) {
+            return self.sent(Err(reason));
+        }
         let queued = self.with_proto(|proto, out| proto.send_owned(msg_type, buffer, options, out));
         self.sent(queued)
     }
@@ -127,7 +133,9 @@ impl Conn {
         if payload.len() < self.settings.tuning.no_copy_threshold || self.protocol_role() == Role::Client {
             return self.send(msg_type, payload, options);
         }
-        self.make_room(payload.len());
+        if let Err(reason) = self.make_room(msg_type, options, payload.len()) {
+            return self.sent(Err(reason));
+        }
         let queued = self.with_proto(|proto, out| {
             proto.admit(msg_type, options, payload.len())?;
             let header = proto.header(msg_type, options, payload.len(), out.keys).encode();
@@ -143,7 +151,9 @@ impl Conn {
         if frame.encoded().len() < copy_below && self.proto.borrow_mut().gather_prepared(frame) {
             return WSSendStatus::Queued;
         }
-        self.make_room(frame.payload().len());
+        if let Err(reason) = self.make_room(frame.msg_type(), frame.options(), frame.payload().len()) {
+            return self.sent(Err(reason));
+        }
         let queued = self.with_proto(|proto, out| proto.send_prepared(frame, copy_below, out));
         self.sent(queued)
     }
@@ -254,7 +264,9 @@ impl Conn {
         payload: &[u8],
         options: SendOptions,
     ) -> WSSendStatus {
-        self.make_room(payload.len());
+        if let Err(reason) = self.make_room(msg_type, options, payload.len()) {
+            return self.sent(Err(reason));
+        }
         let header = self.with_proto(|proto, out| {
             proto.admit(msg_type, options, payload.len())?;
             Ok(proto.header(msg_type, options, payload.len(), out.keys).encode())
@@ -322,12 +334,21 @@ impl Conn {
         if refused { WSSendStatus::Queued } else { WSSendStatus::Sent }
     }
 
-    /// If the frame does not fit, what was only gathered may still leave: the limit is for what the kernel refuses.
+    /// If the frame does not fit, what was only gathered may still leave: the limits are for what the kernel refuses.
     #[inline]
-    fn make_room(self: &Rc<Self>, payload_len: usize) {
-        if !self.proto.borrow().has_room(payload_len) && !self.flags.has(Flags::BLOCKED) {
+    fn make_room(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        options: SendOptions,
+        payload_len: usize,
+    ) -> Result<(), WSDropReason> {
+        if self.flags.has(Flags::BLOCKED) {
+            return self.fits_budget(msg_type, options, payload_len);
+        }
+        if !self.proto.borrow().has_room(payload_len) {
             self.flush();
         }
+        Ok(())
     }
 
     fn sent(self: &Rc<Self>, queued: Result<(), WSDropReason>) -> WSSendStatus {
@@ -365,7 +386,17 @@ impl Conn {
     #[inline]
     fn check_watermarks(self: &Rc<Self>) {
         let queued = if self.flags.has(Flags::BLOCKED) { self.proto.borrow().queued() } else { 0 };
-        if queued == 0 && !self.flags.has(Flags::WRITING_PAUSED) {
+        if queued == 0 && !self.flags.has(Flags::WRITING_PAUSED | Flags::ACCOUNTED) {
+            return;
+        }
+        self.waits(queued);
+    }
+
+    /// So many bytes wait that the kernel refused, or did until now.
+    #[cold]
+    fn waits(self: &Rc<Self>, queued: usize) {
+        self.account(queued);
+        if self.ending.get().is_some() {
             return;
         }
         let (low, high) = self.watermarks();

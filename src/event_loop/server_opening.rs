@@ -65,10 +65,14 @@ enum Phase {
 }
 
 impl ServerOpening {
-    /// Begins the opening on an accepted stream.
+    /// Begins the opening on an accepted stream, if the server has room for it.
     pub(crate) fn start(server: &Rc<Acceptor>, mut stream: Stream) {
         let core = &server.core;
         let config = &server.config.connection;
+        let peer = || stream.peer_addr().ok().map(|addr| addr.ip());
+        if !server.admission().has_room(peer) {
+            return log::debug!("{server}: no room for a further connection");
+        }
         let handshake = ServerHandshake::new(config.limits.handshake());
         // The token has to be known before the registration, and the opening after it: the slot is filled in between.
         let token = core.insert(Slot::Acceptor(Rc::clone(server)));
@@ -77,24 +81,22 @@ impl ServerOpening {
             drop(core.remove(token));
             return;
         }
+        server.admission().enter(token, || stream.peer_addr().ok().map(|addr| addr.ip()));
         if config.tuning.quick_ack
             && let Some(socket) = stream.tcp()
             && let Err(error) = sys::set_quick_ack(socket)
         {
             log::debug!("TCP_QUICKACK: {error}");
         }
-        let timer = config
-            .handshake_timeout
-            .and_then(|timeout| core.now().checked_add(timeout))
-            .map(|deadline| core.add_timer(deadline, TimerAction::Slot(token)));
         let opening = Rc::new(Self {
             server: Rc::clone(server),
             stream: RefCell::new(Some(stream)),
             phase: RefCell::new(Phase::Reading { handshake, received: Vec::new() }),
             token,
-            timer: Cell::new(timer),
+            timer: Cell::new(None),
             end_ahead: Cell::new(false),
         });
+        opening.start_timer(config.handshake_timeout);
         drop(core.replace(token, Slot::ServerOpening(opening)));
     }
 
@@ -117,11 +119,21 @@ impl ServerOpening {
         }
     }
 
-    /// The opening took too long, or the refused peer did not close.
+    /// The request or the decision took too long, or the refused peer did not close.
     pub(crate) fn deadline(self: &Rc<Self>) {
         self.timer.set(None);
         log::debug!("opening {}: deadline", self.token.to_u64());
-        self.abandon();
+        let undecided = match &*self.phase.borrow() {
+            Phase::Waiting { ticket, .. } => Some(Rc::clone(ticket)),
+            _ => None,
+        };
+        match undecided {
+            Some(ticket) => {
+                ticket.cancel();
+                self.refuse(&WSUpgradeResponse::unavailable());
+            }
+            None => self.abandon(),
+        }
     }
 
     /// Closes without a word.
@@ -134,7 +146,10 @@ impl ServerOpening {
         super::core::guard("dropping an opening", || drop(phase));
         drop(self.stream.take());
         self.cancel_timer();
-        drop(self.server.core.remove(self.token));
+        if let Some(slot) = self.server.core.remove(self.token) {
+            drop(slot);
+            self.server.settings.left(self.token);
+        }
     }
 
     /// The factory's later decision has come.
@@ -146,6 +161,7 @@ impl ServerOpening {
             _ => None,
         };
         if let Some((outcome, request, early)) = waiting {
+            self.cancel_timer();
             self.conclude(outcome, &request, &early, true);
         }
     }
@@ -285,6 +301,8 @@ impl ServerOpening {
             self.server.core.defer(Deferred::UpgradeDecided(token));
         } else if self.end_ahead.get() {
             self.abandon();
+        } else {
+            self.start_timer(self.server.config.decision_timeout);
         }
     }
 
@@ -293,9 +311,7 @@ impl ServerOpening {
         let mut out = Vec::with_capacity(256 + response.body().len());
         response.encode(&mut out);
         self.phase.replace(Phase::Refusing { out, sent: 0, armed: false });
-        self.cancel_timer();
-        let deadline = self.server.core.now() + LINGER;
-        self.timer.set(Some(self.server.core.add_timer(deadline, TimerAction::Slot(self.token))));
+        self.start_timer(Some(LINGER));
         self.continue_refusal();
     }
 
@@ -333,6 +349,14 @@ impl ServerOpening {
             }
         }
         self.server.core.make_ready(self.token);
+    }
+
+    /// Sets the one deadline that is ahead, in place of the one before it.
+    fn start_timer(&self, timeout: Option<Duration>) {
+        self.cancel_timer();
+        let core = &self.server.core;
+        let deadline = timeout.and_then(|timeout| core.now().checked_add(timeout));
+        self.timer.set(deadline.map(|deadline| core.add_timer(deadline, TimerAction::Slot(self.token))));
     }
 
     fn cancel_timer(&self) {

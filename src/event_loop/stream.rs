@@ -1,14 +1,18 @@
 //! What carries the bytes of a connection.
 
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{self, Shutdown, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix;
 
 use mio::event::Source;
-use mio::net::TcpStream;
+use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry};
+use socket2::SockRef;
 
 use crate::buf::RecvBuffer;
-use crate::sys;
+use crate::config::WSTuning;
+use crate::{WSSocket, sys};
 
 #[cfg(any(test, feature = "testkit"))]
 use super::slots::Token;
@@ -16,9 +20,12 @@ use super::slots::Token;
 use crate::testkit::SimStream;
 
 /// A connected byte stream that never blocks.
+///
+/// To send and receive, sockets of both kinds are descriptors: one code for both.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    Unix(UnixStream),
     #[cfg(any(test, feature = "testkit"))]
     Sim(SimStream),
 }
@@ -27,34 +34,41 @@ impl Stream {
     /// Receives into the spare room of `buffer`; `Ok(0)` is the end of the stream.
     #[inline]
     pub(crate) fn recv(&mut self, buffer: &mut RecvBuffer) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => sys::recv_into(socket, buffer),
+        let socket = match self {
+            Self::Tcp(socket) => (*socket).as_fd(),
+            Self::Unix(socket) => (*socket).as_fd(),
             #[cfg(any(test, feature = "testkit"))]
-            Self::Sim(sim) => sim.recv(buffer),
-        }
+            Self::Sim(sim) => return sim.recv(buffer),
+        };
+        sys::recv_into(&socket, buffer)
     }
 
     #[inline]
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => sys::send(socket, bytes),
+        let socket = match self {
+            Self::Tcp(socket) => (*socket).as_fd(),
+            Self::Unix(socket) => (*socket).as_fd(),
             #[cfg(any(test, feature = "testkit"))]
-            Self::Sim(sim) => sim.send(&[IoSlice::new(bytes)]),
-        }
+            Self::Sim(sim) => return sim.send(&[IoSlice::new(bytes)]),
+        };
+        sys::send(&socket, bytes)
     }
 
     pub(crate) fn send_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => sys::send_vectored(socket, slices),
+        let socket = match self {
+            Self::Tcp(socket) => (*socket).as_fd(),
+            Self::Unix(socket) => (*socket).as_fd(),
             #[cfg(any(test, feature = "testkit"))]
-            Self::Sim(sim) => sim.send(slices),
-        }
+            Self::Sim(sim) => return sim.send(slices),
+        };
+        sys::send_vectored(&socket, slices)
     }
 
     /// Ends the outgoing half.
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket.shutdown(Shutdown::Write),
+            Self::Unix(socket) => socket.shutdown(Shutdown::Write),
             #[cfg(any(test, feature = "testkit"))]
             Self::Sim(sim) => sim.shutdown_write(),
         }
@@ -68,6 +82,7 @@ impl Stream {
     ) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket.register(registry, token, interest),
+            Self::Unix(socket) => socket.register(registry, token, interest),
             #[cfg(any(test, feature = "testkit"))]
             Self::Sim(sim) => {
                 sim.set_interest(Token::from_mio(token), interest);
@@ -84,6 +99,7 @@ impl Stream {
     ) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket.reregister(registry, token, interest),
+            Self::Unix(socket) => socket.reregister(registry, token, interest),
             #[cfg(any(test, feature = "testkit"))]
             Self::Sim(sim) => {
                 sim.set_interest(Token::from_mio(token), interest);
@@ -97,9 +113,46 @@ impl Stream {
         not(any(test, feature = "testkit")),
         expect(clippy::unnecessary_wraps, reason = "simulated streams, which have none, are for tests")
     )]
+    pub(crate) fn socket(&self) -> Option<SockRef<'_>> {
+        match self {
+            Self::Tcp(socket) => Some(SockRef::from(socket)),
+            Self::Unix(socket) => Some(SockRef::from(socket)),
+            #[cfg(any(test, feature = "testkit"))]
+            Self::Sim(_) => None,
+        }
+    }
+
+    /// The socket, if it is one of TCP.
     pub(crate) fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(socket) => Some(socket),
+            Self::Unix(_) => None,
+            #[cfg(any(test, feature = "testkit"))]
+            Self::Sim(_) => None,
+        }
+    }
+
+    /// Sets the options of a socket that did not inherit them.
+    pub(crate) fn tune(&self, tuning: &WSTuning) {
+        let Some(socket) = self.tcp() else { return };
+        let quick_ack = || if tuning.quick_ack { sys::set_quick_ack(socket) } else { Ok(()) };
+        if let Err(error) = socket.set_nodelay(tuning.no_delay).and_then(|()| quick_ack()) {
+            log::debug!("socket options: {error}");
+        }
+        if let Err(error) = sys::set_busy_poll(socket, tuning.busy_poll) {
+            log::warn!("SO_BUSY_POLL: {error}");
+        }
+    }
+
+    /// The socket for another loop. `None` if there is none.
+    #[cfg_attr(
+        not(any(test, feature = "testkit")),
+        expect(clippy::unnecessary_wraps, reason = "simulated streams, which have none, are for tests")
+    )]
+    pub(super) fn into_socket(self) -> Option<WSSocket> {
+        match self {
+            Self::Tcp(socket) => Some(net::TcpStream::from(OwnedFd::from(socket)).into()),
+            Self::Unix(socket) => Some(unix::net::UnixStream::from(OwnedFd::from(socket)).into()),
             #[cfg(any(test, feature = "testkit"))]
             Self::Sim(_) => None,
         }

@@ -15,7 +15,12 @@ impl WSUpgradeResponse {
         Self::built(500, "500 Internal Server Error".into())
     }
 
-    /// 503: the server is shutting down.
+    /// 403: the origin policy says no.
+    pub(crate) fn forbidden() -> Self {
+        Self::built(403, "403 Forbidden".into())
+    }
+
+    /// 503: the server is shutting down, or could not decide in time.
     pub(crate) fn unavailable() -> Self {
         Self::built(503, "503 Service Unavailable".into())
     }

@@ -287,15 +287,22 @@ impl Connection {
         }
     }
 
+    /// Counts a frame that the caller drops because it has no room for it. If that tears a message, the connection
+    /// [has overflowed](Self::is_overflowed).
     #[cold]
-    fn overflow(&mut self, msg_type: WSMsgType, options: SendOptions, len: usize) {
+    pub fn drop_frame(&mut self, msg_type: WSMsgType, options: SendOptions, len: usize) {
         let overload = self.overload.get_or_insert_default();
         overload.dropped_frames += 1;
         overload.dropped_bytes += len as u64;
         let tears_message = msg_type == WSMsgType::Continuation || !options.fin;
-        if self.rules.overflow_policy == WSOverflowPolicy::Close || (tears_message && !msg_type.is_control())
-        {
-            overload.overflowed = true;
+        overload.overflowed |= tears_message && !msg_type.is_control();
+    }
+
+    #[cold]
+    fn overflow(&mut self, msg_type: WSMsgType, options: SendOptions, len: usize) {
+        self.drop_frame(msg_type, options, len);
+        if self.rules.overflow_policy == WSOverflowPolicy::Close {
+            self.overload.get_or_insert_default().overflowed = true;
         }
     }
 

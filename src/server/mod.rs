@@ -1,10 +1,20 @@
 //! The server: listening, and the decision on each request.
 
 mod create;
+mod origin;
+mod per_core;
+mod remote;
+mod running;
+mod threads;
 mod ticket;
 mod upgrade;
 
-pub use create::{WSServer, ws_create_server};
+pub use create::{ws_create_server, ws_create_server_on, ws_create_server_without_socket};
+pub use origin::WSOriginPolicy;
+pub use per_core::ws_serve_per_core;
+pub use remote::WSServerRemote;
+pub use running::WSServer;
+pub use threads::WSServerThreads;
 pub(crate) use ticket::Ticket;
 pub use ticket::{WSDeferredUpgrade, WSUpgradeTicket};
 pub use upgrade::{WSIntoUpgrade, WSUpgradeOutcome, WSUpgradeResponseWithListener};

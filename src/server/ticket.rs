@@ -11,7 +11,8 @@ use super::{WSIntoUpgrade, WSUpgradeOutcome, WSUpgradeResponseWithListener};
 
 /// What a factory returns to decide later; its [`WSUpgradeTicket`] decides.
 ///
-/// Until then the peer waits: its request was read in time and no deadline runs any more. Frames that it sends early stay unread.
+/// Until then the peer waits, for [`decision_timeout`](crate::WSServerConfig::decision_timeout) at most; then it is refused with 503.
+/// Frames that it sends early stay unread.
 ///
 /// ```no_run
 /// # use femtows::*;
@@ -81,7 +82,7 @@ impl WSUpgradeTicket {
         self.decide(response.into_upgrade());
     }
 
-    /// Whether the peer has gone meanwhile, or the loop. A decision then has no effect.
+    /// Whether the peer has gone meanwhile, or the loop, or the time for a decision. A decision then has no effect.
     pub fn is_cancelled(&self) -> bool {
         self.ticket.cancelled.get()
     }

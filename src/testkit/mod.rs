@@ -35,6 +35,7 @@
 //! |---|---|
 //! | connect a client and a server | [`TestKit::pair`], [`TestKit::opening`] |
 //! | speak to one end byte by byte | [`TestKit::raw_server`], [`TestKit::raw_client`], [`Peer`] |
+//! | have several connections at one server | [`TestKit::server`], [`TestKit::connect_to`] |
 //! | disturb | [`SimLink`], [`LinkDirection`] |
 //! | let time pass | [`TestKit::advance`], [`TestKit::run_until_idle`], [`TestKit::block_on`] |
 //! | see that nothing leaks | [`TestKit::leftovers`] |

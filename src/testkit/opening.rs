@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use crate::client::{Journey, client_handshake, within_opening_time};
 use crate::config::{WSConnectConfig, WSServerConfig};
-use crate::event_loop::{Acceptor, ClientOpening, OpenRequest, ServerOpening, Settings, Stream};
+use crate::event_loop::{ClientOpening, OpenRequest, ServerOpening, Settings, Stream};
 use crate::proto::Role;
 use crate::{
-    WSError, WSIntoUpgrade, WSListener, WSLoopHandle, WSPhase, WSTask, WSTransport, WSUpgradeRequest,
-    WSUpgradeResponse, WSUrl,
+    WSError, WSIntoUpgrade, WSListener, WSLoopHandle, WSPhase, WSServer, WSTask, WSTransport,
+    WSUpgradeRequest, WSUpgradeResponse, WSUrl,
 };
 
 use super::wire::SimStream;
@@ -42,7 +42,7 @@ impl TestKit {
     /// Those of [`ws_connect`](crate::ws_connect); [`WSError::Disconnected`] if one end was gone again at once.
     ///
     /// # Panics
-    /// As [`block_on`](Self::block_on): only if there is no handshake timeout, and the factory defers its decision for ever.
+    /// As [`block_on`](Self::block_on): only if there is neither a handshake nor a decision timeout, and the factory defers for ever.
     pub fn pair<F, R, L>(
         &mut self,
         factory: F,
@@ -109,14 +109,29 @@ impl TestKit {
         (Peer::new(link, server_end), client)
     }
 
-    fn serve<F, R>(&self, stream: SimStream, mut factory: F, config: WSServerConfig)
+    /// A server for several peers, which [`connect_to`](Self::connect_to) it.
+    pub fn server<F, R>(&self, factory: F, config: WSServerConfig) -> WSServer
     where
         F: FnMut(&WSUpgradeRequest) -> R + 'static,
         R: WSIntoUpgrade,
     {
-        let factory = Box::new(move |request: &WSUpgradeRequest| factory(request).into_upgrade());
-        let acceptor = Acceptor::without_socket(&self.core, config, factory);
-        ServerOpening::start(&acceptor, Stream::Sim(stream));
+        WSServer::simulated(&self.handle(), factory, config)
+    }
+
+    /// As [`raw_server`](Self::raw_server), at a server that may have other connections.
+    pub fn connect_to(&mut self, server: &WSServer) -> Peer {
+        let (link, client_end, server_end) = self.connect();
+        ServerOpening::start(server.acceptor(), Stream::Sim(server_end));
+        Peer::new(link, client_end)
+    }
+
+    fn serve<F, R>(&self, stream: SimStream, factory: F, config: WSServerConfig)
+    where
+        F: FnMut(&WSUpgradeRequest) -> R + 'static,
+        R: WSIntoUpgrade,
+    {
+        let server = self.server(factory, config);
+        ServerOpening::start(server.acceptor(), Stream::Sim(stream));
     }
 }
 

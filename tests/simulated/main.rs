@@ -1,6 +1,7 @@
 //! Whole connections over simulated links: random schedules, and the cases that deserve a test of their own.
 
 mod actions;
+mod budget;
 mod closing;
 mod coverage;
 mod flow;
@@ -10,4 +11,5 @@ mod opening;
 mod plan;
 mod recorder;
 mod schedules;
+mod serving;
 mod world;

@@ -4,6 +4,8 @@
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
 mod support;
 
+mod admission;
+mod adoption;
 mod backpressure;
 mod callbacks;
 mod client_opening;
@@ -15,6 +17,8 @@ mod ending;
 mod faults;
 mod loops;
 mod messages;
+mod options;
+mod origins;
 mod proxies;
 mod reading;
 mod redirects;
@@ -22,3 +26,4 @@ mod remotes;
 mod sending;
 mod server_opening;
 mod shutdown;
+mod threads;

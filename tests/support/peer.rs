@@ -106,6 +106,11 @@ impl Peer {
         Self::new(TcpStream::connect_timeout(&addr, PATIENCE).unwrap(), true)
     }
 
+    /// A client on a socket that is connected.
+    pub(crate) fn client_on(stream: TcpStream) -> Self {
+        Self::new(stream, true)
+    }
+
     /// A client with the opening handshake done.
     pub(crate) fn connect(addr: SocketAddr) -> Self {
         let mut peer = Self::connect_tcp(addr);
@@ -164,6 +169,16 @@ impl Peer {
             assert!(self.fill(), "EOF before {len} bytes: {:?}", self.received);
         }
         self.received.drain(..len).collect()
+    }
+
+    /// As [`read_head`](Self::read_head); `None` if the other end closes or resets instead of saying a word.
+    pub(crate) fn try_read_head(&mut self) -> Option<String> {
+        match self.stream.peek(&mut [0]) {
+            Ok(0) => None,
+            Ok(_) => Some(self.read_head()),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub(crate) fn read_frame(&mut self) -> Frame {

@@ -1,0 +1,64 @@
+use std::future::Future;
+
+use crate::config::WSConnectConfig;
+use crate::event_loop::{ClientOpening, OpenRequest, Settings};
+use crate::{WSError, WSListener, WSLoopHandle, WSPhase, WSSocket, WSTransport};
+
+use super::connect::{client_handshake, within_opening_time};
+use super::{Journey, WSUrl};
+
+/// [`ws_connect`](crate::ws_connect) over a socket that is connected already: a Unix domain socket, one end of a pair, or one with
+/// options or a way of its own. `url` gives path and `Host`; nothing is looked up.
+///
+/// ```no_run
+/// # use femtows::*;
+/// # use std::os::unix::net::UnixStream;
+/// # async fn connect(handle: &WSLoopHandle, listener: impl WSListener + 'static) -> Result<(), Box<dyn std::error::Error>> {
+/// let socket = UnixStream::connect("/run/echo.sock")?;
+/// let config = WSConnectConfig::default();
+/// let transport = ws_connect_over(handle, listener, socket, "ws://localhost/feed", config).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// Those of [`ws_connect`](crate::ws_connect); [`WSError::Io`] if the socket cannot be used.
+pub fn ws_connect_over<L: WSListener + 'static>(
+    handle: &WSLoopHandle,
+    listener: L,
+    socket: impl Into<WSSocket>,
+    url: &str,
+    config: WSConnectConfig,
+) -> impl Future<Output = Result<WSTransport, WSError>> + 'static {
+    let (handle, socket, url) = (handle.clone(), socket.into(), WSUrl::parse(url));
+    async move {
+        let timeout = config.connection.handshake_timeout;
+        let open = open(&handle, listener, socket, url?, config);
+        within_opening_time(&handle, timeout, || WSPhase::Opening, open).await
+    }
+}
+
+async fn open<L: WSListener + 'static>(
+    handle: &WSLoopHandle,
+    listener: L,
+    socket: WSSocket,
+    url: WSUrl,
+    config: WSConnectConfig,
+) -> Result<WSTransport, WSError> {
+    if handle.core().is_closed() {
+        return Err(WSError::Disconnected);
+    }
+    if url.is_secure() {
+        return Err(WSError::TlsUnsupported);
+    }
+    let unusable = |error| WSError::io("cannot use the socket", error);
+    let settings = Settings::new(&config.connection);
+    let handshake = client_handshake(handle, &url, &config)?;
+    let mut journey = Journey::new(url, handle.now());
+    journey.enter(WSPhase::Opening, handle.now());
+    let stream = socket.into_stream().map_err(unusable)?;
+    stream.tune(&settings.tuning);
+    let opening = ClientOpening::connected(handle.core(), stream, &settings).map_err(unusable)?;
+    let factory = Box::new(|_: &_, _: &_| Box::new(listener) as Box<dyn WSListener>);
+    opening.open(OpenRequest { handshake, journey, factory }).await
+}

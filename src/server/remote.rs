@@ -1,0 +1,34 @@
+use std::fmt;
+
+use crate::event_loop::AcceptorRemote;
+use crate::{WSRemoteError, WSSocket};
+
+/// What other threads can ask of a server. `Send` and `Sync`; clones are handles to the same server.
+///
+/// Once the server accepts no more, nothing that is asked for here happens any more.
+#[derive(Clone)]
+pub struct WSServerRemote(pub(super) AcceptorRemote);
+
+impl WSServerRemote {
+    /// See [`WSServer::adopt`](super::WSServer::adopt). A socket that cannot be used is closed, which is logged.
+    ///
+    /// # Errors
+    /// [`WSRemoteError::LoopClosed`]; then the socket is closed.
+    pub fn adopt(&self, socket: impl Into<WSSocket>) -> Result<(), WSRemoteError> {
+        self.0.adopt(socket.into())
+    }
+
+    /// See [`WSServer::close`](super::WSServer::close).
+    ///
+    /// # Errors
+    /// [`WSRemoteError::LoopClosed`].
+    pub fn close(&self) -> Result<(), WSRemoteError> {
+        self.0.with(|acceptor| acceptor.close())
+    }
+}
+
+impl fmt::Debug for WSServerRemote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WSServerRemote").finish_non_exhaustive()
+    }
+}

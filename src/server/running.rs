@@ -1,0 +1,175 @@
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::config::WSServerConfig;
+use crate::event_loop::{Acceptor, Factory, Listening};
+use crate::handshake::WSUpgradeRequest;
+use crate::{WSCloseCode, WSError, WSLoopHandle, WSSocket, WSTransport};
+
+use super::create::cannot_listen;
+use super::{WSIntoUpgrade, WSServerRemote};
+
+/// A listening server. Clones are handles to the same server.
+#[derive(Clone)]
+pub struct WSServer {
+    handle: WSLoopHandle,
+    acceptor: Rc<Acceptor>,
+}
+
+impl WSServer {
+    pub(super) fn start<F, R>(
+        handle: &WSLoopHandle,
+        factory: F,
+        config: WSServerConfig,
+    ) -> Result<Self, WSError>
+    where
+        F: FnMut(&WSUpgradeRequest) -> R + 'static,
+        R: WSIntoUpgrade,
+    {
+        if handle.core().is_closed() {
+            return Err(WSError::Disconnected);
+        }
+        let acceptor = Acceptor::start(handle.core(), config, boxed(factory));
+        Ok(Self { handle: handle.clone(), acceptor })
+    }
+
+    /// A server whose streams come from a test kit; it takes no slot.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn simulated<F, R>(handle: &WSLoopHandle, factory: F, config: WSServerConfig) -> Self
+    where
+        F: FnMut(&WSUpgradeRequest) -> R + 'static,
+        R: WSIntoUpgrade,
+    {
+        let acceptor = Acceptor::without_slot(handle.core(), config, boxed(factory));
+        Self { handle: handle.clone(), acceptor }
+    }
+
+    pub(super) fn listen(self, socket: Listening) -> Result<Self, WSError> {
+        if let Err(error) = self.acceptor.listen(socket) {
+            self.acceptor.close();
+            return Err(cannot_listen(error));
+        }
+        Ok(self)
+    }
+
+    /// The address that it listens on; `0.0.0.0:0` if it does not listen on TCP.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.acceptor.local_addr().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    /// Serves a socket that the application accepted itself, or got from elsewhere, as if it had come in through this server: limits,
+    /// deadlines and the factory apply.
+    ///
+    /// # Errors
+    /// [`WSError::Io`] if the socket cannot be used, [`WSError::Disconnected`] if the server accepts no more.
+    pub fn adopt(&self, socket: impl Into<WSSocket>) -> Result<(), WSError> {
+        if !self.is_listening() {
+            return Err(WSError::Disconnected);
+        }
+        self.acceptor.adopt(socket.into()).map_err(|error| WSError::io("cannot adopt the socket", error))
+    }
+
+    /// The twin for other threads; `None` once the server accepts no more.
+    pub fn remote(&self) -> Option<WSServerRemote> {
+        self.acceptor.remote().map(WSServerRemote)
+    }
+
+    pub(crate) fn acceptor(&self) -> &Rc<Acceptor> {
+        &self.acceptor
+    }
+
+    /// Number of open connections, without those whose opening or closing is not done.
+    pub fn connections(&self) -> usize {
+        self.acceptor.settings().connections.get()
+    }
+
+    /// The open connections.
+    pub fn transports(&self) -> Vec<WSTransport> {
+        let conns = self.handle.core().conns(|conn| conn.has_settings(self.acceptor.settings()));
+        conns.into_iter().map(WSTransport::new).collect()
+    }
+
+    /// How many connections were closed unread because of [`max_connections`](WSServerConfig::max_connections) or
+    /// [`max_connections_per_ip`](WSServerConfig::max_connections_per_ip).
+    pub fn refused(&self) -> u64 {
+        self.acceptor.admission().refused()
+    }
+
+    /// Whether it accepts connections.
+    pub fn is_listening(&self) -> bool {
+        self.acceptor.is_open()
+    }
+
+    /// Stops accepting. Open connections live on.
+    pub fn close(&self) {
+        self.acceptor.close();
+    }
+
+    /// Stops accepting, refuses with 503 what is not open yet, and closes every connection with this code and reason, evenly spread `over` a time, so that the clients
+    /// do not all come back at once. Done when all are gone; those that are not by `deadline` are aborted. Both times count
+    /// from the call, which begins at once, awaited or not.
+    ///
+    /// Returns how many had to be aborted.
+    pub fn shutdown(
+        &self,
+        code: WSCloseCode,
+        reason: &str,
+        over: Duration,
+        deadline: Duration,
+    ) -> impl Future<Output = usize> + use<> {
+        self.acceptor.drain();
+        let transports = self.transports();
+        let count = transports.len().max(1) as u32;
+        let reason: Rc<str> = reason.into();
+        for (transport, nth) in transports.into_iter().zip(0..) {
+            let reason = Rc::clone(&reason);
+            // Each task ends with its connection, or with the loop.
+            let close = move || {
+                transport.send_close(code, &reason);
+            };
+            self.handle.call_later(over / count * nth, close).detach();
+        }
+        let (server, until) = (self.clone(), self.handle.now().checked_add(deadline));
+        async move {
+            let gone = async {
+                for transport in server.transports() {
+                    let _ = transport.wait_disconnected().await;
+                }
+            };
+            let in_time = if let Some(until) = until {
+                server.handle.timeout_at(until, gone).await.is_ok()
+            } else {
+                gone.await;
+                true
+            };
+            if in_time {
+                return 0;
+            }
+            let left = server.transports();
+            for transport in &left {
+                transport.disconnect(false);
+            }
+            left.len()
+        }
+    }
+}
+
+fn boxed<F, R>(mut factory: F) -> Factory
+where
+    F: FnMut(&WSUpgradeRequest) -> R + 'static,
+    R: WSIntoUpgrade,
+{
+    Box::new(move |request| factory(request).into_upgrade())
+}
+
+impl fmt::Debug for WSServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WSServer")
+            .field("local_addr", &self.local_addr())
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! Sockets that the application brings along.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use mio::net as nonblocking;
+
+use crate::event_loop::{Listening, Stream};
+
+/// A connected socket that the application made, accepted or inherited: a `TcpStream` or a `UnixStream` of std.
+///
+/// Whoever takes it makes it non-blocking. Its options stay as they are, but for those that [`WSTuning`](crate::WSTuning) sets.
+#[derive(Debug)]
+pub struct WSSocket(Connected);
+
+#[derive(Debug)]
+enum Connected {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl From<TcpStream> for WSSocket {
+    fn from(socket: TcpStream) -> Self {
+        Self(Connected::Tcp(socket))
+    }
+}
+
+impl From<UnixStream> for WSSocket {
+    fn from(socket: UnixStream) -> Self {
+        Self(Connected::Unix(socket))
+    }
+}
+
+impl WSSocket {
+    pub(crate) fn into_stream(self) -> io::Result<Stream> {
+        match self.0 {
+            Connected::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                Ok(Stream::Tcp(nonblocking::TcpStream::from_std(socket)))
+            }
+            Connected::Unix(socket) => {
+                socket.set_nonblocking(true)?;
+                Ok(Stream::Unix(nonblocking::UnixStream::from_std(socket)))
+            }
+        }
+    }
+}
+
+/// A listening socket that the application made or inherited: a `TcpListener` or a `UnixListener` of std.
+///
+/// Whoever takes it makes it non-blocking. Its backlog and its options stay as they are, but for those that
+/// [`WSTuning`](crate::WSTuning) sets.
+#[derive(Debug)]
+pub struct WSListeningSocket(Bound);
+
+#[derive(Debug)]
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for WSListeningSocket {
+    fn from(socket: TcpListener) -> Self {
+        Self(Bound::Tcp(socket))
+    }
+}
+
+impl From<UnixListener> for WSListeningSocket {
+    fn from(socket: UnixListener) -> Self {
+        Self(Bound::Unix(socket))
+    }
+}
+
+impl WSListeningSocket {
+    pub(crate) fn into_listening(self) -> io::Result<Listening> {
+        match self.0 {
+            Bound::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                Ok(Listening::Tcp(nonblocking::TcpListener::from_std(socket)))
+            }
+            Bound::Unix(socket) => {
+                socket.set_nonblocking(true)?;
+                Ok(Listening::Unix(nonblocking::UnixListener::from_std(socket)))
+            }
+        }
+    }
+}
