@@ -96,13 +96,7 @@ impl Entry {
 
     /// The median over the rounds.
     pub(crate) fn median(&self, metric: Metric) -> Option<f64> {
-        let values = self.sorted(metric);
-        let middle = values.len() / 2;
-        match values.len() {
-            0 => None,
-            len if len % 2 == 1 => Some(values[middle]),
-            _ => Some(f64::midpoint(values[middle - 1], values[middle])),
-        }
+        median(&self.sorted(metric))
     }
 
     /// The smallest and the largest of the rounds.
@@ -143,10 +137,40 @@ impl RowResults {
         with_figure.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, entry)| entry)
     }
 
-    /// How many times as much as `other` an entry takes, by the headline of the row.
+    /// How many times as much as `other` an entry takes, by the headline of the row: the median over the rounds in which both were
+    /// measured. Within a round they follow each other, so that what slows the machine down for a while slows both.
     pub(crate) fn ratio(&self, entry: &Entry, other: Option<&Entry>) -> Option<f64> {
+        median(&self.ratios(entry, other?))
+    }
+
+    /// The smallest and the largest of those ratios, if there is more than one.
+    pub(crate) fn ratio_spread(&self, entry: &Entry, other: Option<&Entry>) -> Option<(f64, f64)> {
+        match &self.ratios(entry, other?)[..] {
+            [smallest, .., largest] => Some((*smallest, *largest)),
+            _ => None,
+        }
+    }
+
+    fn ratios(&self, entry: &Entry, other: &Entry) -> Vec<f64> {
         let metric = self.row.headline();
-        Some(entry.median(metric)? / other?.median(metric).filter(|&median| median > 0.0)?)
+        let pairs = entry.rounds.iter().zip(&other.rounds);
+        let mut ratios: Vec<f64> = pairs
+            .filter_map(|(one, other)| {
+                Some(one.get(&metric)? / other.get(&metric).filter(|&&value| value > 0.0)?)
+            })
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios
+    }
+}
+
+/// The median of values in order.
+fn median(sorted: &[f64]) -> Option<f64> {
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => None,
+        len if len % 2 == 1 => Some(sorted[middle]),
+        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
     }
 }
 
@@ -174,6 +198,16 @@ pub(crate) mod tests {
         assert_eq!(entry("a", &[4.0, 1.0, 2.0, 3.0]).median(Metric::P50), Some(2.5));
         assert_eq!(odd.median(Metric::Cpu), None);
         assert_eq!(entry("a", &[]).spread(Metric::P50), None);
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        // The machine is half as fast in the second round, and twice as fast in the third.
+        let row = row(vec![entry("limit", &[1.0, 2.0, 0.5, 7.0]), entry("femtows", &[1.1, 2.2, 0.6])]);
+        let [limit, ours] = &row.entries[..] else { unreachable!("two entries") };
+        assert_eq!(row.ratio(ours, Some(limit)), Some(1.1));
+        assert_eq!(row.ratio_spread(ours, Some(limit)), Some((1.1, 1.2)));
+        assert_eq!(row.ratio_spread(ours, None), None);
     }
 
     #[test]

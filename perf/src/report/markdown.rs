@@ -50,11 +50,21 @@ pub(super) fn summary(results: &Results) -> String {
             value(Some(ours)),
             value(row.limit()),
             value(best),
-            number(row.ratio(ours, row.limit())),
-            number(row.ratio(ours, best)),
+            ratio(row, ours, row.limit()),
+            ratio(row, ours, best),
         );
     }
     out
+}
+
+fn ratio(row: &RowResults, ours: &Entry, other: Option<&Entry>) -> String {
+    let median = number(row.ratio(ours, other));
+    match row.ratio_spread(ours, other) {
+        Some((smallest, largest)) => {
+            format!("{median} ({}..{})", number(Some(smallest)), number(Some(largest)))
+        }
+        None => median,
+    }
 }
 
 fn setting(out: &mut String, results: &Results) {
@@ -62,7 +72,8 @@ fn setting(out: &mut String, results: &Results) {
     let governor = machine.governor.as_deref().unwrap_or("not readable");
     let _ = writeln!(
         out,
-        "Made by `{}`: {} rounds of {} s, medians over the rounds, smallest and largest in brackets.\n\n\
+        "Made by `{}`: {} rounds of {} s, medians over the rounds, smallest and largest in brackets; \
+         ratios are taken within each round.\n\n\
          {}, {} cores, Linux {}, frequency governor {governor}; load average {} at the start, {} at the end.\n",
         results.command,
         results.rounds,
