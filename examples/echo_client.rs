@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! echo_client URL [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json]
+//!             [--tls-ca FILE | --insecure]
 //! ```
 //!
-//! `--proxy` goes through a proxy: `http://`, `socks4://`, `socks4a://`, `socks5://` or `socks5h://`, with `user:password@` if it
-//! asks. The table is preceded by what the connect took, and by which addresses were tried.
+//! `--proxy` goes through a proxy: `http://`, `https://`, `socks4://`, `socks4a://`, `socks5://` or `socks5h://`, with
+//! `user:password@` if it asks. The table is preceded by what the connect took, and by which addresses were tried.
+//!
+//! A `wss` URL needs the feature `tls`. `--tls-ca` trusts the authorities in a PEM file too; `--insecure` trusts anybody.
 //!
 //! `--spin` polls without sleeping: fewer microseconds for a whole core. Ends with 1 if the server cannot be reached,
 //! refuses, goes away, falls silent for five seconds, or sends something else than an echo.
@@ -35,8 +38,8 @@ use histogram::Histogram;
 use numbers::{grouped, micros};
 use payload::Payload;
 
-const USAGE: &str =
-    "echo_client URL [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json]";
+const USAGE: &str = "echo_client URL [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json] \
+                     [--tls-ca FILE | --insecure]";
 
 /// A server that sends nothing for this long is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,11 +56,18 @@ fn main() -> ExitCode {
     let json = args.flag("--json");
     let proxy = args.value("--proxy").map(|url| WSProxy::parse(&url));
     let proxy = proxy.transpose().unwrap_or_else(|error| args.fail(&error.to_string()));
+    let trust = match (args.value("--tls-ca"), args.flag("--insecure")) {
+        (None, false) => Trust::WebRoots,
+        (Some(file), false) => Trust::Authority(file),
+        (None, true) => Trust::Anybody,
+        (Some(_), true) => args.fail("--tls-ca and --insecure exclude each other"),
+    };
     let url = args.positional("URL");
     args.finish();
 
     let config = WSConnectConfig::default().proxy(proxy);
-    match measure(&url, config, size, end, spin) {
+    let measured = trusting(config, &trust).and_then(|config| measure(&url, config, size, end, spin));
+    match measured {
         Ok((_, times)) if json => print_json(size, &times),
         Ok((report, times)) => {
             println!("{report}");
@@ -69,6 +79,13 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Whose certificates are good.
+enum Trust {
+    WebRoots,
+    Authority(String),
+    Anybody,
 }
 
 /// When to stop.
@@ -171,6 +188,25 @@ fn measure(
     match transport.disconnect_info() {
         Some(info) if !measured.is_complete => Err(format!("ended too early: {info}").into()),
         _ => Ok((report, measured.times)),
+    }
+}
+
+#[cfg(feature = "tls")]
+fn trusting(config: WSConnectConfig, trust: &Trust) -> Result<WSConnectConfig, Box<dyn Error>> {
+    let tls = femtows::WSClientTls::default();
+    Ok(match trust {
+        Trust::WebRoots => config,
+        Trust::Authority(file) => config.tls(tls.ca_file(file)?),
+        Trust::Anybody => config.tls(tls.dangerous_accept_any_certificate()),
+    })
+}
+
+#[cfg(not(feature = "tls"))]
+fn trusting(config: WSConnectConfig, trust: &Trust) -> Result<WSConnectConfig, Box<dyn Error>> {
+    match trust {
+        Trust::WebRoots => Ok(config),
+        Trust::Authority(file) => Err(format!("trusting {file} needs the feature `tls`").into()),
+        Trust::Anybody => Err("TLS needs the feature `tls`".into()),
     }
 }
 

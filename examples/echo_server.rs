@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages] [--validate-utf8] [--spin MICROS]
-//!             [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000]
+//!             [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] [--tls-cert FILE --tls-key FILE]
 //! ```
 //!
-//! Prints `listening on ws://ADDR` once it accepts. SIGINT and SIGTERM close every connection with 1001 and end it. Both an opening
-//! and the closing of all connections may take as long as the deadline says; who takes longer is cut off. With several threads each
-//! has a loop of its own, and the kernel spreads the connections.
+//! Prints `listening on ws://ADDR` once it accepts, or `wss://ADDR` with certificate and key, which are PEM files (feature `tls`). SIGINT
+//! and SIGTERM close every connection with 1001 and end it. Both an opening and the closing of all connections may take as long as the
+//! deadline says; who takes longer is cut off. With several threads each has a loop of its own, and the kernel spreads the connections.
 
 use std::error::Error;
 use std::time::Duration;
@@ -28,7 +28,8 @@ use args::Args;
 use echo::{EchoFrames, EchoMessages};
 
 const USAGE: &str = "echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages] [--validate-utf8] \
-                     [--spin MICROS] [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000]";
+                     [--spin MICROS] [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] \
+                     [--tls-cert FILE --tls-key FILE]";
 
 #[derive(Clone, Copy)]
 enum Api {
@@ -59,6 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let max_frame = args.number("--max-frame").unwrap_or(16 << 20);
     let max_message = args.number("--max-message").unwrap_or(16 << 20);
     let deadline = Duration::from_millis(args.number("--deadline-ms").unwrap_or(5_000));
+    let tls = (args.value("--tls-cert"), args.value("--tls-key"));
     args.finish();
 
     let limits = WSLimits::default()
@@ -69,15 +71,30 @@ fn main() -> Result<(), Box<dyn Error>> {
         .limits(limits)
         .validate_utf8(validate_utf8)
         .handshake_timeout(Some(deadline));
+    let (scheme, config) = match tls {
+        (None, None) => ("ws", config),
+        (Some(chain), Some(key)) => ("wss", with_tls(config, &chain, &key)?),
+        _ => return Err("--tls-cert and --tls-key belong together".into()),
+    };
     let threads = WSPerCoreConfig::default().threads(threads).loop_config(WSLoopConfig::default().spin(spin));
     let make_factory = move |_: &WSLoopHandle| move |_: &WSUpgradeRequest| api.listener();
     // Before the first thread: from here on these signals wait for us.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let server = ws_serve_per_core(make_factory, addr.as_str(), config, threads)?;
-    println!("listening on ws://{}", server.local_addr());
+    println!("listening on {scheme}://{}", server.local_addr());
 
     signals.forever().next();
     server.shutdown(WSCloseCode::GOING_AWAY, "server shutdown", Duration::ZERO, deadline);
     server.join()?;
     Ok(())
+}
+
+#[cfg(feature = "tls")]
+fn with_tls(config: WSServerConfig, chain: &str, key: &str) -> Result<WSServerConfig, Box<dyn Error>> {
+    Ok(config.tls(femtows::WSServerTls::from_pem_files(chain, key)?))
+}
+
+#[cfg(not(feature = "tls"))]
+fn with_tls(_: WSServerConfig, _: &str, _: &str) -> Result<WSServerConfig, Box<dyn Error>> {
+    Err("TLS needs the feature `tls`".into())
 }

@@ -42,6 +42,12 @@ pub enum WSDisconnectCause {
     Disconnected,
     /// The peer closed TCP without a closing handshake.
     PeerEof,
+    /// The peer, or somebody on the way, ended TCP without TLS's `close_notify` (RFC 8446 section 6.1) and without a closing
+    /// handshake: what the peer sent last may be missing.
+    Truncated,
+    /// The bytes that arrived are not the peer's, or it refused ours: TLS failed after the handshake.
+    #[cfg(feature = "tls")]
+    Tls,
     /// The peer broke RFC 6455 or a limit.
     ProtocolError,
     /// A callback failed or panicked.

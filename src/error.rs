@@ -34,9 +34,17 @@ pub enum WSError {
     /// An argument is out of its range. Blame: the caller.
     #[error("invalid argument: {0}")]
     InvalidArgument(&'static str),
-    /// `wss` was asked for, and this build has no TLS. Blame: the caller.
+    /// `wss` was asked for, and this build has no TLS (feature `tls`). Blame: the caller.
     #[error("TLS is not supported by this build")]
     TlsUnsupported,
+    /// TLS failed. Blame: the peer, or what this end was told to trust.
+    #[cfg(feature = "tls")]
+    #[error("TLS: {0}")]
+    Tls(#[from] crate::tls::WSTlsError),
+    /// Certificates or keys that were configured cannot be used. Blame: the caller.
+    #[cfg(feature = "tls")]
+    #[error("TLS configuration: {0}")]
+    TlsConfig(#[source] Arc<crate::tls::WSTlsConfigError>),
     /// An operation did not end in time. Blame: the peer or the network.
     #[error("{phase} did not finish within {timeout:?}")]
     Timeout {
@@ -77,6 +85,10 @@ pub enum WSError {
 
 impl WSError {
     pub(crate) fn io(context: impl Into<Box<str>>, source: io::Error) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(error) = crate::tls::WSTlsError::in_io(&source) {
+            return Self::Tls(error.clone());
+        }
         Self::Io { context: context.into(), source: Arc::new(source) }
     }
 }
@@ -84,6 +96,13 @@ impl WSError {
 impl From<WSHandshakeError> for WSError {
     fn from(error: WSHandshakeError) -> Self {
         Self::Handshake(Arc::new(error))
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<crate::tls::WSTlsConfigError> for WSError {
+    fn from(error: crate::tls::WSTlsConfigError) -> Self {
+        Self::TlsConfig(Arc::new(error))
     }
 }
 
@@ -97,7 +116,9 @@ pub enum WSPhase {
     Connect,
     /// The proxy's tunnel, at a client.
     Proxy,
-    /// The opening handshake; at a server, from the accept on.
+    /// The TLS handshake, with a proxy or with the server, at a client.
+    Tls,
+    /// The opening handshake; at a server, from the accept on, TLS included.
     Opening,
     /// A caller's own [`timeout`](crate::WSLoopHandle::timeout).
     Operation,
@@ -109,6 +130,7 @@ impl fmt::Display for WSPhase {
             Self::Resolve => "the look-up of the name",
             Self::Connect => "the TCP connect",
             Self::Proxy => "the proxy's tunnel",
+            Self::Tls => "the TLS handshake",
             Self::Opening => "the opening handshake",
             Self::Operation => "the operation",
         })

@@ -50,12 +50,18 @@ mod socket;
 mod sys;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod transport;
 
 /// The examples of README.md compile.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeExamples;
+
+/// The rustls of this build, for those who bring their own configuration.
+#[cfg(feature = "tls")]
+pub use rustls;
 
 pub use buf::{WS_HEADROOM, WSBuffer};
 pub use client::{
@@ -87,4 +93,8 @@ pub use server::{
     ws_create_server_without_socket, ws_serve_per_core,
 };
 pub use socket::{WSListeningSocket, WSSocket};
+#[cfg(feature = "tls")]
+pub use tls::{
+    WSClientCertificates, WSClientTls, WSServerTls, WSTlsConfigError, WSTlsError, WSTlsInfo, WSTlsVersion,
+};
 pub use transport::{WSDropped, WSSendStatus, WSTransport};

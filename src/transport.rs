@@ -256,9 +256,15 @@ impl WSTransport {
         self.conn.protocol_role() == Role::Client
     }
 
-    /// Whether the bytes go through TLS. False: there is none yet.
+    /// Whether the bytes go, or went, through TLS.
     pub fn is_secure(&self) -> bool {
-        false
+        self.conn.is_secure()
+    }
+
+    /// What the TLS handshake agreed on; `None` without TLS, and when the connection is gone.
+    #[cfg(feature = "tls")]
+    pub fn tls_info(&self) -> Option<crate::WSTlsInfo> {
+        self.conn.tls_info()
     }
 
     /// Whether this end has sent CLOSE.

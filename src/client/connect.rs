@@ -8,7 +8,7 @@ use crate::event_loop::{OpenRequest, Settings};
 use crate::handshake::{ClientHandshake, ClientHandshakeConfig, WSUpgradeRequest, WSUpgradeResponse};
 use crate::{WSError, WSListener, WSLoopHandle, WSPhase, WSTransport};
 
-use super::dial::{Dial, require_plain};
+use super::dial::{Dial, require_supported};
 use super::report::Journey;
 use super::{WSUrl, redirect};
 
@@ -28,6 +28,7 @@ use super::{WSUrl, redirect};
 /// # Errors
 /// - [`WSError::InvalidUrl`], [`WSError::InvalidRequest`], [`WSError::TlsUnsupported`]: the arguments;
 /// - [`WSError::Resolve`], [`WSError::Io`], [`WSError::Proxy`], [`WSError::Timeout`]: the way to the server;
+/// - `WSError::Tls`, `WSError::TlsConfig` (feature `tls`): the server's certificate, or what was configured;
 /// - [`WSError::Handshake`]: the server's answer, which the error carries;
 /// - [`WSError::Disconnected`]: the loop is gone.
 pub fn ws_connect<L: WSListener + 'static>(
@@ -60,7 +61,7 @@ where
         if handle.core().is_closed() {
             return Err(WSError::Disconnected);
         }
-        require_plain(&url, config.proxy.as_ref())?;
+        require_supported(&url, config.proxy.as_ref())?;
         let timeout = config.connection.handshake_timeout;
         let journey = RefCell::new(Journey::new(url.clone(), handle.now()));
         let open = open(&handle, factory, url, config, &journey);
@@ -97,7 +98,15 @@ where
     loop {
         let handshake = client_handshake(handle, &url, &config)?;
         let (proxy, sockets) = (config.proxy.as_ref(), &config.sockets);
-        let dial = Dial { handle, settings: &settings, sockets, proxy, journey };
+        let dial = Dial {
+            handle,
+            settings: &settings,
+            sockets,
+            proxy,
+            #[cfg(feature = "tls")]
+            tls: config.tls.as_ref(),
+            journey,
+        };
         let opening = dial.connect(&url).await?;
         let factory = Rc::clone(&factory);
         let factory = Box::new(move |request: &_, response: &_| {

@@ -25,31 +25,35 @@ use crate::{WSError, WSLoopHandle, WSPhase, WSSleep};
 /// TCP --> TLS with the proxy --> the proxy's tunnel --> TLS with the server --> upgrade
 /// ```
 ///
-/// A layer that is not asked for is left out. There is no TLS yet: [`require_plain`] refuses whatever asks for it before anything
-/// is sent.
+/// A layer that is not asked for is left out. In a build without TLS [`require_supported`] refuses whatever asks for it before
+/// anything is sent.
 pub(super) struct Dial<'a> {
     pub(super) handle: &'a WSLoopHandle,
     pub(super) settings: &'a Rc<Settings>,
     pub(super) sockets: &'a SocketHooks,
     pub(super) proxy: Option<&'a WSProxy>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<&'a crate::WSClientTls>,
     /// Never borrowed over an `await`, nor while the application's code runs.
     pub(super) journey: &'a RefCell<Journey>,
 }
 
-/// Refuses what needs TLS.
-pub(super) fn require_plain(url: &WSUrl, proxy: Option<&WSProxy>) -> Result<(), WSError> {
-    let is_secure_proxy = proxy.is_some_and(|proxy| proxy.scheme() == Scheme::Https);
-    if url.is_secure() || is_secure_proxy { Err(WSError::TlsUnsupported) } else { Ok(()) }
+/// Refuses what needs TLS, if there is none.
+pub(super) fn require_supported(url: &WSUrl, proxy: Option<&WSProxy>) -> Result<(), WSError> {
+    let is_secure = url.is_secure() || proxy.is_some_and(|proxy| proxy.scheme() == Scheme::Https);
+    if is_secure && cfg!(not(feature = "tls")) { Err(WSError::TlsUnsupported) } else { Ok(()) }
 }
 
 impl Dial<'_> {
     /// All layers, from the first to the last.
     pub(super) async fn connect(&self, url: &WSUrl) -> Result<ClientOpening, WSError> {
-        require_plain(url, self.proxy)?;
+        require_supported(url, self.proxy)?;
         let opening = match self.proxy {
             None => self.connect_tcp(url, url.host(), url.port()).await?,
             Some(proxy) => self.connect_through(proxy, url).await?,
         };
+        #[cfg(feature = "tls")]
+        let opening = if url.is_secure() { self.secure(opening, url.host()).await? } else { opening };
         self.enter(WSPhase::Opening);
         Ok(opening)
     }
@@ -65,8 +69,21 @@ impl Dial<'_> {
         let tunnel = Tunnel::new(proxy, url.host(), url.port(), resolved).map_err(Arc::new)?;
         let opening = self.connect_tcp(url, proxy.host(), proxy.port()).await;
         let opening = opening.map_err(|error| at_proxy(proxy, error))?;
+        #[cfg(feature = "tls")]
+        let opening = if proxy.scheme() == Scheme::Https {
+            self.secure(opening, proxy.host()).await.map_err(|error| at_proxy(proxy, error))?
+        } else {
+            opening
+        };
         self.enter(WSPhase::Proxy);
         opening.tunnel(tunnel).await
+    }
+
+    #[cfg(feature = "tls")]
+    async fn secure(&self, opening: ClientOpening, host: &str) -> Result<ClientOpening, WSError> {
+        self.enter(WSPhase::Tls);
+        let tls = self.tls.cloned().unwrap_or_else(crate::WSClientTls::shared_default);
+        opening.secure(host, &tls).await
     }
 
     async fn connect_tcp(&self, url: &WSUrl, host: &str, port: u16) -> Result<ClientOpening, WSError> {

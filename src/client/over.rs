@@ -48,17 +48,30 @@ async fn open<L: WSListener + 'static>(
     if handle.core().is_closed() {
         return Err(WSError::Disconnected);
     }
-    if url.is_secure() {
+    if url.is_secure() && cfg!(not(feature = "tls")) {
         return Err(WSError::TlsUnsupported);
     }
+    #[cfg(feature = "tls")]
+    let secured = url.is_secure().then(|| {
+        (url.host().to_owned(), config.tls.clone().unwrap_or_else(crate::WSClientTls::shared_default))
+    });
     let unusable = |error| WSError::io("cannot use the socket", error);
     let settings = Settings::new(&config.connection);
     let handshake = client_handshake(handle, &url, &config)?;
+    let is_secure = url.is_secure();
     let mut journey = Journey::new(url, handle.now());
-    journey.enter(WSPhase::Opening, handle.now());
+    if is_secure {
+        journey.enter(WSPhase::Tls, handle.now());
+    }
     let stream = socket.into_stream().map_err(unusable)?;
     stream.tune(&settings.tuning);
     let opening = ClientOpening::connected(handle.core(), stream, &settings).map_err(unusable)?;
+    #[cfg(feature = "tls")]
+    let opening = match secured {
+        Some((host, tls)) => opening.secure(&host, &tls).await?,
+        None => opening,
+    };
+    journey.enter(WSPhase::Opening, handle.now());
     let factory = Box::new(|_: &_, _: &_| Box::new(listener) as Box<dyn WSListener>);
     opening.open(OpenRequest { handshake, journey, factory }).await
 }

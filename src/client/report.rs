@@ -136,6 +136,7 @@ impl Journey {
             WSPhase::Resolve => report.resolve += took,
             WSPhase::Connect => report.tcp += took,
             WSPhase::Proxy => *report.proxy.get_or_insert_default() += took,
+            WSPhase::Tls => *report.tls.get_or_insert_default() += took,
             WSPhase::Opening => report.upgrade += took,
             WSPhase::Operation => {}
         }

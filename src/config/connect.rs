@@ -21,6 +21,8 @@ pub struct WSConnectConfig {
     pub(crate) max_redirects: u32,
     pub(crate) proxy: Option<WSProxy>,
     pub(crate) sockets: SocketHooks,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<crate::WSClientTls>,
 }
 
 /// Where the application has a hand in the making of sockets.
@@ -42,6 +44,8 @@ impl Default for WSConnectConfig {
             max_redirects: 5,
             proxy: None,
             sockets: SocketHooks::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }

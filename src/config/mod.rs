@@ -347,6 +347,8 @@ pub struct WSLoopConfig {
     pub(crate) inbox_limit: usize,
     pub(crate) outbound_budget: usize,
     pub(crate) budget_policy: WSBudgetPolicy,
+    #[cfg(feature = "tls")]
+    pub(crate) tls_handshakes_per_turn: usize,
 }
 
 impl Default for WSLoopConfig {
@@ -360,6 +362,8 @@ impl Default for WSLoopConfig {
             inbox_limit: 64 << 20,
             outbound_budget: usize::MAX,
             budget_policy: WSBudgetPolicy::default(),
+            #[cfg(feature = "tls")]
+            tls_handshakes_per_turn: 4,
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct WSServerConfig {
     pub(crate) max_connections_per_ip: usize,
     /// Where other threads read how many connections are open.
     pub(crate) open_connections: Option<Arc<AtomicUsize>>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<crate::WSServerTls>,
 }
 
 impl Default for WSServerConfig {
@@ -33,6 +35,8 @@ impl Default for WSServerConfig {
             max_connections: usize::MAX,
             max_connections_per_ip: usize::MAX,
             open_connections: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }

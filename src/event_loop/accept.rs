@@ -51,6 +51,9 @@ pub(crate) struct Acceptor {
     short_of_descriptors: Cell<bool>,
     /// A shutdown has begun: openings end with 503.
     draining: Cell<bool>,
+    /// What an accepted stream is secured with.
+    #[cfg(feature = "tls")]
+    pub(super) tls: RefCell<Option<std::sync::Arc<rustls::ServerConfig>>>,
 }
 
 impl Acceptor {
@@ -77,6 +80,8 @@ impl Acceptor {
             backing_off: Cell::new(false),
             short_of_descriptors: Cell::new(false),
             draining: Cell::new(false),
+            #[cfg(feature = "tls")]
+            tls: RefCell::default(),
         })
     }
 

@@ -51,7 +51,7 @@ pub(crate) struct Opening {
     settings: Rc<Settings>,
     addr: SocketAddr,
     token: Token,
-    stream: RefCell<Option<Stream>>,
+    pub(super) stream: RefCell<Option<Stream>>,
     pub(super) phase: RefCell<Phase>,
     waker: Cell<Option<Waker>>,
     end_ahead: Cell<bool>,
@@ -63,6 +63,9 @@ pub(super) enum Phase {
     Connecting,
     /// The stream leads to the next one to speak with: the proxy or the server.
     Connected,
+    /// TLS is negotiated with the next one to speak with.
+    #[cfg(feature = "tls")]
+    Securing,
     /// The proxy is asked to let the stream through to the server.
     Tunnelling(Box<Tunnelling>),
     /// `sent` bytes of the request have left, `received` has come.
@@ -154,6 +157,18 @@ impl ClientOpening {
         Ok(opening)
     }
 
+    /// Puts another stream in the place of this one, made from it.
+    #[cfg(feature = "tls")]
+    pub(super) fn wrap_stream(
+        &self,
+        wrap: impl FnOnce(Stream, &Rc<LoopCore>) -> (Stream, io::Result<()>),
+    ) -> io::Result<()> {
+        let stream = self.inner.stream.take().ok_or(io::ErrorKind::NotConnected)?;
+        let (wrapped, result) = wrap(stream, &self.inner.core);
+        self.inner.stream.replace(Some(wrapped));
+        result
+    }
+
     /// Sends the request and waits for the answer.
     pub(crate) async fn open(self, request: OpenRequest) -> Result<WSTransport, WSError> {
         self.inner.phase.replace(Phase::Asking { request: Box::new(request), sent: 0, received: Vec::new() });
@@ -240,6 +255,9 @@ impl Opening {
                 send_rest(stream, tunnelling.tunnel.outgoing(), &mut tunnelling.sent)
                     .map_err(|error| WSError::io("cannot send to the proxy", error))
             }
+            #[cfg(feature = "tls")]
+            (Phase::Securing, Some(stream)) => send_rest(stream, &[], &mut 0)
+                .map_err(|error| WSError::io("cannot send in the TLS handshake", error)),
             _ => return,
         };
         if let Err(error) = result {
@@ -249,21 +267,27 @@ impl Opening {
 
     /// Whether bytes are expected from the other end.
     fn expects_bytes(&self) -> bool {
-        matches!(*self.phase.borrow(), Phase::Asking { .. } | Phase::Tunnelling(_))
+        match &*self.phase.borrow() {
+            Phase::Asking { .. } | Phase::Tunnelling(_) => true,
+            #[cfg(feature = "tls")]
+            Phase::Securing => true,
+            _ => false,
+        }
     }
 
     fn receive(self: &Rc<Self>) {
         while self.expects_bytes() {
             let mut buffer = self.core.take_recv();
             let room = buffer.spare();
-            let result = match self.stream.borrow_mut().as_mut() {
-                Some(stream) => stream.recv(&mut buffer),
-                None => Err(io::ErrorKind::NotConnected.into()),
+            let (result, drained) = match self.stream.borrow_mut().as_mut() {
+                Some(stream) => {
+                    let result = stream.recv(&mut buffer);
+                    let drained = result.as_ref().is_ok_and(|n| stream.is_drained(*n, room));
+                    (result, drained)
+                }
+                None => (Err(io::ErrorKind::NotConnected.into()), true),
             };
-            let unread = match &result {
-                Ok(n) => *n == room || self.end_ahead.get(),
-                Err(_) => false,
-            };
+            let unread = result.is_ok() && (!drained || self.end_ahead.get());
             match result {
                 Ok(0) => self.peer_closed(),
                 Ok(_) => self.parse_answer(&buffer, unread),
@@ -271,6 +295,8 @@ impl Opening {
                 Err(error) => self.end(Err(WSError::io(self.receive_context(), error))),
             }
             self.core.give_recv(buffer);
+            #[cfg(feature = "tls")]
+            self.check_secured();
             if !unread {
                 return;
             }
@@ -280,11 +306,18 @@ impl Opening {
     fn receive_context(&self) -> &'static str {
         match *self.phase.borrow() {
             Phase::Tunnelling(_) => "cannot receive the proxy's answer",
+            #[cfg(feature = "tls")]
+            Phase::Securing => "TLS handshake",
             _ => "cannot receive the opening response",
         }
     }
 
     fn parse_answer(self: &Rc<Self>, buffer: &RecvBuffer, unread: bool) {
+        #[cfg(feature = "tls")]
+        if matches!(*self.phase.borrow(), Phase::Securing) {
+            let source = io::ErrorKind::InvalidData.into();
+            return self.end(Err(WSError::io("the server spoke before it was asked", source)));
+        }
         let is_proxy = matches!(*self.phase.borrow(), Phase::Tunnelling(_));
         if is_proxy { self.parse_proxy_answer(buffer) } else { self.parse_response(buffer, unread) }
     }
@@ -312,6 +345,8 @@ impl Opening {
         let error: WSError = match &mut *self.phase.borrow_mut() {
             Phase::Asking { request, received, .. } => request.handshake.receive_eof(received).into(),
             Phase::Tunnelling(tunnelling) => tunnelling.closed(),
+            #[cfg(feature = "tls")]
+            Phase::Securing => WSError::io("TLS handshake", io::ErrorKind::UnexpectedEof.into()),
             _ => return,
         };
         self.end(Err(error));
@@ -320,7 +355,8 @@ impl Opening {
     fn accepted(self: &Rc<Self>, response: WSUpgradeResponse, early: &[u8], unread: bool) {
         let Phase::Asking { request, sent, .. } = self.phase.replace(Phase::Ended(None)) else { return };
         let asked = request.handshake.request().clone();
-        if sent < request.handshake.request_bytes().len() {
+        let held = self.stream.borrow().as_ref().map_or(0, Stream::held);
+        if sent < request.handshake.request_bytes().len() || held > 0 {
             // An answer to half a question cannot be one: a server that does this is not to be trusted with frames.
             return self.end(Err(WSError::io(
                 "the server answered before it was asked",
@@ -377,15 +413,15 @@ impl Opening {
 
     pub(super) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<Result<(), WSError>> {
         match &mut *self.phase.borrow_mut() {
-            Phase::Connecting | Phase::Tunnelling(_) => {
-                self.waker.set(Some(cx.waker().clone()));
-                Poll::Pending
-            }
             Phase::Ended(result) => match result.take() {
                 Some(Err(error)) => Poll::Ready(Err(error)),
                 _ => Poll::Ready(Err(WSError::Disconnected)),
             },
             Phase::Connected | Phase::Asking { .. } => Poll::Ready(Ok(())),
+            _ => {
+                self.waker.set(Some(cx.waker().clone()));
+                Poll::Pending
+            }
         }
     }
 
@@ -427,5 +463,8 @@ fn send_rest(stream: &mut Stream, out: &[u8], sent: &mut usize) -> io::Result<()
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    match stream.flush() {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(()),
+    }
 }

@@ -167,6 +167,9 @@ impl Flags {
     pub(super) const PAUSE_TOLD: u16 = 1 << 11;
     /// The loop's budget counts bytes that wait here.
     pub(super) const ACCOUNTED: u16 = 1 << 12;
+    /// The bytes go through TLS.
+    #[cfg(feature = "tls")]
+    pub(super) const SECURE: u16 = 1 << 13;
 
     #[inline]
     pub(super) fn has(&self, flag: u16) -> bool {
@@ -197,6 +200,11 @@ impl Conn {
         handshake: Option<Box<Handshake>>,
         listener: Box<dyn WSListener>,
     ) -> Rc<Self> {
+        let flags = Flags::default();
+        #[cfg(feature = "tls")]
+        if stream.tls().is_some() {
+            flags.set(Flags::SECURE);
+        }
         let conn = Rc::new(Self {
             core: Rc::clone(core),
             settings: Rc::clone(settings),
@@ -208,7 +216,7 @@ impl Conn {
             ending: OnceCell::new(),
             extras: RefCell::new(None),
             token,
-            flags: Flags::default(),
+            flags,
         });
         settings.count(settings.connections.get() + 1);
         let opening = core.replace(token, Slot::Open(Rc::clone(&conn)));
@@ -279,7 +287,7 @@ impl Conn {
     // --- questions ---------------------------------------------------------------------------------------------------------
 
     pub(crate) fn buffered_amount(&self) -> usize {
-        self.proto.borrow().queued()
+        self.proto.borrow().queued() + self.held()
     }
 
     pub(crate) fn dropped(&self) -> (u64, u64) {
@@ -312,6 +320,14 @@ impl Conn {
 
     pub(crate) fn protocol_role(&self) -> Role {
         self.proto.borrow().role()
+    }
+
+    #[cfg_attr(not(feature = "tls"), expect(clippy::unused_self, reason = "without TLS nothing is secure"))]
+    pub(crate) fn is_secure(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.flags.has(Flags::SECURE);
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {

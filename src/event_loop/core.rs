@@ -24,6 +24,8 @@ use super::server_opening::ServerOpening;
 use super::slots::{Slots, Token};
 use super::tasks::TaskQueue;
 use super::timers::{TimerAction, TimerId, Timers};
+#[cfg(feature = "tls")]
+use super::tls_stream::TlsShared;
 
 /// How often deferred work, tasks and flushes may make more of each other before I/O gets its turn.
 const SETTLE_ROUNDS: usize = 16;
@@ -85,6 +87,8 @@ pub(crate) struct LoopCore {
     pub(crate) pool: RefCell<BufferPool>,
     pub(crate) budget: Budget,
     pub(crate) keys: RefCell<MaskKeys>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Rc<TlsShared>,
     /// The receive buffer of the loop.
     recv: Cell<Option<Box<RecvBuffer>>>,
     deferred: RefCell<VecDeque<Deferred>>,
@@ -118,6 +122,8 @@ impl LoopCore {
             pool: RefCell::new(BufferPool::new(config.retained_memory)),
             budget: Budget::new(&config),
             keys: RefCell::new(MaskKeys::new()),
+            #[cfg(feature = "tls")]
+            tls: Rc::default(),
             recv: Cell::new(Some(Box::new(RecvBuffer::with_capacity(config.read_buffer_size)))),
             deferred: RefCell::default(),
             has_deferred: Cell::new(false),
@@ -294,12 +300,16 @@ impl LoopCore {
 
     /// Serves those that asked for a further turn before this one began.
     pub(crate) fn run_ready(self: &Rc<Self>) {
+        #[cfg(feature = "tls")]
+        self.tls.grant_handshakes(self.config.tls_handshakes_per_turn);
         let count = self.ready.borrow().len();
         for _ in 0..count {
             let Some(token) = self.ready.borrow_mut().pop_front() else { break };
             self.slots.borrow_mut().unmark(token);
             self.ready(token, Readiness::READ_ON);
         }
+        #[cfg(feature = "tls")]
+        self.tls.grant_handshakes(0);
     }
 
     /// Handles what other threads posted.

@@ -13,6 +13,7 @@ use crate::{WSCloseCode, WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide, 
 use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
 use super::core::Deferred;
+use super::stream::Stream;
 use super::timers::{TimerAction, TimerId};
 
 /// How long this end, having ended its half of TCP, waits for the peer to end the other. Closing at once would make the kernel reset
@@ -103,16 +104,26 @@ impl Conn {
     pub(super) fn peer_ended(self: &Rc<Self>) {
         self.flags.set(Flags::PEER_ENDED);
         self.flush();
-        if self.proto.borrow().queued() == 0 {
-            self.terminate(WSDisconnectCause::PeerEof, None);
+        if self.has_left() {
+            self.terminate(self.peer_end(), None);
         } else {
             self.disconnect(true);
         }
     }
 
+    /// How the peer has ended its half.
+    fn peer_end(&self) -> WSDisconnectCause {
+        let truncated = self.stream.borrow().as_ref().is_some_and(Stream::is_truncated);
+        if truncated { WSDisconnectCause::Truncated } else { WSDisconnectCause::PeerEof }
+    }
+
     #[cold]
     pub(super) fn io_failed(self: &Rc<Self>, what: &str, error: &io::Error) {
         log::debug!("connection {}: {what}: {error}", self.token.to_u64());
+        #[cfg(feature = "tls")]
+        if let Some(error) = crate::tls::WSTlsError::in_io(error) {
+            return self.terminate(WSDisconnectCause::Tls, Some(error.clone().into()));
+        }
         self.terminate(WSDisconnectCause::Io(error.kind()), None);
     }
 
@@ -133,7 +144,7 @@ impl Conn {
         let (deadline, finished, flushed) = {
             let proto = self.proto.borrow();
             let Some(deadline) = proto.deadline() else { return };
-            (deadline, proto.is_finished(), proto.queued() == 0)
+            (deadline, proto.is_finished(), self.has_left())
         };
         if self.ending.get().is_some() {
             return;
@@ -156,10 +167,11 @@ impl Conn {
         if self.flags.set(Flags::LINGERING) {
             return;
         }
-        let shut = self.stream.borrow_mut().as_mut().map(super::stream::Stream::shutdown_write);
+        let shut = self.stream.borrow_mut().as_mut().map(Stream::shutdown_write);
         if !matches!(shut, Some(Ok(()))) {
             return self.terminate(WSDisconnectCause::Closed, None);
         }
+        self.update_interest(self.held() > 0);
         let linger =
             (self.core.now() + LINGER).min(self.proto.borrow().deadline().unwrap_or(self.core.now()));
         if let Some(timer) = self.replace_timer(None) {
@@ -180,7 +192,7 @@ impl Conn {
             Some((cause, fault)) => (cause, Some(fault)),
             None => (self.cause(found), error),
         };
-        let bytes_unsent = self.proto.borrow_mut().abandon(&mut self.core.pool.borrow_mut());
+        let bytes_unsent = self.held() + self.proto.borrow_mut().abandon(&mut self.core.pool.borrow_mut());
         if self.flags.has(Flags::ACCOUNTED) {
             self.account(0);
         }
@@ -188,7 +200,11 @@ impl Conn {
         log::debug!("connection {}: {info}", self.token.to_u64());
         let first = self.ending.set(Box::new(Ending { info, error })).is_ok();
         debug_assert!(first, "checked above");
-        drop(self.stream.take());
+        if let Some(mut stream) = self.stream.take()
+            && bytes_unsent == 0
+        {
+            stream.part();
+        }
         self.drop_partial();
         if let Some(timer) = self.replace_timer(None) {
             self.core.cancel_timer(timer);
@@ -242,14 +258,17 @@ impl Conn {
         let clean = self.proto.borrow().is_closed_cleanly();
         let met = matches!(
             found,
-            WSDisconnectCause::PeerEof | WSDisconnectCause::Closed | WSDisconnectCause::Io(_)
+            WSDisconnectCause::PeerEof
+                | WSDisconnectCause::Truncated
+                | WSDisconnectCause::Closed
+                | WSDisconnectCause::Io(_)
         );
         if clean && met {
             WSDisconnectCause::Closed
         } else if self.flags.has(Flags::LINGERING) {
             WSDisconnectCause::Disconnected
         } else if self.flags.has(Flags::PEER_ENDED) {
-            WSDisconnectCause::PeerEof
+            self.peer_end()
         } else {
             found
         }
@@ -264,7 +283,7 @@ impl Conn {
         });
         let by_peer = match cause {
             WSDisconnectCause::Closed => peer_first,
-            WSDisconnectCause::PeerEof | WSDisconnectCause::Io(_) => true,
+            WSDisconnectCause::PeerEof | WSDisconnectCause::Truncated | WSDisconnectCause::Io(_) => true,
             _ => false,
         };
         WSDisconnectInfo {

@@ -9,7 +9,8 @@
 //! | `resolve`, `client_opening`, `tunnelling` | from a name to an open connection |
 //! | `connection`, `receiving`, `callbacks`, `sending`, `ending` | an open connection |
 //! | `budget` | what may wait on all connections together |
-//! | `stream` | what carries the bytes |
+//! | `stream`, `tls_stream` | what carries the bytes |
+//! | `tls` | where TLS begins: on an accepted stream, on a connected one |
 //! | `handle`, `remote` | what the application holds |
 
 mod accept;
@@ -33,6 +34,10 @@ mod slots;
 mod stream;
 mod tasks;
 mod timers;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls")]
+mod tls_stream;
 mod tunnelling;
 
 pub(crate) use accept::{Acceptor, AcceptorRemote, Factory};

@@ -10,6 +10,7 @@ use crate::{WSCloseCode, WSDisconnectCause, WSFrame, WSListener, WSListenerError
 
 use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
+use super::stream::Stream;
 
 /// A partial frame of at most this many bytes is copied in front of the next read, unless it would take more than half of the
 /// buffer; a larger one is read on in place.
@@ -39,17 +40,20 @@ impl Conn {
             let mut buffer = self.take_buffer();
             let room = buffer.spare();
             debug_assert!(room > 0, "a read without room would look like the end of the stream");
-            let Some(result) = self.stream.borrow_mut().as_mut().map(|stream| stream.recv(&mut buffer))
-            else {
+            let read = |stream: &mut Stream| -> io::Result<_> {
+                let n = stream.recv(&mut buffer)?;
+                Ok((n, stream.is_drained(n, room)))
+            };
+            let Some(result) = self.stream.borrow_mut().as_mut().map(read) else {
                 return self.core.give_recv(buffer);
             };
             match result {
-                Ok(0) => {
+                Ok((0, _)) => {
                     self.keep_or_give(buffer);
                     return self.peer_ended();
                 }
-                Ok(n) => {
-                    let drained = n < room && !self.flags.has(Flags::END_AHEAD);
+                Ok((_, drained)) => {
+                    let drained = drained && !self.flags.has(Flags::END_AHEAD);
                     if drained {
                         self.flags.clear(Flags::UNREAD);
                     } else {

@@ -15,6 +15,7 @@ use crate::{
 use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
 use super::core::Deferred;
+use super::stream::Stream;
 
 /// Most pieces of memory handed to the kernel in one call.
 const MAX_SLICES: usize = 64;
@@ -211,12 +212,15 @@ impl Conn {
     /// Writes the queue until it is empty or the kernel refuses.
     pub(super) fn flush(self: &Rc<Self>) {
         let blocked = loop {
-            let (offered, result) = {
+            let (offered, result, held) = {
                 let proto = self.proto.borrow();
                 let mut stream = self.stream.borrow_mut();
                 let Some(stream) = stream.as_mut() else { return };
-                match proto.queued_chunks() {
-                    0 => break false,
+                let (offered, result) = match proto.queued_chunks() {
+                    0 => match stream.flush() {
+                        Ok(()) => break false,
+                        Err(error) => (0, Err(error)),
+                    },
                     1 => (proto.queued(), stream.send(proto.first_slice())),
                     _ => {
                         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
@@ -224,7 +228,8 @@ impl Conn {
                         let offered = slices[..count].iter().map(|slice| slice.len()).sum();
                         (offered, stream.send_vectored(&slices[..count]))
                     }
-                }
+                };
+                (offered, result, stream.held() > 0)
             };
             match result {
                 Ok(n) => {
@@ -232,8 +237,9 @@ impl Conn {
                         proto.consume(n, out);
                         proto.queued()
                     });
-                    if n < offered || left == 0 {
-                        break n < offered;
+                    let refused = n < offered || held;
+                    if refused || left == 0 {
+                        break refused;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
@@ -248,6 +254,17 @@ impl Conn {
             self.check_watermarks();
         }
         self.after_change();
+    }
+
+    /// Whether the kernel has everything. Not to be asked between a write and its `update_interest`.
+    #[inline]
+    pub(super) fn has_left(&self) -> bool {
+        self.proto.borrow().queued() == 0 && !self.flags.has(Flags::BLOCKED)
+    }
+
+    /// Bytes that left the queue and wait in the stream.
+    pub(super) fn held(&self) -> usize {
+        self.stream.borrow().as_ref().map_or(0, Stream::held)
     }
 
     /// Whether a payload of this size should go to the kernel from where it is.
@@ -328,6 +345,7 @@ impl Conn {
             }
             proto.queued() > 0
         });
+        let refused = refused || self.held() > 0;
         self.update_interest(refused);
         self.check_watermarks();
         self.after_change();
@@ -357,7 +375,7 @@ impl Conn {
                 self.touch();
                 if self.ending.get().is_some() {
                     WSSendStatus::Dropped(WSDropReason::Disconnected)
-                } else if self.proto.borrow().queued() == 0 {
+                } else if self.has_left() {
                     WSSendStatus::Sent
                 } else {
                     WSSendStatus::Queued
@@ -385,7 +403,7 @@ impl Conn {
     /// Queues `pause_writing` or `resume_writing` when what the kernel refused crosses a watermark.
     #[inline]
     fn check_watermarks(self: &Rc<Self>) {
-        let queued = if self.flags.has(Flags::BLOCKED) { self.proto.borrow().queued() } else { 0 };
+        let queued = if self.flags.has(Flags::BLOCKED) { self.buffered_amount() } else { 0 };
         if queued == 0 && !self.flags.has(Flags::WRITING_PAUSED | Flags::ACCOUNTED) {
             return;
         }

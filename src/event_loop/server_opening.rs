@@ -22,6 +22,8 @@ use super::core::{Deferred, Readiness, Slot};
 use super::slots::Token;
 use super::stream::Stream;
 use super::timers::{TimerAction, TimerId};
+#[cfg(feature = "tls")]
+use super::tls_stream::TlsStream;
 
 /// How long a refused peer may take to read the refusal and close.
 const LINGER: Duration = Duration::from_secs(2);
@@ -58,6 +60,8 @@ enum Phase {
     Refusing {
         out: Vec<u8>,
         sent: usize,
+        /// The outgoing half was ended.
+        ended: bool,
         /// Writable interest is armed: doing it again would report again what is known.
         armed: bool,
     },
@@ -66,13 +70,16 @@ enum Phase {
 
 impl ServerOpening {
     /// Begins the opening on an accepted stream, if the server has room for it.
-    pub(crate) fn start(server: &Rc<Acceptor>, mut stream: Stream) {
+    pub(crate) fn start(server: &Rc<Acceptor>, stream: Stream) {
         let core = &server.core;
         let config = &server.config.connection;
         let peer = || stream.peer_addr().ok().map(|addr| addr.ip());
         if !server.admission().has_room(peer) {
             return log::debug!("{server}: no room for a further connection");
         }
+        #[cfg(feature = "tls")]
+        let Some(stream) = server.secure(stream) else { return };
+        let mut stream = stream;
         let handshake = ServerHandshake::new(config.limits.handshake());
         // The token has to be known before the registration, and the opening after it: the slot is filled in between.
         let token = core.insert(Slot::Acceptor(Rc::clone(server)));
@@ -111,7 +118,12 @@ impl ServerOpening {
             Phase::Closed => return,
         };
         match phase {
-            Serve::Read => self.read_request(),
+            #[cfg(feature = "tls")]
+            Serve::Read if self.has_to_wait() => self.server.core.make_ready(self.token),
+            Serve::Read => {
+                self.send_held();
+                self.read_request();
+            }
             // A peer that has gone does not want the answer any more.
             Serve::Wait if readiness.read_closed => self.abandon(),
             Serve::Wait => {}
@@ -170,8 +182,12 @@ impl ServerOpening {
         loop {
             let mut buffer = self.server.core.take_recv();
             let room = buffer.spare();
-            let result = match self.stream.borrow_mut().as_mut() {
-                Some(stream) => stream.recv(&mut buffer),
+            let (result, drained) = match self.stream.borrow_mut().as_mut() {
+                Some(stream) => {
+                    let result = stream.recv(&mut buffer);
+                    let drained = result.as_ref().is_ok_and(|n| stream.is_drained(*n, room));
+                    (result, drained)
+                }
                 None => return self.server.core.give_recv(buffer),
             };
             let unread = match result {
@@ -179,14 +195,19 @@ impl ServerOpening {
                     self.server.core.give_recv(buffer);
                     return self.abandon();
                 }
-                Ok(n) => n == room || self.end_ahead.get(),
+                Ok(_) => !drained || self.end_ahead.get(),
                 Err(error) => {
                     self.server.core.give_recv(buffer);
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        log::debug!("opening {}: {error}", self.token.to_u64());
-                        self.abandon();
+                    if error.kind() == io::ErrorKind::WouldBlock {
+                        return self.send_held();
                     }
-                    return;
+                    log::debug!("opening {}: {error}", self.token.to_u64());
+                    #[cfg(feature = "tls")]
+                    if crate::tls::WSTlsError::in_io(&error).is_some() {
+                        // An alert is on its way.
+                        return self.leave(Vec::new());
+                    }
+                    return self.abandon();
                 }
             };
             let reading = self.parse_request(&buffer, unread);
@@ -310,7 +331,12 @@ impl ServerOpening {
         log::debug!("opening {}: refused with {}", self.token.to_u64(), response.status());
         let mut out = Vec::with_capacity(256 + response.body().len());
         response.encode(&mut out);
-        self.phase.replace(Phase::Refusing { out, sent: 0, armed: false });
+        self.leave(out);
+    }
+
+    /// Sends the last bytes of this end.
+    fn leave(self: &Rc<Self>, out: Vec<u8>) {
+        self.phase.replace(Phase::Refusing { out, sent: 0, ended: false, armed: false });
         self.start_timer(Some(LINGER));
         self.continue_refusal();
     }
@@ -319,15 +345,17 @@ impl ServerOpening {
     /// once could reset the connection before the peer has read the refusal.
     fn continue_refusal(self: &Rc<Self>) {
         let sent = match (&mut *self.phase.borrow_mut(), self.stream.borrow_mut().as_mut()) {
-            (Phase::Refusing { out, sent, armed }, Some(stream)) => match send_rest(stream, out, sent) {
-                Ok(false) if !std::mem::replace(armed, true) => {
-                    let interest = Interest::READABLE | Interest::WRITABLE;
-                    stream
-                        .reregister(&self.server.core.registry, self.token.to_mio(), interest)
-                        .map(|()| false)
+            (Phase::Refusing { out, sent, ended, armed }, Some(stream)) => {
+                match send_rest(stream, out, sent, ended) {
+                    Ok(false) if !std::mem::replace(armed, true) => {
+                        let interest = Interest::READABLE | Interest::WRITABLE;
+                        stream
+                            .reregister(&self.server.core.registry, self.token.to_mio(), interest)
+                            .map(|()| false)
+                    }
+                    sent => sent,
                 }
-                sent => sent,
-            },
+            }
             _ => return,
         };
         match sent {
@@ -359,6 +387,29 @@ impl ServerOpening {
         self.timer.set(deadline.map(|deadline| core.add_timer(deadline, TimerAction::Slot(self.token))));
     }
 
+    /// Sends what the stream has to say for itself. What the kernel refuses of it will be reported writable.
+    fn send_held(self: &Rc<Self>) {
+        let result = match self.stream.borrow_mut().as_mut() {
+            Some(stream) if stream.held() > 0 => match stream.flush() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    stream.reregister(&self.server.core.registry, self.token.to_mio(), interest)
+                }
+                flushed => flushed,
+            },
+            _ => return,
+        };
+        if let Err(error) = result {
+            log::debug!("opening {}: {error}", self.token.to_u64());
+            self.abandon();
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn has_to_wait(&self) -> bool {
+        self.stream.borrow().as_ref().and_then(Stream::tls).is_some_and(TlsStream::has_to_wait)
+    }
+
     fn cancel_timer(&self) {
         if let Some(timer) = self.timer.take() {
             self.server.core.cancel_timer(timer);
@@ -374,18 +425,20 @@ enum Serve {
 }
 
 /// Sends the rest of `out`, and ends the outgoing half behind it. Whether it is all gone.
-fn send_rest(stream: &mut Stream, out: &[u8], sent: &mut usize) -> io::Result<bool> {
+fn send_rest(stream: &mut Stream, out: &[u8], sent: &mut usize, ended: &mut bool) -> io::Result<bool> {
     while *sent < out.len() {
         match stream.send(&out[*sent..]) {
             Ok(n) => *sent += n,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
         }
-        if *sent == out.len() {
-            stream.shutdown_write()?;
-        }
     }
-    Ok(true)
+    let flushed = if std::mem::replace(ended, true) { stream.flush() } else { stream.shutdown_write() };
+    match flushed {
+        Ok(()) => Ok(stream.held() == 0),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn internal_error() -> WSUpgradeOutcome {

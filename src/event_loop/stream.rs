@@ -16,6 +16,8 @@ use crate::{WSSocket, sys};
 
 #[cfg(any(test, feature = "testkit"))]
 use super::slots::Token;
+#[cfg(feature = "tls")]
+use super::tls_stream::TlsStream;
 #[cfg(any(test, feature = "testkit"))]
 use crate::testkit::SimStream;
 
@@ -26,6 +28,8 @@ use crate::testkit::SimStream;
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsStream>),
     #[cfg(any(test, feature = "testkit"))]
     Sim(SimStream),
 }
@@ -37,6 +41,8 @@ impl Stream {
         let socket = match self {
             Self::Tcp(socket) => (*socket).as_fd(),
             Self::Unix(socket) => (*socket).as_fd(),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => return tls.recv(buffer),
             #[cfg(any(test, feature = "testkit"))]
             Self::Sim(sim) => return sim.recv(buffer),
         };
@@ -48,6 +54,8 @@ impl Stream {
         let socket = match self {
             Self::Tcp(socket) => (*socket).as_fd(),
             Self::Unix(socket) => (*socket).as_fd(),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => return tls.send(&[IoSlice::new(bytes)]),
             #[cfg(any(test, feature = "testkit"))]
             Self::Sim(sim) => return sim.send(&[IoSlice::new(bytes)]),
         };
@@ -58,10 +66,45 @@ impl Stream {
         let socket = match self {
             Self::Tcp(socket) => (*socket).as_fd(),
             Self::Unix(socket) => (*socket).as_fd(),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => return tls.send(slices),
             #[cfg(any(test, feature = "testkit"))]
             Self::Sim(sim) => return sim.send(slices),
         };
         sys::send_vectored(&socket, slices)
+    }
+
+    /// Whether a read of `n` bytes into room for `room` has shown that no more were there.
+    #[inline]
+    pub(crate) fn is_drained(&self, n: usize, room: usize) -> bool {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.is_drained(),
+            _ => n < room,
+        }
+    }
+
+    /// Sends what was taken and did not leave: a stream that transforms bytes may hold some.
+    ///
+    /// # Errors
+    /// `WouldBlock` if bytes are left.
+    #[inline]
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.flush(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes that [`flush`](Self::flush) would send.
+    #[inline]
+    pub(crate) fn held(&self) -> usize {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.held(),
+            _ => 0,
+        }
     }
 
     /// Ends the outgoing half.
@@ -69,9 +112,34 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.shutdown(Shutdown::Write),
             Self::Unix(socket) => socket.shutdown(Shutdown::Write),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.shutdown_write(),
             #[cfg(any(test, feature = "testkit"))]
             Self::Sim(sim) => sim.shutdown_write(),
         }
+    }
+
+    /// All was sent, and the stream is about to be dropped: says so, where the protocol has a word for it.
+    pub(crate) fn part(&mut self) {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.part(),
+            _ => {}
+        }
+    }
+
+    /// Whether the stream ended without the word that says it would.
+    pub(crate) fn is_truncated(&self) -> bool {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.is_truncated(),
+            _ => false,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Option<&TlsStream> {
+        if let Self::Tls(tls) = self { Some(tls) } else { None }
     }
 
     pub(crate) fn register(
@@ -83,6 +151,8 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.register(registry, token, interest),
             Self::Unix(socket) => socket.register(registry, token, interest),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.below_mut().register(registry, token, interest),
             #[cfg(any(test, feature = "testkit"))]
             Self::Sim(sim) => {
                 sim.set_interest(Token::from_mio(token), interest);
@@ -100,6 +170,8 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.reregister(registry, token, interest),
             Self::Unix(socket) => socket.reregister(registry, token, interest),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.below_mut().reregister(registry, token, interest),
             #[cfg(any(test, feature = "testkit"))]
             Self::Sim(sim) => {
                 sim.set_interest(Token::from_mio(token), interest);
@@ -117,6 +189,8 @@ impl Stream {
         match self {
             Self::Tcp(socket) => Some(SockRef::from(socket)),
             Self::Unix(socket) => Some(SockRef::from(socket)),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.below().socket(),
             #[cfg(any(test, feature = "testkit"))]
             Self::Sim(_) => None,
         }
@@ -127,6 +201,8 @@ impl Stream {
         match self {
             Self::Tcp(socket) => Some(socket),
             Self::Unix(_) => None,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.below().tcp(),
             #[cfg(any(test, feature = "testkit"))]
             Self::Sim(_) => None,
         }
@@ -153,6 +229,9 @@ impl Stream {
         match self {
             Self::Tcp(socket) => Some(net::TcpStream::from(OwnedFd::from(socket)).into()),
             Self::Unix(socket) => Some(unix::net::UnixStream::from(OwnedFd::from(socket)).into()),
+            // TLS has state that no other loop has.
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => None,
             #[cfg(any(test, feature = "testkit"))]
             Self::Sim(_) => None,
         }

@@ -19,7 +19,8 @@ use super::{WSIntoUpgrade, WSServer};
 /// The server accepts until [`WSServer::close`], or until the loop is dropped; dropping the returned handle changes nothing.
 ///
 /// # Errors
-/// [`WSError::Io`] if no address can be bound, [`WSError::Disconnected`] if the loop is gone.
+/// [`WSError::Io`] if no address can be bound, [`WSError::Disconnected`] if the loop is gone; with feature `tls`
+/// `WSError::TlsConfig` if certificate and key cannot be used.
 pub fn ws_create_server<F, R>(
     handle: &WSLoopHandle,
     factory: F,

@@ -33,6 +33,11 @@ impl WSServer {
             return Err(WSError::Disconnected);
         }
         let acceptor = Acceptor::start(handle.core(), config, boxed(factory));
+        #[cfg(feature = "tls")]
+        if let Err(error) = acceptor.use_configured_tls() {
+            acceptor.close();
+            return Err(error.into());
+        }
         Ok(Self { handle: handle.clone(), acceptor })
     }
 
@@ -44,6 +49,8 @@ impl WSServer {
         R: WSIntoUpgrade,
     {
         let acceptor = Acceptor::without_slot(handle.core(), config, boxed(factory));
+        #[cfg(feature = "tls")]
+        acceptor.use_configured_tls().expect("certificate and key can be used");
         Self { handle: handle.clone(), acceptor }
     }
 
@@ -101,6 +108,23 @@ impl WSServer {
     /// Whether it accepts connections.
     pub fn is_listening(&self) -> bool {
         self.acceptor.is_open()
+    }
+
+    /// Whether connections that are accepted now have to speak TLS.
+    #[cfg(feature = "tls")]
+    pub fn is_secure(&self) -> bool {
+        self.acceptor.is_secure()
+    }
+
+    /// Changes certificate, key and all else that is said of TLS, for connections that are accepted from now on: a certificate is
+    /// renewed without a restart. Open connections live on.
+    ///
+    /// # Errors
+    /// [`WSError::TlsConfig`] if it cannot be used, such as a key that does not belong to the certificate; then nothing has
+    /// changed.
+    #[cfg(feature = "tls")]
+    pub fn set_tls(&self, tls: &crate::WSServerTls) -> Result<(), WSError> {
+        Ok(self.acceptor.set_tls(tls)?)
     }
 
     /// Stops accepting. Open connections live on.

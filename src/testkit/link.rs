@@ -1,5 +1,6 @@
 use std::cell::{RefCell, RefMut};
 use std::fmt;
+use std::io::IoSlice;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -107,6 +108,15 @@ impl LinkDirection {
         let mut wire = self.wire.borrow_mut();
         let now = wire.now;
         wire.pipe(self.sender).cut(now);
+        drop(wire);
+        self
+    }
+
+    /// Puts bytes behind what is in flight that the sender did not send: somebody on the way did.
+    pub fn inject(&self, bytes: &[u8]) -> &Self {
+        let mut wire = self.wire.borrow_mut();
+        let now = wire.now;
+        wire.pipe(self.sender).push(&[IoSlice::new(bytes)], bytes.len(), now);
         drop(wire);
         self
     }

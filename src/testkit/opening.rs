@@ -149,6 +149,8 @@ where
     let core = Rc::clone(handle.core());
     let settings = Settings::new(&config.connection);
     let timeout = config.connection.handshake_timeout;
+    #[cfg(feature = "tls")]
+    let tls = config.tls.clone();
     let url = WSUrl::parse("ws://testkit/")?;
     let handshake = client_handshake(&handle, &url, &config)?;
     let journey = Journey::new(url, handle.now());
@@ -156,6 +158,13 @@ where
         .map_err(|error| WSError::io("simulated stream", error))?;
     let factory =
         Box::new(|request: &_, response: &_| Box::new(factory(request, response)) as Box<dyn WSListener>);
-    let open = opening.open(OpenRequest { handshake, journey, factory });
+    let open = async move {
+        #[cfg(feature = "tls")]
+        let opening = match tls {
+            Some(tls) => opening.secure("testkit", &tls).await?,
+            None => opening,
+        };
+        opening.open(OpenRequest { handshake, journey, factory }).await
+    };
     within_opening_time(&handle, timeout, || WSPhase::Opening, open).await
 }

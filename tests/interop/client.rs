@@ -149,7 +149,16 @@ fn payload(msg_type: WSMsgType, len: usize) -> Vec<u8> {
 }
 
 fn echoes(server: &PeerServer, path: &str, api: Api, frames: Option<usize>) {
-    let session = Session::open(server, path, api, WSConnectConfig::default());
+    echo_sizes(Session::open(server, path, api, WSConnectConfig::default()), frames);
+}
+
+/// Messages of all sizes come back over a connection with this configuration.
+#[cfg(feature = "tls")]
+pub(crate) fn echoes_over(server: &PeerServer, api: Api, config: &WSConnectConfig) {
+    echo_sizes(Session::open(server, "/", api, config.clone()), None);
+}
+
+fn echo_sizes(session: Session, frames: Option<usize>) {
     for msg_type in [WSMsgType::Text, WSMsgType::Binary] {
         for size in SIZES {
             let payload = payload(msg_type, size);

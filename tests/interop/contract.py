@@ -1,9 +1,11 @@
 """What the two Python peers share: the matrix, the payloads, the report, and how a server ends (README.md has the contract)."""
 import asyncio
 import json
+import os
 import pathlib
 import random
 import signal
+import ssl
 import sys
 import urllib.parse
 
@@ -91,6 +93,15 @@ async def until_stopped():
         await asyncio.wait_for(stop.wait(), MATRIX["server_seconds"])
     except asyncio.TimeoutError:
         pass
+
+
+def server_tls():
+    """The TLS of a server, if the environment names a certificate and its key."""
+    if "TLS_CERT" not in os.environ:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(os.environ["TLS_CERT"], os.environ["TLS_KEY"])
+    return context
 
 
 def main(serve, drive):

@@ -2,6 +2,10 @@
 //!
 //! A peer that is not installed is skipped, unless `FEMTOWS_INTEROP=require` is set.
 
+#[cfg(feature = "tls")]
+#[path = "../tls/authority.rs"]
+#[allow(dead_code, reason = "shared with the tests of TLS, which use all of it")]
+mod authority;
 mod client;
 mod peers;
 mod proxies;
@@ -9,6 +13,8 @@ mod server;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 
 /// Which of the two ways to receive is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

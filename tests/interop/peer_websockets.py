@@ -25,7 +25,7 @@ async def serve(deflate):
         return contract.SUBPROTOCOL if contract.SUBPROTOCOL in offered else None
 
     async with websockets_serve(
-        handle, "127.0.0.1", 0, subprotocols=[contract.SUBPROTOCOL], select_subprotocol=select, **options(deflate)
+        handle, "127.0.0.1", 0, ssl=contract.server_tls(), subprotocols=[contract.SUBPROTOCOL], select_subprotocol=select, **options(deflate)
     ) as server:
         print("port", server.sockets[0].getsockname()[1], flush=True)
         await contract.until_stopped()

@@ -2,6 +2,7 @@
 // The peer on the npm package `ws`; README.md has the contract.
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:https';
 import { createRequire } from 'node:module';
 import { inspect, isDeepStrictEqual } from 'node:util';
 
@@ -17,13 +18,15 @@ const options = { perMessageDeflate: deflate, maxPayload: matrix.max_message };
 
 // ---------------------------------------------------------------- server
 function serve() {
+  const { TLS_CERT, TLS_KEY } = process.env;
+  const secure = TLS_CERT && createServer({ cert: readFileSync(TLS_CERT), key: readFileSync(TLS_KEY) });
   const server = new WebSocketServer({
     ...options,
-    host: '127.0.0.1',
-    port: 0,
+    ...(secure ? { server: secure } : { host: '127.0.0.1', port: 0 }),
     handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
   });
   server.on('listening', () => console.log(`port ${server.address().port}`));
+  if (secure) secure.listen(0, '127.0.0.1');
   server.on('connection', handle);
   process.on('SIGTERM', () => process.exit(0));
   setTimeout(() => process.exit(0), matrix.server_seconds * 1000);

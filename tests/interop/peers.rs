@@ -41,8 +41,9 @@ impl Peer {
         installed
     }
 
-    fn spawn(self, arguments: &[&str]) -> Child {
+    fn spawn(self, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
         let mut command = Command::new(self.command[0]);
+        command.envs(environment.iter().copied());
         command.args(&self.command[1..]).args(arguments).current_dir(directory());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap_or_else(|error| panic!("cannot run {}: {error}", self.name))
@@ -50,7 +51,12 @@ impl Peer {
 
     /// Runs the checks of the peer's client against a server.
     pub(crate) fn check(self, url: &str) {
-        let mut child = self.spawn(&["client", url]);
+        self.check_with(url, &[]);
+    }
+
+    /// [`check`](Self::check) with additions to the environment.
+    pub(crate) fn check_with(self, url: &str, environment: &[(&str, &str)]) {
+        let mut child = self.spawn(&["client", url], environment);
         let output = read_all(child.stdout.take().unwrap());
         let errors = read_all(child.stderr.take().unwrap());
         let status = wait(&mut child);
@@ -64,12 +70,22 @@ impl Peer {
     }
 
     pub(crate) fn serve(self) -> PeerServer {
-        self.serve_as(&["server"], |line| line.strip_prefix("port ")?.trim().parse().ok())
+        self.serve_with(&[])
+    }
+
+    /// [`serve`](Self::serve) with additions to the environment.
+    pub(crate) fn serve_with(self, environment: &[(&str, &str)]) -> PeerServer {
+        self.serve_as(&["server"], environment, |line| line.strip_prefix("port ")?.trim().parse().ok())
     }
 
     /// Runs as a server with these arguments; `port_in` finds the port in the first line that it prints.
-    pub(crate) fn serve_as(self, arguments: &[&str], port_in: fn(&str) -> Option<u16>) -> PeerServer {
-        let mut child = self.spawn(arguments);
+    pub(crate) fn serve_as(
+        self,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        port_in: fn(&str) -> Option<u16>,
+    ) -> PeerServer {
+        let mut child = self.spawn(arguments, environment);
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
@@ -79,13 +95,15 @@ impl Peer {
             let _ = child.stderr.take().unwrap().read_to_string(&mut errors);
             panic!("the {} server printed {line:?}, not its port\n{errors}", self.name)
         });
-        PeerServer { child, port, _output: output }
+        let scheme = if environment.iter().any(|(name, _)| *name == "TLS_CERT") { "wss" } else { "ws" };
+        PeerServer { child, scheme, port, _output: output }
     }
 }
 
 /// A peer's server, until this is dropped.
 pub(crate) struct PeerServer {
     child: Child,
+    scheme: &'static str,
     port: u16,
     /// Kept open, so that the peer may go on printing.
     _output: BufReader<ChildStdout>,
@@ -93,7 +111,7 @@ pub(crate) struct PeerServer {
 
 impl PeerServer {
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("ws://127.0.0.1:{}{path}", self.port)
+        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)
     }
 
     pub(crate) fn port(&self) -> u16 {

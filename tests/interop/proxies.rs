@@ -17,7 +17,7 @@ fn proxy(kinds: &str, guarded: bool) -> Option<PeerServer> {
         let (_, rest) = line.split_once("127.0.0.1:")?;
         rest.split_whitespace().next()?.parse().ok()
     };
-    PPROXY.is_installed().then(|| PPROXY.serve_as(&["-l", &listen], port_in))
+    PPROXY.is_installed().then(|| PPROXY.serve_as(&["-l", &listen], &[], port_in))
 }
 
 fn echo_server() -> Server {

@@ -230,6 +230,7 @@ fn a_proxy_that_is_not_there_is_named() {
     }
 }
 
+#[cfg(not(feature = "tls"))]
 #[test]
 fn tls_is_refused_before_anything_is_sent() {
     let (proxy, client) = ask("https://ADDR", "ws://server.test/", None);

@@ -136,13 +136,18 @@ fn t13_what_cannot_be_followed() {
         assert!(told.starts_with(reason), "{told}");
         assert_eq!(error.raw_body, "why", "the answer comes out with it");
     }
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn t02_a_redirection_to_wss_needs_tls() {
     let (log, _events) = log();
     let server = PeerServer::bind();
     let client = connect(&server.url("/"), WSConnectConfig::default(), Probe::new(&log));
     let mut peer = server.accept_tcp();
     peer.read_head();
     peer.write(b"HTTP/1.1 302 X\r\nLocation: wss://h/\r\nContent-Length: 0\r\n\r\n");
-    assert!(matches!(client.opened(), Err(WSError::TlsUnsupported)), "there is no TLS yet");
+    assert!(matches!(client.opened(), Err(WSError::TlsUnsupported)));
 }
 
 /// One deadline over all of it: steps that each take less than that do not add up to more.

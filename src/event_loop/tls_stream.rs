@@ -1,0 +1,410 @@
+//! TLS over another stream.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+
+use crate::buf::RecvBuffer;
+use crate::tls::{MAX_PLAINTEXT, SealError, Session, WSTlsError, WSTlsInfo};
+
+use super::stream::Stream;
+
+/// What is read at once, in bytes: several full records, and small enough to stay in the cache while it is opened.
+const READ_SIZE: usize = 64 * 1024;
+
+/// Plaintext sealed at once, in bytes: what of it the kernel refuses waits sealed.
+const SEAL_SIZE: usize = 4 * MAX_PLAINTEXT;
+
+/// What all TLS streams of a loop use, one at a time, so that an idle one owns no buffer.
+#[derive(Default)]
+pub(crate) struct TlsShared {
+    /// Records that arrived.
+    records: Cell<Option<Box<RecvBuffer>>>,
+    /// Small pieces of plaintext, gathered to make a record.
+    gathered: Cell<Vec<u8>>,
+    /// Records that are to leave.
+    sealed: Cell<Vec<u8>>,
+    /// Handshakes that servers may still answer now. More than zero only while the loop serves those that asked for a further turn: so
+    /// each waits for its turn, and none is overtaken.
+    handshakes_left: Cell<usize>,
+}
+
+impl TlsShared {
+    /// From here on this many handshakes may be answered.
+    pub(crate) fn grant_handshakes(&self, handshakes: usize) {
+        self.handshakes_left.set(handshakes);
+    }
+
+    #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
+    fn take_records(&self, arrived: &[u8]) -> Box<RecvBuffer> {
+        let mut buffer =
+            self.records.take().unwrap_or_else(|| Box::new(RecvBuffer::with_capacity(READ_SIZE)));
+        buffer.extend_from_slice(arrived);
+        buffer.make_room(MAX_PLAINTEXT);
+        buffer
+    }
+
+    fn give_records(&self, mut buffer: Box<RecvBuffer>) {
+        buffer.clear();
+        self.records.set(Some(buffer));
+    }
+}
+
+/// # Invariants
+/// - `sealed` holds bytes only while the stream below refuses them.
+/// - `rest` holds bytes only while a record, or a message of the TLS handshake, is incomplete.
+pub(crate) struct TlsStream {
+    below: Stream,
+    session: Session,
+    shared: Rc<TlsShared>,
+    /// Received and not opened.
+    rest: Vec<u8>,
+    /// Sealed; the first `sent` bytes have left.
+    sealed: Vec<u8>,
+    sent: usize,
+    /// The stream below may hold bytes that no event will announce.
+    unread: bool,
+    incoming: Incoming,
+    outgoing: Outgoing,
+}
+
+#[derive(Debug)]
+enum Incoming {
+    Open,
+    /// The stream below ended behind `close_notify`.
+    Closed,
+    /// The stream below ended, and nobody has said that it would.
+    Truncated,
+    /// To be told by the next read; what still arrives is thrown away.
+    Failed(Option<WSTlsError>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outgoing {
+    Open,
+    /// `close_notify` is sealed; the stream below ends when it has left.
+    Ending,
+    Ended,
+}
+
+impl TlsStream {
+    /// TLS over `below`. A client's first message leaves as soon as it can.
+    pub(crate) fn new(below: Stream, session: Session, shared: &Rc<TlsShared>) -> Self {
+        Self {
+            below,
+            session,
+            shared: Rc::clone(shared),
+            rest: Vec::new(),
+            sealed: Vec::new(),
+            sent: 0,
+            unread: false,
+            incoming: Incoming::Open,
+            outgoing: Outgoing::Open,
+        }
+    }
+
+    /// Sends a client's first message.
+    ///
+    /// # Errors
+    /// `WouldBlock` if bytes of it are left.
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
+        self.open(&mut RecvBuffer::default(), &mut RecvBuffer::default());
+        self.transmit()
+    }
+
+    pub(crate) fn below(&self) -> &Stream {
+        &self.below
+    }
+
+    pub(crate) fn below_mut(&mut self) -> &mut Stream {
+        &mut self.below
+    }
+
+    pub(crate) fn info(&self) -> Option<WSTlsInfo> {
+        self.session.info()
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.session.is_handshaking()
+    }
+
+    /// Whether the stream below ended without `close_notify`: somebody on the way may have cut it.
+    pub(crate) fn is_truncated(&self) -> bool {
+        matches!(self.incoming, Incoming::Truncated)
+    }
+
+    /// Whether this is a handshake that has to wait until it may be answered.
+    pub(crate) fn has_to_wait(&self) -> bool {
+        self.is_handshaking() && self.shared.handshakes_left.get() == 0
+    }
+
+    /// Sealed bytes that the stream below has refused.
+    pub(crate) fn held(&self) -> usize {
+        self.sealed.len() - self.sent
+    }
+
+    /// Whether the last read has shown that nothing more is there.
+    pub(crate) fn is_drained(&self) -> bool {
+        !self.unread
+    }
+
+    // --- in ----------------------------------------------------------------------------------------------------------------
+
+    /// Appends plaintext to `buffer`; `Ok(0)` is the end of the stream. Handshake messages are answered on the way.
+    pub(crate) fn recv(&mut self, buffer: &mut RecvBuffer) -> io::Result<usize> {
+        let before = buffer.len();
+        loop {
+            match &mut self.incoming {
+                Incoming::Open => {}
+                Incoming::Closed | Incoming::Truncated => return Ok(0),
+                Incoming::Failed(error) => {
+                    let told = error.take();
+                    return told.map_or_else(|| self.discard(), |error| Err(error.into()));
+                }
+            }
+            self.read(buffer)?;
+            if let Err(error) = self.transmit()
+                && error.kind() != io::ErrorKind::WouldBlock
+            {
+                return Err(error);
+            }
+            if buffer.len() > before {
+                return Ok(buffer.len() - before);
+            }
+        }
+    }
+
+    /// One read from the stream below.
+    fn read(&mut self, buffer: &mut RecvBuffer) -> io::Result<()> {
+        let mut records = self.shared.take_records(&self.rest);
+        let room = records.spare();
+        let received = self.below.recv(&mut records);
+        self.unread = matches!(received, Ok(n) if !self.below.is_drained(n, room));
+        let result = match received {
+            Ok(0) => self.ended(),
+            Ok(_) => {
+                self.open(&mut records, buffer);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        if result.is_ok() {
+            self.rest.clear();
+            self.rest.extend_from_slice(records.filled());
+            if self.rest.is_empty() {
+                self.rest = Vec::new();
+            }
+        }
+        self.shared.give_records(records);
+        result
+    }
+
+    /// Opens what is whole in `records`. A fault is left for the next read, so that what came before it is delivered.
+    fn open(&mut self, records: &mut RecvBuffer, buffer: &mut RecvBuffer) {
+        buffer.make_room(records.len());
+        let server_hello = self.session.is_server() && self.session.is_handshaking();
+        let waiting = self.held();
+        self.take_sealed();
+        match self.session.open(records.filled_mut(), buffer, &mut self.sealed) {
+            Ok(done) => {
+                records.consume(done);
+                if self.session.is_peer_closed() {
+                    self.incoming = Incoming::Closed;
+                }
+            }
+            Err(error) => {
+                records.clear();
+                self.unread = true;
+                self.incoming = Incoming::Failed(Some(error.into()));
+            }
+        }
+        if server_hello && self.held() > waiting {
+            let left = &self.shared.handshakes_left;
+            left.set(left.get().saturating_sub(1));
+        }
+    }
+
+    fn ended(&mut self) -> io::Result<()> {
+        if self.session.is_handshaking() {
+            let message = "the peer closed the connection during the TLS handshake";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+        }
+        self.incoming = Incoming::Truncated;
+        Ok(())
+    }
+
+    /// After a fault: reads and throws away, so that closing the socket does not overtake the alert.
+    fn discard(&mut self) -> io::Result<usize> {
+        let mut records = self.shared.take_records(&[]);
+        let received = self.below.recv(&mut records);
+        self.shared.give_records(records);
+        received
+    }
+
+    // --- out ---------------------------------------------------------------------------------------------------------------
+
+    /// Seals and sends. Returns how many bytes of plaintext were taken: fewer than offered only if the stream below has refused bytes;
+    /// those wait, sealed.
+    pub(crate) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.session.is_handshaking() {
+            self.transmit()?;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if let Incoming::Failed(_) = self.incoming {
+            // Nothing may follow the alert.
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.flush()?;
+        let mut taken = 0;
+        let mut pieces = Pieces::new(slices);
+        let mut gathered = self.shared.gathered.take();
+        let result = loop {
+            let Some(piece) = pieces.next(&mut gathered) else { break Ok(taken) };
+            self.take_sealed();
+            if let Err(error) = self.session.seal(piece, &mut self.rest, &mut self.sealed) {
+                break Err(seal_failed(error));
+            }
+            taken += piece.len();
+            match self.transmit() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(taken),
+                Err(error) => break Err(error),
+            }
+        };
+        gathered.clear();
+        self.shared.gathered.set(gathered);
+        result
+    }
+
+    /// Sends what is sealed, and ends the outgoing half behind it if that was asked for.
+    ///
+    /// # Errors
+    /// `WouldBlock` if bytes are left.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.transmit()?;
+        if self.outgoing == Outgoing::Ending {
+            self.outgoing = Outgoing::Ended;
+            self.below.shutdown_write()?;
+        }
+        Ok(())
+    }
+
+    /// Says `close_notify`, and ends the stream below when that has left.
+    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+        if self.outgoing == Outgoing::Open {
+            self.seal_close_notify();
+            self.outgoing = Outgoing::Ending;
+        }
+        match self.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            flushed => flushed,
+        }
+    }
+
+    /// Says `close_notify`, if it can be said at once: the socket is about to be closed.
+    pub(crate) fn part(&mut self) {
+        if self.outgoing == Outgoing::Open && self.held() == 0 {
+            self.seal_close_notify();
+            self.outgoing = Outgoing::Ended;
+            if let Err(error) = self.transmit() {
+                log::trace!("close_notify: {error}");
+            }
+        }
+    }
+
+    /// Nothing follows an alert that told of a fault, nor is there anything to close before the handshake is done.
+    fn seal_close_notify(&mut self) {
+        if !matches!(self.incoming, Incoming::Failed(_)) && !self.session.is_handshaking() {
+            self.take_sealed();
+            self.session.close(&mut self.rest, &mut self.sealed);
+        }
+    }
+
+    fn take_sealed(&mut self) {
+        if self.sealed.capacity() == 0 {
+            self.sealed = self.shared.sealed.take();
+        }
+    }
+
+    /// Sends what is sealed. `WouldBlock` if bytes are left.
+    fn transmit(&mut self) -> io::Result<()> {
+        while self.held() > 0 {
+            self.sent += self.below.send(&self.sealed[self.sent..])?;
+        }
+        if self.sealed.capacity() > 0 {
+            let mut sealed = std::mem::take(&mut self.sealed);
+            self.sent = 0;
+            sealed.clear();
+            self.shared.sealed.set(sealed);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream")
+            .field("below", &self.below)
+            .field("handshaking", &self.is_handshaking())
+            .field("incoming", &self.incoming)
+            .field("outgoing", &self.outgoing)
+            .field("held", &self.held())
+            .finish_non_exhaustive()
+    }
+}
+
+fn seal_failed(error: SealError) -> io::Error {
+    match error {
+        SealError::NotReady => io::ErrorKind::WouldBlock.into(),
+        SealError::Failed(error) => WSTlsError::from(error).into(),
+        error @ SealError::Exhausted(_) => io::Error::other(error),
+    }
+}
+
+/// Cuts plaintext into pieces that make few records: what is short is gathered with what follows, what is long is sealed from where
+/// it is.
+struct Pieces<'a> {
+    slices: &'a [IoSlice<'a>],
+    /// Of the first slice, this many bytes are done with.
+    at: usize,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(slices: &'a [IoSlice<'a>]) -> Self {
+        Self { slices, at: 0 }
+    }
+
+    fn next<'b>(&mut self, gathered: &'b mut Vec<u8>) -> Option<&'b [u8]>
+    where
+        'a: 'b,
+    {
+        self.skip_empty();
+        let (first, rest) = self.slices.split_first()?;
+        let left = &first[self.at..];
+        if rest.is_empty() || left.len() >= MAX_PLAINTEXT {
+            let whole = if rest.is_empty() { left.len() } else { left.len() - left.len() % MAX_PLAINTEXT };
+            let n = whole.min(SEAL_SIZE);
+            self.at += n;
+            return Some(&left[..n]);
+        }
+        gathered.clear();
+        while gathered.len() < MAX_PLAINTEXT {
+            let Some(slice) = self.slices.first() else { break };
+            let n = (slice.len() - self.at).min(MAX_PLAINTEXT - gathered.len());
+            gathered.extend_from_slice(&slice[self.at..self.at + n]);
+            self.at += n;
+            self.skip_empty();
+        }
+        Some(gathered)
+    }
+
+    fn skip_empty(&mut self) {
+        while let Some((first, rest)) = self.slices.split_first()
+            && self.at == first.len()
+        {
+            self.slices = rest;
+            self.at = 0;
+        }
+    }
+}

@@ -1,0 +1,81 @@
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem;
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+
+/// TLS failed on a connection. Blame: the peer, or what this end was told to trust.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}{source}", explain(source))]
+pub struct WSTlsError {
+    source: Arc<Error>,
+}
+
+impl WSTlsError {
+    /// What rustls said.
+    pub fn rustls_error(&self) -> &Error {
+        &self.source
+    }
+
+    /// Whether the peer's certificate was the problem: unknown issuer, wrong name, out of date, none at all.
+    pub fn is_certificate_problem(&self) -> bool {
+        matches!(*self.source, Error::InvalidCertificate(_) | Error::NoCertificatesPresented)
+    }
+
+    /// The error in `error`, if a TLS stream made it.
+    pub(crate) fn in_io(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+impl From<Error> for WSTlsError {
+    fn from(source: Error) -> Self {
+        Self { source: Arc::new(source) }
+    }
+}
+
+impl From<WSTlsError> for io::Error {
+    fn from(error: WSTlsError) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// What rustls leaves its reader to guess.
+fn explain(error: &Error) -> &'static str {
+    match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "the peer's certificate was issued by nobody who is trusted: "
+        }
+        Error::InvalidCertificate(_) => "the peer's certificate was refused: ",
+        Error::NoCertificatesPresented => "the client has to present a certificate: ",
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => "the peer does not speak TLS: ",
+        Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => {
+            "the peer refused this end's certificate: "
+        }
+        _ => "",
+    }
+}
+
+/// Certificates or keys that were configured cannot be used. Blame: the caller.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WSTlsConfigError {
+    /// A file cannot be read, or is not PEM of the right kind.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: Box<Path>,
+        /// What is wrong with it.
+        source: pem::Error,
+    },
+    /// Memory is not PEM of the right kind.
+    #[error("PEM: {0}")]
+    Pem(#[source] pem::Error),
+    /// rustls refused: the key does not belong to the certificate, a certificate is malformed.
+    #[error("{0}")]
+    Rejected(#[from] Error),
+    /// The certificates that peers are to be judged by cannot be used.
+    #[error("trusted certificates: {0}")]
+    Trust(Box<str>),
+}

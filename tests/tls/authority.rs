@@ -1,0 +1,67 @@
+//! Certificates made for a test.
+
+use std::path::PathBuf;
+
+use femtows::{WSClientTls, WSServerTls};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+
+/// An authority of the test's own.
+pub(crate) struct Authority {
+    pub(crate) pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, in PEM.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) chain: String,
+    pub(crate) key: String,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().unwrap();
+        // Two authorities do not share a name.
+        let name = format!("the test's own authority {:?}", &key.public_key_raw()[..8]);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// A certificate for these names and addresses.
+    pub(crate) fn issue(&self, names: &[&str]) -> Identity {
+        self.issue_until(names, 4096)
+    }
+
+    /// A certificate that is good up to the beginning of this year.
+    pub(crate) fn issue_until(&self, names: &[&str], year: i32) -> Identity {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "a test's own end");
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().unwrap();
+        let chain = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Identity { chain, key: key.serialize_pem() }
+    }
+
+    /// A client that trusts nobody else.
+    pub(crate) fn client(&self) -> WSClientTls {
+        WSClientTls::default().without_web_roots().ca_pem(self.pem.as_bytes()).unwrap()
+    }
+}
+
+impl Identity {
+    pub(crate) fn server(&self) -> WSServerTls {
+        WSServerTls::from_pem(self.chain.as_bytes(), self.key.as_bytes()).unwrap()
+    }
+}
+
+pub(crate) fn file(name: &str, text: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}

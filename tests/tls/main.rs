@@ -1,0 +1,13 @@
+//! TLS: over simulated links, on real sockets, and against peers that speak it by other means.
+
+mod authority;
+mod ends;
+mod faults;
+mod flow;
+mod opening;
+mod peers;
+mod records;
+mod sockets;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
+mod support;

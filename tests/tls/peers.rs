@@ -1,0 +1,147 @@
+//! OpenSSL and curl against our server. A tool that is not installed is skipped, unless `FEMTOWS_INTEROP=require` is set.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use femtows::WSServerConfig;
+
+use crate::authority::{Authority, file};
+use crate::support::probe::{Probe, log};
+use crate::support::running::{Server, serve};
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
+fn is_installed(tool: &str) -> bool {
+    let installed =
+        Command::new(tool).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let required = std::env::var_os("FEMTOWS_INTEROP").is_some_and(|value| value == "require");
+    assert!(installed || !required, "{tool} is not installed");
+    if !installed {
+        println!("SKIPPED: {tool} is not installed");
+    }
+    installed
+}
+
+/// An echo server and the file with the authority that it is known to.
+fn secure_server(test: &str) -> (Server, String) {
+    let authority = Authority::new();
+    let (log, _) = log();
+    let tls = authority.issue(&["localhost", "127.0.0.1"]).server();
+    let server = serve(WSServerConfig::default().tls(tls), move |_| Probe::new(&log).echo());
+    let ca = file(&format!("{test}.ca.pem"), &authority.pem);
+    (server, ca.into_os_string().into_string().unwrap())
+}
+
+/// `openssl s_client`, killed when this is dropped.
+struct OpenSsl {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl OpenSsl {
+    fn connect(addr: SocketAddr, ca: &str, options: &[&str]) -> Self {
+        let addr = addr.to_string();
+        // What it says and what it complains of come in the order in which they happen.
+        let mut child = Command::new("sh")
+            .args(["-c", "exec \"$@\" 2>&1", "sh", "openssl"])
+            .args(["s_client", "-connect", &addr, "-CAfile", ca, "-verify_return_error"])
+            .args(["-servername", "localhost", "-alpn", "http/1.1"])
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output }
+    }
+
+    fn write(&mut self, text: &str) {
+        let input = self.child.stdin.as_mut().unwrap();
+        input.write_all(text.as_bytes()).unwrap();
+        input.flush().unwrap();
+    }
+
+    /// All lines up to one that contains this.
+    fn until(&mut self, wanted: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            let n = self.output.read_line(&mut line).unwrap();
+            assert!(n > 0, "never came: {wanted}\n{seen}");
+            seen.push_str(&line);
+            if line.contains(wanted) {
+                return seen;
+            }
+        }
+    }
+}
+
+impl Drop for OpenSsl {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn openssl_upgrades_over_both_versions() {
+    if !is_installed("openssl") {
+        return;
+    }
+    let (server, ca) = secure_server("openssl_upgrades");
+    for version in ["-tls1_2", "-tls1_3"] {
+        let mut client = OpenSsl::connect(server.addr, &ca, &[version]);
+        let seen = client.until("Verify return code: 0 (ok)");
+        assert!(seen.contains("ALPN protocol: http/1.1"), "{seen}");
+        client.write(REQUEST);
+        client.until("HTTP/1.1 101");
+    }
+}
+
+/// RFC 8446 section 4.6.3: both directions get new keys, and bytes still come through.
+#[test]
+fn openssl_updates_its_keys() {
+    if !is_installed("openssl") {
+        return;
+    }
+    let (server, ca) = secure_server("openssl_updates");
+    let mut client = OpenSsl::connect(server.addr, &ca, &["-tls1_3"]);
+    client.until("Verify return code: 0 (ok)");
+    client.write("K\n");
+    client.until("KEYUPDATE");
+    client.write(REQUEST);
+    client.until("HTTP/1.1 101");
+}
+
+/// RFC 5246 section 7.2.2: a server may decline with `no_renegotiation`; OpenSSL then gives up.
+#[test]
+fn renegotiation_is_refused() {
+    if !is_installed("openssl") {
+        return;
+    }
+    let (server, ca) = secure_server("renegotiation");
+    let mut client = OpenSsl::connect(server.addr, &ca, &["-tls1_2"]);
+    client.until("Verify return code: 0 (ok)");
+    client.write("R\n");
+    client.until("RENEGOTIATING");
+    client.until("no renegotiation");
+}
+
+/// curl offers HTTP/2 too, and has to be content with HTTP/1.1.
+#[test]
+fn curl_is_told_to_upgrade() {
+    if !is_installed("curl") {
+        return;
+    }
+    let (server, ca) = secure_server("curl");
+    let url = format!("https://localhost:{}/", server.addr.port());
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "60", "--cacert", &ca])
+        .args(["--output", "/dev/null", "--write-out", "%{http_code} %{http_version}", &url])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, "426 1.1", "{}", String::from_utf8_lossy(&output.stderr));
+}
