@@ -51,6 +51,12 @@ pub enum WSDisconnectCause {
     Overflow,
     /// The closing handshake, or the flush of a graceful disconnect, did not end in time.
     CloseTimeout,
+    /// The peer did not answer a ping in time: see [`enable_auto_ping`](crate::WSServerConfig::enable_auto_ping).
+    PingTimeout,
+    /// No byte arrived for the [`idle_timeout`](crate::WSServerConfig::idle_timeout).
+    IdleTimeout,
+    /// The [`max_connection_lifetime`](crate::WSServerConfig::max_connection_lifetime) was over.
+    LifetimeOver,
     /// The socket failed.
     Io(io::ErrorKind),
     /// The loop was dropped.

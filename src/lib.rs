@@ -77,6 +77,7 @@ pub use handshake::{
 };
 pub use listener::{WSListener, WSResult};
 pub use message::{WSMessage, WSMessageAdapter, WSMessageListener};
+pub use proto::WSAutoPingStrategy;
 pub use proto::{
     SendOptions, WSClose, WSCloseCode, WSCloseHandshake, WSDropReason, WSMsgType, WSOverflowPolicy,
     WSPreparedFrame, WSProtocolError,

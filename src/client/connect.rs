@@ -26,7 +26,7 @@ use super::{WSUrl, redirect};
 /// [`WSTransport::connect_report`] tells what each phase took.
 ///
 /// # Errors
-/// - [`WSError::InvalidUrl`], [`WSError::InvalidRequest`], [`WSError::TlsUnsupported`]: the arguments;
+/// - [`WSError::InvalidUrl`], [`WSError::InvalidArgument`], [`WSError::InvalidRequest`], [`WSError::TlsUnsupported`]: the arguments;
 /// - [`WSError::Resolve`], [`WSError::Io`], [`WSError::Proxy`], [`WSError::Timeout`]: the way to the server;
 /// - [`WSError::Handshake`]: the server's answer, which the error carries;
 /// - [`WSError::Disconnected`]: the loop is gone.
@@ -61,6 +61,7 @@ where
             return Err(WSError::Disconnected);
         }
         require_plain(&url, config.proxy.as_ref())?;
+        config.connection.liveness.check()?;
         let timeout = config.connection.handshake_timeout;
         let journey = RefCell::new(Journey::new(url.clone(), handle.now()));
         let open = open(&handle, factory, url, config, &journey);

@@ -2,6 +2,7 @@
 
 mod budget;
 mod connect;
+mod liveness;
 mod per_core;
 mod server;
 
@@ -14,6 +15,8 @@ use crate::proto::{Rules, WSOverflowPolicy};
 pub use budget::{WSBudgetPolicy, WSOutbound};
 pub use connect::WSConnectConfig;
 pub(crate) use connect::{ConfigureSocket, SocketHooks};
+pub(crate) use liveness::LivenessConfig;
+use liveness::liveness_setters;
 pub use per_core::{WSPerCoreConfig, WSSpread};
 pub use server::WSServerConfig;
 
@@ -209,6 +212,7 @@ impl WSTuning {
 pub(crate) struct ConnectionConfig {
     pub(crate) limits: WSLimits,
     pub(crate) tuning: WSTuning,
+    pub(crate) liveness: LivenessConfig,
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) close_timeout: Duration,
     pub(crate) disconnect_on_error: bool,
@@ -224,6 +228,7 @@ impl Default for ConnectionConfig {
         Self {
             limits: WSLimits::default(),
             tuning: WSTuning::default(),
+            liveness: LivenessConfig::default(),
             handshake_timeout: Some(Duration::from_secs(5)),
             close_timeout: rules.close_timeout,
             disconnect_on_error: true,

@@ -34,6 +34,14 @@ impl Conn {
         }
     }
 
+    /// Whether no callback of the listener is running.
+    pub(super) fn is_listener_free(&self) -> bool {
+        let listener = self.listener.take();
+        let is_free = listener.is_some();
+        self.listener.set(listener);
+        is_free
+    }
+
     #[inline]
     pub(super) fn callback_returned(self: &Rc<Self>, result: WSResult, callback: Callback) {
         if let Err(error) = result {

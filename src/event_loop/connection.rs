@@ -17,7 +17,7 @@ use socket2::SockRef;
 use crate::buf::RecvBuffer;
 use crate::config::{ConnectionConfig, WSServerConfig, WSTuning};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
-use crate::proto::{self, Role, Rules, SendContext, WSCloseHandshake};
+use crate::proto::{self, KeepAliveRules, Role, Rules, SendContext, WSCloseHandshake};
 use crate::{
     WSConnectReport, WSDisconnectCause, WSDisconnectInfo, WSError, WSListener, WSLoopHandle, WSRemote,
     WSTransport,
@@ -27,6 +27,7 @@ use super::admission::Admission;
 use super::callbacks::Callback;
 use super::core::{Deferred, LoopCore, Readiness, Slot};
 use super::ending::Ending;
+use super::liveness::Liveness;
 use super::slots::Token;
 use super::stream::Stream;
 use super::timers::TimerId;
@@ -36,6 +37,7 @@ use super::timers::TimerId;
 pub(crate) struct Settings {
     pub(crate) rules: Arc<Rules>,
     pub(crate) tuning: WSTuning,
+    pub(crate) keep_alive: KeepAliveRules,
     pub(crate) disconnect_on_error: bool,
     /// Open connections that use these settings.
     pub(crate) connections: Cell<usize>,
@@ -63,6 +65,7 @@ impl Settings {
         Self {
             rules: config.rules(),
             tuning: config.tuning.clone(),
+            keep_alive: config.liveness.rules(),
             disconnect_on_error: config.disconnect_on_error,
             connections: Cell::new(0),
             admission,
@@ -128,12 +131,14 @@ pub(super) struct Extras {
     pub(super) waiters: BTreeMap<u64, Waker>,
     /// Watermarks set on this connection.
     pub(super) watermarks: Option<(usize, usize)>,
-    /// The first fault, until the connection has ended and tells it.
-    pub(super) fault: Option<(WSDisconnectCause, crate::WSError)>,
+    /// What first began to end the connection, until it has ended and tells it; and the error, if it was a fault.
+    pub(super) fault: Option<(WSDisconnectCause, Option<crate::WSError>)>,
     /// How a client's connection came to be.
     pub(super) connect_report: Option<Rc<WSConnectReport>>,
     /// Refused bytes that the loop's budget knows of.
     pub(super) accounted: usize,
+    /// Only if there is something to watch, or to measure.
+    pub(super) liveness: Option<Box<Liveness>>,
 }
 
 /// Facts about a connection, one bit each.
@@ -167,6 +172,10 @@ impl Flags {
     pub(super) const PAUSE_TOLD: u16 = 1 << 11;
     /// The loop's budget counts bytes that wait here.
     pub(super) const ACCOUNTED: u16 = 1 << 12;
+    /// It counts when bytes arrive.
+    pub(super) const WATCHED: u16 = 1 << 13;
+    /// A ping is under way: any frame may be its answer.
+    pub(super) const PONG_AWAITED: u16 = 1 << 14;
 
     #[inline]
     pub(super) fn has(&self, flag: u16) -> bool {
@@ -220,6 +229,7 @@ impl Conn {
     pub(crate) fn connected(self: &Rc<Self>, early: &[u8]) {
         let transport = WSTransport::new(Rc::clone(self));
         self.call_listener(|listener| listener.on_ws_connected(&transport), Callback::Connected);
+        self.start_liveness();
         if !early.is_empty() {
             let mut buffer = self.core.pool.borrow_mut().take_recv(early.len());
             buffer.extend_from_slice(early);
@@ -264,6 +274,9 @@ impl Conn {
     pub(crate) fn resume_reading(&self) {
         if self.flags.clear(Flags::PAUSED) {
             self.flags.set(Flags::UNREAD);
+            if self.flags.has(Flags::WATCHED | Flags::PONG_AWAITED) {
+                self.excuse_silence();
+            }
             self.make_ready();
         }
     }

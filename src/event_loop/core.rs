@@ -142,6 +142,11 @@ impl LoopCore {
         self.now.get()
     }
 
+    /// The time as exact as it gets: a reading of the clock, which `now` mostly is not.
+    pub(crate) fn clock(&self) -> Instant {
+        if self.virtual_time.get() { self.now.get() } else { Instant::now() }
+    }
+
     /// Time passes only by `set_now` from here on.
     #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn use_virtual_time(&self) {
@@ -236,6 +241,11 @@ impl LoopCore {
             match due {
                 None => return,
                 Some(TimerAction::Slot(token)) => self.slot_deadline(token),
+                Some(TimerAction::Liveness(token)) => {
+                    if let Some(conn) = self.conn(token) {
+                        conn.liveness_due();
+                    }
+                }
                 Some(TimerAction::Wake(waker)) => waker.wake(),
                 Some(TimerAction::Call(call)) => guard("a timer", call),
             }

@@ -9,6 +9,7 @@
 //! | `resolve`, `client_opening`, `tunnelling` | from a name to an open connection |
 //! | `connection`, `receiving`, `callbacks`, `sending`, `ending` | an open connection |
 //! | `budget` | what may wait on all connections together |
+//! | `liveness`, `roundtrip` | pings, idle time-outs, lifetimes; how long a ping takes |
 //! | `stream` | what carries the bytes |
 //! | `handle`, `remote` | what the application holds |
 
@@ -23,9 +24,11 @@ mod ending;
 mod handle;
 mod inbox;
 mod listening;
+mod liveness;
 mod receiving;
 mod remote;
 mod resolve;
+mod roundtrip;
 mod run;
 mod sending;
 mod server_opening;
@@ -45,6 +48,7 @@ pub use inbox::WSRemoteError;
 pub(crate) use listening::Listening;
 pub use remote::{WSLoopRemote, WSRemote};
 pub(crate) use resolve::resolve;
+pub(crate) use roundtrip::measure_roundtrip_time;
 pub use run::WSLoop;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use server_opening::ServerOpening;

@@ -49,6 +49,9 @@ impl Conn {
                     return self.peer_ended();
                 }
                 Ok(n) => {
+                    if self.flags.has(Flags::WATCHED) {
+                        self.note_arrival();
+                    }
                     let drained = n < room && !self.flags.has(Flags::END_AHEAD);
                     if drained {
                         self.flags.clear(Flags::UNREAD);
@@ -173,10 +176,12 @@ impl Conn {
                 break Delivered::Done;
             }
             let mut proto = self.proto.borrow_mut();
-            if !proto.is_receiving() || self.flags.has(Flags::PAUSED) {
+            // One look at the flags for both.
+            let unusual = self.flags.has(Flags::PAUSED | Flags::PONG_AWAITED);
+            if !proto.is_receiving() || (unusual && self.flags.has(Flags::PAUSED)) {
                 break Delivered::Done;
             }
-            if let Some(header) = proto.peek_plain(rest) {
+            if !unusual && let Some(header) = proto.peek_plain(rest) {
                 let (head, payload, tail) = proto.take_plain(header, rest);
                 drop(proto);
                 rest = tail;
@@ -213,10 +218,23 @@ impl Conn {
         if head.header.msg_type().is_control() {
             self.deliver_control(transport, listener, head, payload)?;
         } else {
-            let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, payload));
-            self.callback_returned(result, Callback::Frame);
+            self.deliver_one(transport, listener, &mut WSFrame::new(head, payload));
         }
         Ok(wire_len)
+    }
+
+    /// Delivers a frame, unless it is the answer to a ping.
+    fn deliver_one(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        listener: &mut dyn WSListener,
+        frame: &mut WSFrame<'_>,
+    ) {
+        if self.flags.has(Flags::PONG_AWAITED) && self.is_awaited_pong(listener, frame) {
+            return;
+        }
+        let result = listener.on_ws_frame(transport, frame);
+        self.callback_returned(result, Callback::Frame);
     }
 
     fn deliver_control(
@@ -230,8 +248,7 @@ impl Conn {
         let disposition = self.with_proto(|proto, out| proto.handle_control(msg_type, payload, out))?;
         self.touch();
         if disposition == Disposition::Deliver {
-            let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, payload));
-            self.callback_returned(result, Callback::Frame);
+            self.deliver_one(transport, listener, &mut WSFrame::new(head, payload));
         }
         if msg_type == WSMsgType::Close {
             let now = self.core.now();

@@ -6,6 +6,7 @@ mod closing;
 mod coverage;
 mod flow;
 mod listener;
+mod liveness;
 mod model;
 mod opening;
 mod plan;
