@@ -130,6 +130,7 @@ pub struct WSTuning {
     pub(crate) quick_ack: bool,
     pub(crate) busy_poll: Duration,
     pub(crate) keep_handshake: bool,
+    pub(crate) receive_timestamps: bool,
 }
 
 impl Default for WSTuning {
@@ -143,6 +144,7 @@ impl Default for WSTuning {
             quick_ack: true,
             busy_poll: Duration::ZERO,
             keep_handshake: true,
+            receive_timestamps: false,
         }
     }
 }
@@ -203,6 +205,15 @@ impl WSTuning {
     #[must_use]
     pub fn keep_handshake(mut self, on: bool) -> Self {
         self.keep_handshake = on;
+        self
+    }
+
+    /// Whether the kernel notes when it received what arrives (`SO_TIMESTAMPNS`, Linux), for
+    /// [`WSFrame::received_at`](crate::WSFrame::received_at); at the price of a slower system call per read. On other systems
+    /// without effect. Default false.
+    #[must_use]
+    pub fn receive_timestamps(mut self, on: bool) -> Self {
+        self.receive_timestamps = on;
         self
     }
 }
@@ -352,6 +363,7 @@ pub struct WSLoopConfig {
     pub(crate) inbox_limit: usize,
     pub(crate) outbound_budget: usize,
     pub(crate) budget_policy: WSBudgetPolicy,
+    pub(crate) measure_callbacks: bool,
 }
 
 impl Default for WSLoopConfig {
@@ -365,6 +377,7 @@ impl Default for WSLoopConfig {
             inbox_limit: 64 << 20,
             outbound_budget: usize::MAX,
             budget_policy: WSBudgetPolicy::default(),
+            measure_callbacks: false,
         }
     }
 }
@@ -429,6 +442,14 @@ impl WSLoopConfig {
     #[must_use]
     pub fn budget_policy(mut self, policy: WSBudgetPolicy) -> Self {
         self.budget_policy = policy;
+        self
+    }
+
+    /// Whether [`WSMetrics`](crate::WSMetrics) tells the longest callback and the lag of the loop, at the price of two readings of the
+    /// clock per callback and one per turn. Default false.
+    #[must_use]
+    pub fn measure_callbacks(mut self, on: bool) -> Self {
+        self.measure_callbacks = on;
         self
     }
 }

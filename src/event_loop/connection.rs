@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
+use std::time::SystemTime;
 
 use mio::Interest;
 use socket2::SockRef;
@@ -20,7 +21,7 @@ use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::proto::{self, KeepAliveRules, Role, Rules, SendContext, WSCloseHandshake};
 use crate::{
     WSConnectReport, WSDisconnectCause, WSDisconnectInfo, WSError, WSListener, WSLoopHandle, WSRemote,
-    WSTransport,
+    WSTransport, sys,
 };
 
 use super::admission::Admission;
@@ -30,6 +31,7 @@ use super::ending::Ending;
 use super::liveness::Liveness;
 use super::slots::Token;
 use super::stream::Stream;
+use super::timed::Timed;
 use super::timers::TimerId;
 
 /// What all connections of one server, or one client connection, have in common.
@@ -137,6 +139,8 @@ pub(super) struct Extras {
     pub(super) connect_report: Option<Rc<WSConnectReport>>,
     /// Refused bytes that the loop's budget knows of.
     pub(super) accounted: usize,
+    /// When the kernel received the last read, if it was asked to note it.
+    pub(super) received_at: Option<SystemTime>,
     /// Only if there is something to watch, or to measure.
     pub(super) liveness: Option<Box<Liveness>>,
 }
@@ -176,6 +180,8 @@ impl Flags {
     pub(super) const WATCHED: u16 = 1 << 13;
     /// A ping is under way: any frame may be its answer.
     pub(super) const PONG_AWAITED: u16 = 1 << 14;
+    /// The kernel notes when it receives bytes.
+    pub(super) const STAMPED: u16 = 1 << 15;
 
     #[inline]
     pub(super) fn has(&self, flag: u16) -> bool {
@@ -206,6 +212,11 @@ impl Conn {
         handshake: Option<Box<Handshake>>,
         listener: Box<dyn WSListener>,
     ) -> Rc<Self> {
+        let listener = if core.config.measure_callbacks {
+            Box::new(Timed::new(listener, Arc::clone(&core.metrics)))
+        } else {
+            listener
+        };
         let conn = Rc::new(Self {
             core: Rc::clone(core),
             settings: Rc::clone(settings),
@@ -219,6 +230,10 @@ impl Conn {
             token,
             flags: Flags::default(),
         });
+        if settings.tuning.receive_timestamps {
+            conn.enable_timestamps();
+        }
+        core.metrics.opened();
         settings.count(settings.connections.get() + 1);
         let opening = core.replace(token, Slot::Open(Rc::clone(&conn)));
         debug_assert!(opening.is_some(), "the slot of the opening is still there");
@@ -231,6 +246,7 @@ impl Conn {
         self.call_listener(|listener| listener.on_ws_connected(&transport), Callback::Connected);
         self.start_liveness();
         if !early.is_empty() {
+            self.core.metrics.bytes_received(early.len());
             let mut buffer = self.core.pool.borrow_mut().take_recv(early.len());
             buffer.extend_from_slice(early);
             self.dispatch(buffer);
@@ -245,6 +261,19 @@ impl Conn {
         }
         self.flags.set(Flags::UNREAD);
         self.make_ready();
+    }
+
+    fn enable_timestamps(&self) {
+        let enabled = match self.stream.borrow().as_ref().and_then(Stream::tcp) {
+            Some(socket) => sys::enable_receive_timestamps(socket),
+            None => return,
+        };
+        match enabled {
+            Ok(()) => {
+                self.flags.set(Flags::STAMPED);
+            }
+            Err(error) => log::debug!("connection {}: timestamps: {error}", self.token.to_u64()),
+        }
     }
 
     /// Serves a readiness event.

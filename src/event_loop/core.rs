@@ -13,7 +13,7 @@ use mio::Registry;
 use crate::buf::{BufferPool, RecvBuffer};
 use crate::config::WSLoopConfig;
 use crate::mask::MaskKeys;
-use crate::{WSListenerError, WSLoopHandle};
+use crate::{WSListenerError, WSLoopHandle, WSMetrics};
 
 use super::accept::Acceptor;
 use super::budget::Budget;
@@ -84,6 +84,9 @@ pub(crate) struct LoopCore {
     pub(crate) waker: Arc<LoopWaker>,
     pub(crate) pool: RefCell<BufferPool>,
     pub(crate) budget: Budget,
+    pub(crate) metrics: Arc<WSMetrics>,
+    /// Frames delivered; `metrics` is told after each run of them.
+    pub(crate) delivered: Cell<u64>,
     pub(crate) keys: RefCell<MaskKeys>,
     /// The receive buffer of the loop.
     recv: Cell<Option<Box<RecvBuffer>>>,
@@ -117,6 +120,8 @@ impl LoopCore {
             waker,
             pool: RefCell::new(BufferPool::new(config.retained_memory)),
             budget: Budget::new(&config),
+            metrics: Arc::default(),
+            delivered: Cell::new(0),
             keys: RefCell::new(MaskKeys::new()),
             recv: Cell::new(Some(Box::new(RecvBuffer::with_capacity(config.read_buffer_size)))),
             deferred: RefCell::default(),
@@ -271,6 +276,9 @@ impl LoopCore {
         work();
         if !within.nested {
             self.settle();
+            if self.config.measure_callbacks {
+                self.metrics.turn_took(self.clock().saturating_duration_since(self.now.get()));
+            }
         }
     }
 
@@ -420,6 +428,13 @@ impl LoopCore {
             }
         }
         self.has_deferred.set(!self.deferred.borrow().is_empty());
+    }
+
+    /// Counts a frame that was delivered. Whether deferred callbacks became due meanwhile.
+    #[inline]
+    pub(crate) fn frame_delivered(&self) -> bool {
+        self.delivered.set(self.delivered.get().wrapping_add(1));
+        self.has_deferred()
     }
 
     // --- receive buffers ---------------------------------------------------------------------------------------------------

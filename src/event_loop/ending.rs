@@ -186,6 +186,7 @@ impl Conn {
         }
         let info = self.info(cause, bytes_unsent);
         log::debug!("connection {}: {info}", self.token.to_u64());
+        self.core.metrics.closed(info.code);
         let first = self.ending.set(Box::new(Ending { info, error })).is_ok();
         debug_assert!(first, "checked above");
         drop(self.stream.take());

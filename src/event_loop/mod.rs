@@ -10,6 +10,7 @@
 //! | `connection`, `receiving`, `callbacks`, `sending`, `ending` | an open connection |
 //! | `budget` | what may wait on all connections together |
 //! | `liveness`, `roundtrip` | pings, idle time-outs, lifetimes; how long a ping takes |
+//! | `timed` | how long callbacks take |
 //! | `stream` | what carries the bytes |
 //! | `handle`, `remote` | what the application holds |
 
@@ -35,6 +36,7 @@ mod server_opening;
 mod slots;
 mod stream;
 mod tasks;
+mod timed;
 mod timers;
 mod tunnelling;
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use crate::buf::RecvBuffer;
 use crate::proto::{Disposition, FrameHead, WSProtocolError};
+use crate::received_at;
 use crate::{WSCloseCode, WSDisconnectCause, WSFrame, WSListener, WSListenerError, WSMsgType, WSTransport};
 
 use super::callbacks::Callback;
@@ -39,8 +40,7 @@ impl Conn {
             let mut buffer = self.take_buffer();
             let room = buffer.spare();
             debug_assert!(room > 0, "a read without room would look like the end of the stream");
-            let Some(result) = self.stream.borrow_mut().as_mut().map(|stream| stream.recv(&mut buffer))
-            else {
+            let Some(result) = self.read(&mut buffer) else {
                 return self.core.give_recv(buffer);
             };
             match result {
@@ -49,6 +49,7 @@ impl Conn {
                     return self.peer_ended();
                 }
                 Ok(n) => {
+                    self.core.metrics.bytes_received(n);
                     if self.flags.has(Flags::WATCHED) {
                         self.note_arrival();
                     }
@@ -74,6 +75,30 @@ impl Conn {
             }
         }
         self.make_ready();
+    }
+
+    /// `None` if the socket is closed.
+    #[inline]
+    fn read(&self, buffer: &mut RecvBuffer) -> Option<io::Result<usize>> {
+        if self.flags.has(Flags::STAMPED) {
+            return self.read_stamped(buffer);
+        }
+        self.stream.borrow_mut().as_mut().map(|stream| stream.recv(buffer))
+    }
+
+    #[cold]
+    fn read_stamped(&self, buffer: &mut RecvBuffer) -> Option<io::Result<usize>> {
+        let result = self.stream.borrow_mut().as_mut()?.recv_with_timestamp(buffer);
+        Some(result.map(|(n, received_at)| {
+            self.extras.borrow_mut().get_or_insert_default().received_at = received_at;
+            n
+        }))
+    }
+
+    /// Makes frames tell when the kernel received them.
+    #[cold]
+    fn show_received_at(&self) {
+        received_at::replace(self.extras.borrow().as_ref().and_then(|extras| extras.received_at));
     }
 
     /// Whether bytes from the socket have a use: frames to deliver, or, at the end, the peer's FIN to wait for.
@@ -138,7 +163,14 @@ impl Conn {
 
     /// Delivers the whole frames in `buffer` and keeps the rest.
     pub(super) fn dispatch(self: &Rc<Self>, mut buffer: Box<RecvBuffer>) {
-        if let Delivered::Failed(error) = self.deliver(&mut buffer) {
+        if self.flags.has(Flags::STAMPED) {
+            self.show_received_at();
+        }
+        let delivered = self.deliver(&mut buffer);
+        if self.flags.has(Flags::STAMPED) {
+            received_at::replace(None);
+        }
+        if let Delivered::Failed(error) = delivered {
             self.fail(&error, WSDisconnectCause::ProtocolError, Some(error.clone().into()));
         }
         if !self.proto.borrow().is_receiving() {
@@ -154,13 +186,46 @@ impl Conn {
         let transport = WSTransport::new(Rc::clone(self));
         let Some(mut listener) = self.listener.take() else { return Delivered::Done };
         // One guard for the whole run: what is behind it is consistent whichever callback panics.
-        let run = AssertUnwindSafe(|| self.deliver_frames(&transport, &mut listener, buffer));
+        let run = AssertUnwindSafe(|| {
+            if self.flags.has(Flags::PONG_AWAITED)
+                && let Some(outcome) = self.deliver_until_pong(&transport, &mut listener, buffer)
+            {
+                return outcome;
+            }
+            self.deliver_frames(&transport, &mut listener, buffer)
+        });
         let result = panic::catch_unwind(run);
         self.listener.set(Some(listener));
+        self.core.metrics.frames_received(self.core.delivered.get());
         result.unwrap_or_else(|panic| {
             self.listener_failed(WSListenerError::from_panic(&*panic), WSCloseCode::INTERNAL_ERROR, "");
             Delivered::Done
         })
+    }
+
+    /// Delivers frames of which each may be the answer to a ping. `None` once it has come.
+    #[cold]
+    fn deliver_until_pong(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        listener: &mut Box<dyn WSListener>,
+        buffer: &mut RecvBuffer,
+    ) -> Option<Delivered> {
+        while self.flags.has(Flags::PONG_AWAITED) {
+            let receiving = self.proto.borrow().is_receiving() && !self.flags.has(Flags::PAUSED);
+            if buffer.is_empty() || !receiving {
+                return Some(Delivered::Done);
+            }
+            match self.deliver_any(transport, &mut **listener, buffer.filled_mut()) {
+                Ok(0) => return Some(Delivered::Done),
+                Ok(wire_len) => buffer.consume(wire_len),
+                Err(error) => return Some(Delivered::Failed(error)),
+            }
+            if self.core.frame_delivered() {
+                self.run_deferred_between_frames(listener);
+            }
+        }
+        None
     }
 
     fn deliver_frames(
@@ -176,12 +241,10 @@ impl Conn {
                 break Delivered::Done;
             }
             let mut proto = self.proto.borrow_mut();
-            // One look at the flags for both.
-            let unusual = self.flags.has(Flags::PAUSED | Flags::PONG_AWAITED);
-            if !proto.is_receiving() || (unusual && self.flags.has(Flags::PAUSED)) {
+            if !proto.is_receiving() || self.flags.has(Flags::PAUSED) {
                 break Delivered::Done;
             }
-            if !unusual && let Some(header) = proto.peek_plain(rest) {
+            if let Some(header) = proto.peek_plain(rest) {
                 let (head, payload, tail) = proto.take_plain(header, rest);
                 drop(proto);
                 rest = tail;
@@ -195,7 +258,7 @@ impl Conn {
                     Err(error) => break Delivered::Failed(error),
                 }
             }
-            if self.core.has_deferred() {
+            if self.core.frame_delivered() {
                 self.run_deferred_between_frames(listener);
             }
         };

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::{self, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix;
+use std::time::SystemTime;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -41,6 +42,17 @@ impl Stream {
             Self::Sim(sim) => return sim.recv(buffer),
         };
         sys::recv_into(&socket, buffer)
+    }
+
+    /// [`recv`](Self::recv), and when the kernel received it.
+    pub(crate) fn recv_with_timestamp(
+        &mut self,
+        buffer: &mut RecvBuffer,
+    ) -> io::Result<(usize, Option<SystemTime>)> {
+        match self {
+            Self::Tcp(socket) => sys::recv_with_timestamp(socket, buffer),
+            _ => Ok((self.recv(buffer)?, None)),
+        }
     }
 
     #[inline]

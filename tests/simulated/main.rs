@@ -7,6 +7,7 @@ mod coverage;
 mod flow;
 mod listener;
 mod liveness;
+mod metrics;
 mod model;
 mod opening;
 mod plan;
