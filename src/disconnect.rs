@@ -57,22 +57,82 @@ pub enum WSDisconnectCause {
     Overflow,
     /// The closing handshake, or the flush of a graceful disconnect, did not end in time.
     CloseTimeout,
+    /// The peer did not answer a ping in time: see [`enable_auto_ping`](crate::WSServerConfig::enable_auto_ping).
+    PingTimeout,
+    /// No byte arrived for the [`idle_timeout`](crate::WSServerConfig::idle_timeout).
+    IdleTimeout,
+    /// The [`max_connection_lifetime`](crate::WSServerConfig::max_connection_lifetime) was over.
+    LifetimeOver,
     /// The socket failed.
     Io(io::ErrorKind),
     /// The loop was dropped.
     LoopClosed,
 }
 
+/// One line, whatever the peer gave for a reason.
 impl fmt::Display for WSDisconnectInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let role = if self.is_client_side { "client" } else { "server" };
-        write!(f, "{role} side disconnected: {:?} by {:?}, {}", self.cause, self.side, self.code)?;
+        write!(f, "{role} side disconnected by {}: {}, {}", self.side, self.cause, self.code)?;
         if !self.reason.is_empty() {
-            write!(f, " ({})", self.reason)?;
+            write!(f, " {:?}", self.reason)?;
         }
-        if self.bytes_unsent > 0 {
-            write!(f, ", {} bytes unsent", self.bytes_unsent)?;
-        }
-        Ok(())
+        write!(f, ", {} bytes unsent", self.bytes_unsent)
+    }
+}
+
+impl fmt::Display for WSDisconnectSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local => "this end",
+            Self::Remote => "the peer",
+        })
+    }
+}
+
+impl fmt::Display for WSDisconnectCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closing handshake",
+            Self::Disconnected => "disconnect",
+            Self::PeerEof => "end of TCP without a closing handshake",
+            Self::Truncated => "end of TCP without TLS's close_notify",
+            #[cfg(feature = "tls")]
+            Self::Tls => "TLS failed",
+            Self::ProtocolError => "protocol error of the peer",
+            Self::ListenerError => "error of the listener",
+            Self::Overflow => "outbound limit reached",
+            Self::CloseTimeout => "closing took too long",
+            Self::PingTimeout => "ping not answered in time",
+            Self::IdleTimeout => "nothing received for too long",
+            Self::LifetimeOver => "open for the maximum time",
+            Self::Io(kind) => return write!(f, "I/O error ({kind})"),
+            Self::LoopClosed => "loop dropped",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line() {
+        let mut info = WSDisconnectInfo {
+            side: WSDisconnectSide::Remote,
+            code: WSCloseCode::ABNORMAL_CLOSURE,
+            reason: "".into(),
+            cause: WSDisconnectCause::Io(io::ErrorKind::ConnectionReset),
+            bytes_unsent: 17,
+            is_client_side: true,
+        };
+        let line = info.to_string();
+        assert!(
+            line.starts_with("client side disconnected by the peer: I/O error (connection reset), 1006"),
+            "{line}"
+        );
+        assert!(line.ends_with(", 17 bytes unsent"), "{line}");
+        info.reason = "two\nlines \u{1b}[31m".into();
+        assert!(!info.to_string().contains(char::is_control));
     }
 }

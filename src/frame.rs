@@ -1,6 +1,8 @@
 use std::fmt;
+use std::time::SystemTime;
 
 use crate::proto::{FrameHead, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, parse_close_payload};
+use crate::received_at;
 
 /// A frame that arrived, borrowed from the receive buffer for the time of one callback.
 ///
@@ -73,6 +75,15 @@ impl<'a> WSFrame<'a> {
     #[inline]
     pub fn tail_size(&self) -> usize {
         self.head.tail_size
+    }
+
+    /// When the kernel received the last of the bytes that were read together with the end of this frame, by its own clock: how long
+    /// the frame waited for the loop is the difference to [`SystemTime::now`].
+    ///
+    /// `None` unless [`receive_timestamps`](crate::WSTuning::receive_timestamps) is on and the system has noted it, which it may not
+    /// have done for the first bytes of a connection; and `None` on other threads than the loop's.
+    pub fn received_at(&self) -> Option<SystemTime> {
+        received_at::get()
     }
 
     /// The payload, unmasked.

@@ -44,7 +44,9 @@ pub mod handshake;
 mod listener;
 pub mod mask;
 mod message;
+mod metrics;
 pub mod proto;
+mod received_at;
 pub mod server;
 mod socket;
 mod sys;
@@ -83,6 +85,8 @@ pub use handshake::{
 };
 pub use listener::{WSListener, WSResult};
 pub use message::{WSMessage, WSMessageAdapter, WSMessageListener};
+pub use metrics::{WSHandshakeFailure, WSMetrics, WSMetricsSnapshot};
+pub use proto::WSAutoPingStrategy;
 pub use proto::{
     SendOptions, WSClose, WSCloseCode, WSCloseHandshake, WSDropReason, WSMsgType, WSOverflowPolicy,
     WSPreparedFrame, WSProtocolError,

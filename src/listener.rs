@@ -1,4 +1,4 @@
-use crate::{WSFrame, WSTransport};
+use crate::{WSFrame, WSMsgType, WSTransport};
 
 /// What a callback returns.
 ///
@@ -37,6 +37,27 @@ pub trait WSListener {
         let _ = transport;
     }
 
+    /// Sends what auto-ping and [`WSTransport::measure_roundtrip_time`] take for a ping. Default: PING without a payload.
+    ///
+    /// For peers that have a heartbeat of their own, such as a text message. Then
+    /// [`is_user_specific_pong`](Self::is_user_specific_pong) has to know the answer to it.
+    ///
+    /// # Errors
+    /// As for [`on_ws_connected`](Self::on_ws_connected).
+    fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {
+        transport.send_ping([])?;
+        Ok(())
+    }
+
+    /// Whether `frame` is the answer to a ping. Default: every PONG is.
+    ///
+    /// Asked only while an answer is awaited, of every frame but CLOSE and PINGs that are answered automatically; a frame for which it
+    /// says true does not come to [`on_ws_frame`](Self::on_ws_frame). If to find out costs as much as to handle the frame, say
+    /// false here and call [`WSTransport::notify_user_specific_pong_received`] from there.
+    fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
+        frame.msg_type() == WSMsgType::Pong
+    }
+
     /// The kernel refused more than the high watermark of bytes: stop sending if you can.
     fn pause_writing(&mut self, transport: &WSTransport) {
         let _ = transport;
@@ -61,6 +82,14 @@ macro_rules! forward_listener {
 
         fn on_ws_disconnected(&mut self, transport: &WSTransport) {
             (**self).on_ws_disconnected(transport);
+        }
+
+        fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {
+            (**self).send_user_specific_ping(transport)
+        }
+
+        fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
+            (**self).is_user_specific_pong(frame)
         }
 
         fn pause_writing(&mut self, transport: &WSTransport) {

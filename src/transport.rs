@@ -3,9 +3,10 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::buf::{WS_HEADROOM, WSBuffer};
-use crate::event_loop::Conn;
+use crate::event_loop::{Conn, measure_roundtrip_time};
 use crate::proto::{
     MAX_CONTROL_PAYLOAD, Role, SendOptions, WSClose, WSCloseHandshake, WSDropReason, WSPreparedFrame,
 };
@@ -214,6 +215,27 @@ impl WSTransport {
     /// [`disconnect_info`](Self::disconnect_info) tells it.
     pub fn wait_disconnected(&self) -> impl Future<Output = Result<(), WSError>> + use<> {
         Conn::disconnected(&self.conn)
+    }
+
+    /// Measures `rounds` times how long the peer takes to answer a ping, one ping after the other. Begins when it is first polled.
+    ///
+    /// A ping and its answer are what the listener says
+    /// ([`send_user_specific_ping`](crate::WSListener::send_user_specific_ping)). Auto-ping holds its own pings back meanwhile, but gives
+    /// up on a peer that does not answer these; without auto-ping, a peer that never answers is waited for until it disconnects.
+    ///
+    /// # Errors
+    /// [`WSError::Disconnected`] when the connection ends, or is about to, before all answers are there.
+    pub fn measure_roundtrip_time(
+        &self,
+        rounds: usize,
+    ) -> impl Future<Output = Result<Vec<Duration>, WSError>> + use<> {
+        measure_roundtrip_time(Rc::clone(&self.conn), rounds)
+    }
+
+    /// Says that the answer to the ping under way has come, for a listener whose
+    /// [`is_user_specific_pong`](crate::WSListener::is_user_specific_pong) does not look. Without effect if none is awaited.
+    pub fn notify_user_specific_pong_received(&self) {
+        self.conn.pong_received();
     }
 
     /// Why the connection ended; `None` while it is open.

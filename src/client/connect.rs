@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::config::WSConnectConfig;
 use crate::event_loop::{OpenRequest, Settings};
 use crate::handshake::{ClientHandshake, ClientHandshakeConfig, WSUpgradeRequest, WSUpgradeResponse};
-use crate::{WSError, WSListener, WSLoopHandle, WSPhase, WSTransport};
+use crate::{
+    WSError, WSHandshakeErrorKind, WSHandshakeFailure, WSListener, WSLoopHandle, WSPhase, WSTransport,
+};
 
 use super::dial::{Dial, require_supported};
 use super::report::Journey;
@@ -26,7 +28,7 @@ use super::{WSUrl, redirect};
 /// [`WSTransport::connect_report`] tells what each phase took.
 ///
 /// # Errors
-/// - [`WSError::InvalidUrl`], [`WSError::InvalidRequest`], [`WSError::TlsUnsupported`]: the arguments;
+/// - [`WSError::InvalidUrl`], [`WSError::InvalidArgument`], [`WSError::InvalidRequest`], [`WSError::TlsUnsupported`]: the arguments;
 /// - [`WSError::Resolve`], [`WSError::Io`], [`WSError::Proxy`], [`WSError::Timeout`]: the way to the server;
 /// - `WSError::Tls`, `WSError::TlsConfig` (feature `tls`): the server's certificate, or what was configured;
 /// - [`WSError::Handshake`]: the server's answer, which the error carries;
@@ -62,6 +64,7 @@ where
             return Err(WSError::Disconnected);
         }
         require_supported(&url, config.proxy.as_ref())?;
+        config.connection.liveness.check()?;
         let timeout = config.connection.handshake_timeout;
         let journey = RefCell::new(Journey::new(url.clone(), handle.now()));
         let open = open(&handle, factory, url, config, &journey);
@@ -76,9 +79,34 @@ pub(crate) async fn within_opening_time(
     phase: impl Fn() -> WSPhase,
     open: impl Future<Output = Result<WSTransport, WSError>>,
 ) -> Result<WSTransport, WSError> {
-    let Some(timeout) = timeout else { return open.await };
-    let result = handle.timeout(timeout, open).await;
-    result.unwrap_or_else(|_| Err(WSError::Timeout { phase: phase(), timeout }))
+    let result = match timeout {
+        None => open.await,
+        Some(timeout) => {
+            let result = handle.timeout(timeout, open).await;
+            result.unwrap_or_else(|_| Err(WSError::Timeout { phase: phase(), timeout }))
+        }
+    };
+    if let Err(error) = &result {
+        count_failure(handle, error);
+    }
+    result
+}
+
+/// Counts an attempt that failed for another reason than the caller's own.
+fn count_failure(handle: &WSLoopHandle, error: &WSError) {
+    let kind = match error {
+        WSError::Timeout { .. } => WSHandshakeFailure::Timeout,
+        WSError::Handshake(error) if matches!(error.kind, WSHandshakeErrorKind::InvalidStatus(_)) => {
+            WSHandshakeFailure::Refused
+        }
+        WSError::Handshake(_) => WSHandshakeFailure::Invalid,
+        #[cfg(feature = "tls")]
+        WSError::Tls(_) => WSHandshakeFailure::Tls,
+        WSError::Listener(_) => WSHandshakeFailure::Internal,
+        WSError::Io { .. } | WSError::Resolve { .. } | WSError::Proxy(_) => WSHandshakeFailure::Io,
+        _ => return,
+    };
+    handle.core().metrics.handshake_failed(kind);
 }
 
 /// Connects and asks; again elsewhere while the answer is a redirection.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::{ConnectionConfig, WSLimits, WSTuning, connection_setters};
+use super::{ConnectionConfig, WSLimits, WSTuning, connection_setters, liveness_setters};
 use crate::client::{WSProxy, WSUrl};
 use crate::handshake::WSHeaders;
 
@@ -52,6 +52,7 @@ impl Default for WSConnectConfig {
 
 impl WSConnectConfig {
     connection_setters!();
+    liveness_setters!();
 
     /// Headers added to the request. `Host` among them replaces the generated one. Default none.
     ///

@@ -2,6 +2,7 @@
 
 mod budget;
 mod connect;
+mod liveness;
 mod per_core;
 mod server;
 
@@ -14,6 +15,8 @@ use crate::proto::{Rules, WSOverflowPolicy};
 pub use budget::{WSBudgetPolicy, WSOutbound};
 pub use connect::WSConnectConfig;
 pub(crate) use connect::{ConfigureSocket, SocketHooks};
+pub(crate) use liveness::LivenessConfig;
+use liveness::liveness_setters;
 pub use per_core::{WSPerCoreConfig, WSSpread};
 pub use server::WSServerConfig;
 
@@ -127,6 +130,7 @@ pub struct WSTuning {
     pub(crate) quick_ack: bool,
     pub(crate) busy_poll: Duration,
     pub(crate) keep_handshake: bool,
+    pub(crate) receive_timestamps: bool,
 }
 
 impl Default for WSTuning {
@@ -140,6 +144,7 @@ impl Default for WSTuning {
             quick_ack: true,
             busy_poll: Duration::ZERO,
             keep_handshake: true,
+            receive_timestamps: false,
         }
     }
 }
@@ -202,6 +207,15 @@ impl WSTuning {
         self.keep_handshake = on;
         self
     }
+
+    /// Whether the kernel notes when it received what arrives (`SO_TIMESTAMPNS`, Linux), for
+    /// [`WSFrame::received_at`](crate::WSFrame::received_at); at the price of a slower system call per read. On other systems
+    /// without effect. Default false.
+    #[must_use]
+    pub fn receive_timestamps(mut self, on: bool) -> Self {
+        self.receive_timestamps = on;
+        self
+    }
 }
 
 /// What server and client configurations have in common.
@@ -209,6 +223,7 @@ impl WSTuning {
 pub(crate) struct ConnectionConfig {
     pub(crate) limits: WSLimits,
     pub(crate) tuning: WSTuning,
+    pub(crate) liveness: LivenessConfig,
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) close_timeout: Duration,
     pub(crate) disconnect_on_error: bool,
@@ -224,6 +239,7 @@ impl Default for ConnectionConfig {
         Self {
             limits: WSLimits::default(),
             tuning: WSTuning::default(),
+            liveness: LivenessConfig::default(),
             handshake_timeout: Some(Duration::from_secs(5)),
             close_timeout: rules.close_timeout,
             disconnect_on_error: true,
@@ -347,6 +363,7 @@ pub struct WSLoopConfig {
     pub(crate) inbox_limit: usize,
     pub(crate) outbound_budget: usize,
     pub(crate) budget_policy: WSBudgetPolicy,
+    pub(crate) measure_callbacks: bool,
     #[cfg(feature = "tls")]
     pub(crate) tls_handshakes_per_turn: usize,
 }
@@ -362,6 +379,7 @@ impl Default for WSLoopConfig {
             inbox_limit: 64 << 20,
             outbound_budget: usize::MAX,
             budget_policy: WSBudgetPolicy::default(),
+            measure_callbacks: false,
             #[cfg(feature = "tls")]
             tls_handshakes_per_turn: 4,
         }
@@ -428,6 +446,14 @@ impl WSLoopConfig {
     #[must_use]
     pub fn budget_policy(mut self, policy: WSBudgetPolicy) -> Self {
         self.budget_policy = policy;
+        self
+    }
+
+    /// Whether [`WSMetrics`](crate::WSMetrics) tells the longest callback and the lag of the loop, at the price of two readings of the
+    /// clock per callback and one per turn. Default false.
+    #[must_use]
+    pub fn measure_callbacks(mut self, on: bool) -> Self {
+        self.measure_callbacks = on;
         self
     }
 }

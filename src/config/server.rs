@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::server::WSOriginPolicy;
 
-use super::{ConnectionConfig, WSLimits, WSTuning, connection_setters};
+use super::{ConnectionConfig, LivenessConfig, WSLimits, WSTuning, connection_setters, liveness_setters};
 
 /// Configuration of [`ws_create_server`](crate::ws_create_server).
 #[derive(Clone, Debug)]
@@ -26,7 +26,10 @@ pub struct WSServerConfig {
 impl Default for WSServerConfig {
     fn default() -> Self {
         Self {
-            connection: ConnectionConfig::default(),
+            connection: ConnectionConfig {
+                liveness: LivenessConfig::of_server(),
+                ..ConnectionConfig::default()
+            },
             backlog: 1024,
             reuse_port: false,
             ipv6_only: false,
@@ -43,6 +46,7 @@ impl Default for WSServerConfig {
 
 impl WSServerConfig {
     connection_setters!();
+    liveness_setters!();
 
     /// Length of the kernel's queue of connections that were not accepted yet. Default 1024.
     #[must_use]

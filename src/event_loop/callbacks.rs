@@ -4,6 +4,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
 use crate::proto::{Role, WSProtocolError};
+use crate::received_at;
 use crate::{WSCloseCode, WSDisconnectCause, WSFrame, WSListener, WSListenerError, WSResult, WSTransport};
 
 use super::connection::Conn;
@@ -32,6 +33,14 @@ impl Conn {
                 self.listener_failed(WSListenerError::from_panic(&*panic), WSCloseCode::INTERNAL_ERROR, "");
             }
         }
+    }
+
+    /// Whether no callback of the listener is running.
+    pub(super) fn is_listener_free(&self) -> bool {
+        let listener = self.listener.take();
+        let is_free = listener.is_some();
+        self.listener.set(listener);
+        is_free
     }
 
     #[inline]
@@ -67,7 +76,10 @@ impl Conn {
     /// Callbacks that became due run before the next frame: the listener is in its place meanwhile, as they may be its own.
     pub(super) fn run_deferred_between_frames(self: &Rc<Self>, listener: &mut Box<dyn WSListener>) {
         self.listener.set(Some(std::mem::replace(listener, Box::new(Nobody))));
+        // They may be those of other connections.
+        let hidden = received_at::replace(None);
         self.core.run_deferred();
+        received_at::replace(hidden);
         if let Some(back) = self.listener.take() {
             *listener = back;
         }

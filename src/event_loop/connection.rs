@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
+use std::time::SystemTime;
 
 use mio::Interest;
 use socket2::SockRef;
@@ -17,18 +18,20 @@ use socket2::SockRef;
 use crate::buf::RecvBuffer;
 use crate::config::{ConnectionConfig, WSServerConfig, WSTuning};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
-use crate::proto::{self, Role, Rules, SendContext, WSCloseHandshake};
+use crate::proto::{self, KeepAliveRules, Role, Rules, SendContext, WSCloseHandshake};
 use crate::{
     WSConnectReport, WSDisconnectCause, WSDisconnectInfo, WSError, WSListener, WSLoopHandle, WSRemote,
-    WSTransport,
+    WSTransport, sys,
 };
 
 use super::admission::Admission;
 use super::callbacks::Callback;
 use super::core::{Deferred, LoopCore, Readiness, Slot};
 use super::ending::Ending;
+use super::liveness::Liveness;
 use super::slots::Token;
 use super::stream::Stream;
+use super::timed::Timed;
 use super::timers::TimerId;
 
 /// What all connections of one server, or one client connection, have in common.
@@ -36,6 +39,7 @@ use super::timers::TimerId;
 pub(crate) struct Settings {
     pub(crate) rules: Arc<Rules>,
     pub(crate) tuning: WSTuning,
+    pub(crate) keep_alive: KeepAliveRules,
     pub(crate) disconnect_on_error: bool,
     /// Open connections that use these settings.
     pub(crate) connections: Cell<usize>,
@@ -63,6 +67,7 @@ impl Settings {
         Self {
             rules: config.rules(),
             tuning: config.tuning.clone(),
+            keep_alive: config.liveness.rules(),
             disconnect_on_error: config.disconnect_on_error,
             connections: Cell::new(0),
             admission,
@@ -128,63 +133,73 @@ pub(super) struct Extras {
     pub(super) waiters: BTreeMap<u64, Waker>,
     /// Watermarks set on this connection.
     pub(super) watermarks: Option<(usize, usize)>,
-    /// The first fault, until the connection has ended and tells it.
-    pub(super) fault: Option<(WSDisconnectCause, crate::WSError)>,
+    /// What first began to end the connection, until it has ended and tells it; and the error, if it was a fault.
+    pub(super) fault: Option<(WSDisconnectCause, Option<crate::WSError>)>,
     /// How a client's connection came to be.
     pub(super) connect_report: Option<Rc<WSConnectReport>>,
     /// Refused bytes that the loop's budget knows of.
     pub(super) accounted: usize,
+    /// When the kernel received the last read, if it was asked to note it.
+    pub(super) received_at: Option<SystemTime>,
+    /// Only if there is something to watch, or to measure.
+    pub(super) liveness: Option<Box<Liveness>>,
 }
 
 /// Facts about a connection, one bit each.
 #[derive(Default)]
-pub(super) struct Flags(Cell<u16>);
+pub(super) struct Flags(Cell<u32>);
 
 impl Flags {
     /// In the loop's list of connections to flush.
-    pub(super) const DIRTY: u16 = 1;
+    pub(super) const DIRTY: u32 = 1;
     /// The kernel refused bytes; writable interest is armed.
-    pub(super) const BLOCKED: u16 = 1 << 1;
+    pub(super) const BLOCKED: u32 = 1 << 1;
     /// The application paused delivery.
-    pub(super) const PAUSED: u16 = 1 << 2;
+    pub(super) const PAUSED: u32 = 1 << 2;
     /// More bytes wait than the high watermark, and they have not sunk to the low one since.
-    pub(super) const WRITING_PAUSED: u16 = 1 << 3;
+    pub(super) const WRITING_PAUSED: u32 = 1 << 3;
     /// The socket may hold bytes that no event will announce: the last read filled its buffer, or reading was off.
-    pub(super) const UNREAD: u16 = 1 << 4;
+    pub(super) const UNREAD: u32 = 1 << 4;
     /// The outgoing half of TCP is ended; what arrives is thrown away until the peer ends its half.
-    pub(super) const LINGERING: u16 = 1 << 5;
+    pub(super) const LINGERING: u32 = 1 << 5;
     /// The peer has ended its half of TCP.
-    pub(super) const PEER_ENDED: u16 = 1 << 6;
+    pub(super) const PEER_ENDED: u32 = 1 << 6;
     /// `on_ws_disconnected` has returned.
-    pub(super) const GONE: u16 = 1 << 7;
+    pub(super) const GONE: u32 = 1 << 7;
     /// The kernel said that the end of the stream, or an error, is behind the bytes: only reading up to it will show it.
-    pub(super) const END_AHEAD: u16 = 1 << 8;
+    pub(super) const END_AHEAD: u32 = 1 << 8;
     /// Delivery was paused with bytes in `partial`.
-    pub(super) const HELD: u16 = 1 << 9;
+    pub(super) const HELD: u32 = 1 << 9;
     /// The listener is to be told of a crossed watermark.
-    pub(super) const WATERMARK_DUE: u16 = 1 << 10;
+    pub(super) const WATERMARK_DUE: u32 = 1 << 10;
     /// `pause_writing` was called, `resume_writing` is owed.
-    pub(super) const PAUSE_TOLD: u16 = 1 << 11;
+    pub(super) const PAUSE_TOLD: u32 = 1 << 11;
     /// The loop's budget counts bytes that wait here.
-    pub(super) const ACCOUNTED: u16 = 1 << 12;
+    pub(super) const ACCOUNTED: u32 = 1 << 12;
+    /// It counts when bytes arrive.
+    pub(super) const WATCHED: u32 = 1 << 13;
+    /// A ping is under way: any frame may be its answer.
+    pub(super) const PONG_AWAITED: u32 = 1 << 14;
+    /// The kernel notes when it receives bytes.
+    pub(super) const STAMPED: u32 = 1 << 15;
     /// The bytes go through TLS.
     #[cfg(feature = "tls")]
-    pub(super) const SECURE: u16 = 1 << 13;
+    pub(super) const SECURE: u32 = 1 << 16;
 
     #[inline]
-    pub(super) fn has(&self, flag: u16) -> bool {
+    pub(super) fn has(&self, flag: u32) -> bool {
         self.0.get() & flag != 0
     }
 
     /// Sets the flag; tells whether it was set before.
     #[inline]
-    pub(super) fn set(&self, flag: u16) -> bool {
+    pub(super) fn set(&self, flag: u32) -> bool {
         self.0.replace(self.0.get() | flag) & flag != 0
     }
 
     /// Clears the flag; tells whether it was set before.
     #[inline]
-    pub(super) fn clear(&self, flag: u16) -> bool {
+    pub(super) fn clear(&self, flag: u32) -> bool {
         self.0.replace(self.0.get() & !flag) & flag != 0
     }
 }
@@ -200,6 +215,11 @@ impl Conn {
         handshake: Option<Box<Handshake>>,
         listener: Box<dyn WSListener>,
     ) -> Rc<Self> {
+        let listener = if core.config.measure_callbacks {
+            Box::new(Timed::new(listener, Arc::clone(&core.metrics)))
+        } else {
+            listener
+        };
         let flags = Flags::default();
         #[cfg(feature = "tls")]
         if stream.tls().is_some() {
@@ -218,6 +238,10 @@ impl Conn {
             token,
             flags,
         });
+        if settings.tuning.receive_timestamps {
+            conn.enable_timestamps();
+        }
+        core.metrics.opened();
         settings.count(settings.connections.get() + 1);
         let opening = core.replace(token, Slot::Open(Rc::clone(&conn)));
         debug_assert!(opening.is_some(), "the slot of the opening is still there");
@@ -228,7 +252,9 @@ impl Conn {
     pub(crate) fn connected(self: &Rc<Self>, early: &[u8]) {
         let transport = WSTransport::new(Rc::clone(self));
         self.call_listener(|listener| listener.on_ws_connected(&transport), Callback::Connected);
+        self.start_liveness();
         if !early.is_empty() {
+            self.core.metrics.bytes_received(early.len());
             let mut buffer = self.core.pool.borrow_mut().take_recv(early.len());
             buffer.extend_from_slice(early);
             self.dispatch(buffer);
@@ -243,6 +269,19 @@ impl Conn {
         }
         self.flags.set(Flags::UNREAD);
         self.make_ready();
+    }
+
+    fn enable_timestamps(&self) {
+        let enabled = match self.stream.borrow().as_ref().and_then(Stream::tcp) {
+            Some(socket) => sys::enable_receive_timestamps(socket),
+            None => return,
+        };
+        match enabled {
+            Ok(()) => {
+                self.flags.set(Flags::STAMPED);
+            }
+            Err(error) => log::debug!("connection {}: timestamps: {error}", self.token.to_u64()),
+        }
     }
 
     /// Serves a readiness event.
@@ -272,6 +311,9 @@ impl Conn {
     pub(crate) fn resume_reading(&self) {
         if self.flags.clear(Flags::PAUSED) {
             self.flags.set(Flags::UNREAD);
+            if self.flags.has(Flags::WATCHED | Flags::PONG_AWAITED) {
+                self.excuse_silence();
+            }
             self.make_ready();
         }
     }

@@ -13,7 +13,7 @@ use mio::Registry;
 use crate::buf::{BufferPool, RecvBuffer};
 use crate::config::WSLoopConfig;
 use crate::mask::MaskKeys;
-use crate::{WSListenerError, WSLoopHandle};
+use crate::{WSListenerError, WSLoopHandle, WSMetrics};
 
 use super::accept::Acceptor;
 use super::budget::Budget;
@@ -86,6 +86,9 @@ pub(crate) struct LoopCore {
     pub(crate) waker: Arc<LoopWaker>,
     pub(crate) pool: RefCell<BufferPool>,
     pub(crate) budget: Budget,
+    pub(crate) metrics: Arc<WSMetrics>,
+    /// Frames delivered; `metrics` is told after each run of them.
+    pub(crate) delivered: Cell<u64>,
     pub(crate) keys: RefCell<MaskKeys>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Rc<TlsShared>,
@@ -121,6 +124,8 @@ impl LoopCore {
             waker,
             pool: RefCell::new(BufferPool::new(config.retained_memory)),
             budget: Budget::new(&config),
+            metrics: Arc::default(),
+            delivered: Cell::new(0),
             keys: RefCell::new(MaskKeys::new()),
             #[cfg(feature = "tls")]
             tls: Rc::default(),
@@ -146,6 +151,11 @@ impl LoopCore {
             self.now.set(Instant::now());
         }
         self.now.get()
+    }
+
+    /// The time as exact as it gets: a reading of the clock, which `now` mostly is not.
+    pub(crate) fn clock(&self) -> Instant {
+        if self.virtual_time.get() { self.now.get() } else { Instant::now() }
     }
 
     /// Time passes only by `set_now` from here on.
@@ -242,6 +252,11 @@ impl LoopCore {
             match due {
                 None => return,
                 Some(TimerAction::Slot(token)) => self.slot_deadline(token),
+                Some(TimerAction::Liveness(token)) => {
+                    if let Some(conn) = self.conn(token) {
+                        conn.liveness_due();
+                    }
+                }
                 Some(TimerAction::Wake(waker)) => waker.wake(),
                 Some(TimerAction::Call(call)) => guard("a timer", call),
             }
@@ -267,6 +282,9 @@ impl LoopCore {
         work();
         if !within.nested {
             self.settle();
+            if self.config.measure_callbacks {
+                self.metrics.turn_took(self.clock().saturating_duration_since(self.now.get()));
+            }
         }
     }
 
@@ -420,6 +438,13 @@ impl LoopCore {
             }
         }
         self.has_deferred.set(!self.deferred.borrow().is_empty());
+    }
+
+    /// Counts a frame that was delivered. Whether deferred callbacks became due meanwhile.
+    #[inline]
+    pub(crate) fn frame_delivered(&self) -> bool {
+        self.delivered.set(self.delivered.get().wrapping_add(1));
+        self.has_deferred()
     }
 
     // --- receive buffers ---------------------------------------------------------------------------------------------------

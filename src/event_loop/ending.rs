@@ -189,7 +189,7 @@ impl Conn {
             return;
         }
         let (cause, error) = match self.extras.borrow_mut().as_mut().and_then(|extras| extras.fault.take()) {
-            Some((cause, fault)) => (cause, Some(fault)),
+            Some((cause, fault)) => (cause, fault),
             None => (self.cause(found), error),
         };
         let bytes_unsent = self.held() + self.proto.borrow_mut().abandon(&mut self.core.pool.borrow_mut());
@@ -198,6 +198,7 @@ impl Conn {
         }
         let info = self.info(cause, bytes_unsent);
         log::debug!("connection {}: {info}", self.token.to_u64());
+        self.core.metrics.closed(info.code);
         let first = self.ending.set(Box::new(Ending { info, error })).is_ok();
         debug_assert!(first, "checked above");
         if let Some(mut stream) = self.stream.take()
@@ -209,6 +210,7 @@ impl Conn {
         if let Some(timer) = self.replace_timer(None) {
             self.core.cancel_timer(timer);
         }
+        self.stop_liveness();
         self.settings.closed(self.token);
         self.defer(Deferred::Disconnected(Rc::clone(self)));
         drop(self.core.remove(self.token));
@@ -229,6 +231,7 @@ impl Conn {
         self.flags.set(Flags::GONE);
         let waiters = self.extras.borrow_mut().as_mut().map(|extras| std::mem::take(&mut extras.waiters));
         waiters.into_iter().flatten().for_each(|(_, waiter)| waiter.wake());
+        self.give_up_on_pongs();
     }
 
     /// Ready once `on_ws_disconnected` has returned.
@@ -244,13 +247,10 @@ impl Conn {
         }
     }
 
-    /// Remembers the first fault: it, not what follows from it, is why the connection ended.
-    fn note_fault(&self, cause: WSDisconnectCause, error: Option<WSError>) {
+    /// Remembers what first began to end the connection: it, not what follows from it, is why the connection ended.
+    pub(super) fn note_fault(&self, cause: WSDisconnectCause, error: Option<WSError>) {
         let mut extras = self.extras.borrow_mut();
-        let fault = &mut extras.get_or_insert_default().fault;
-        if let (None, Some(error)) = (&fault, error) {
-            *fault = Some((cause, error));
-        }
+        extras.get_or_insert_default().fault.get_or_insert((cause, error));
     }
 
     /// What ended the connection, given how the end of TCP was met.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::{WSError, WSOutbound, WSPhase};
+use crate::{WSError, WSMetrics, WSOutbound, WSPhase};
 
 use super::core::{Deferred, LoopCore};
 use super::remote::WSLoopRemote;
@@ -96,6 +96,11 @@ impl WSLoopHandle {
     /// The twin for other threads.
     pub fn remote(&self) -> WSLoopRemote {
         WSLoopRemote::new(Arc::clone(&self.core.inbox))
+    }
+
+    /// What this loop counts, for any thread to read.
+    pub fn metrics(&self) -> Arc<WSMetrics> {
+        Arc::clone(&self.core.metrics)
     }
 
     /// Number of slots in use: listening sockets, openings and open connections.

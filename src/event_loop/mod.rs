@@ -9,6 +9,8 @@
 //! | `resolve`, `client_opening`, `tunnelling` | from a name to an open connection |
 //! | `connection`, `receiving`, `callbacks`, `sending`, `ending` | an open connection |
 //! | `budget` | what may wait on all connections together |
+//! | `liveness`, `roundtrip` | pings, idle time-outs, lifetimes; how long a ping takes |
+//! | `timed` | how long callbacks take |
 //! | `stream`, `tls_stream` | what carries the bytes |
 //! | `tls` | where TLS begins: on an accepted stream, on a connected one |
 //! | `handle`, `remote` | what the application holds |
@@ -24,15 +26,18 @@ mod ending;
 mod handle;
 mod inbox;
 mod listening;
+mod liveness;
 mod receiving;
 mod remote;
 mod resolve;
+mod roundtrip;
 mod run;
 mod sending;
 mod server_opening;
 mod slots;
 mod stream;
 mod tasks;
+mod timed;
 mod timers;
 #[cfg(feature = "tls")]
 mod tls;
@@ -50,6 +55,7 @@ pub use inbox::WSRemoteError;
 pub(crate) use listening::Listening;
 pub use remote::{WSLoopRemote, WSRemote};
 pub(crate) use resolve::resolve;
+pub(crate) use roundtrip::measure_roundtrip_time;
 pub use run::WSLoop;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use server_opening::ServerOpening;

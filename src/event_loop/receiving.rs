@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use crate::buf::RecvBuffer;
 use crate::proto::{Disposition, FrameHead, WSProtocolError};
+use crate::received_at;
 use crate::{WSCloseCode, WSDisconnectCause, WSFrame, WSListener, WSListenerError, WSMsgType, WSTransport};
 
 use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
-use super::stream::Stream;
 
 /// A partial frame of at most this many bytes is copied in front of the next read, unless it would take more than half of the
 /// buffer; a larger one is read on in place.
@@ -40,11 +40,7 @@ impl Conn {
             let mut buffer = self.take_buffer();
             let room = buffer.spare();
             debug_assert!(room > 0, "a read without room would look like the end of the stream");
-            let read = |stream: &mut Stream| -> io::Result<_> {
-                let n = stream.recv(&mut buffer)?;
-                Ok((n, stream.is_drained(n, room)))
-            };
-            let Some(result) = self.stream.borrow_mut().as_mut().map(read) else {
+            let Some(result) = self.read(&mut buffer) else {
                 return self.core.give_recv(buffer);
             };
             match result {
@@ -52,7 +48,11 @@ impl Conn {
                     self.keep_or_give(buffer);
                     return self.peer_ended();
                 }
-                Ok((_, drained)) => {
+                Ok((n, drained)) => {
+                    self.core.metrics.bytes_received(n);
+                    if self.flags.has(Flags::WATCHED) {
+                        self.note_arrival();
+                    }
                     let drained = drained && !self.flags.has(Flags::END_AHEAD);
                     if drained {
                         self.flags.clear(Flags::UNREAD);
@@ -75,6 +75,35 @@ impl Conn {
             }
         }
         self.make_ready();
+    }
+
+    /// How many bytes were read, and whether no more were there. `None` if the socket is closed.
+    #[inline]
+    fn read(&self, buffer: &mut RecvBuffer) -> Option<io::Result<(usize, bool)>> {
+        if self.flags.has(Flags::STAMPED) {
+            return self.read_stamped(buffer);
+        }
+        let room = buffer.spare();
+        self.stream.borrow_mut().as_mut().map(|stream| {
+            let n = stream.recv(buffer)?;
+            Ok((n, stream.is_drained(n, room)))
+        })
+    }
+
+    #[cold]
+    fn read_stamped(&self, buffer: &mut RecvBuffer) -> Option<io::Result<(usize, bool)>> {
+        let room = buffer.spare();
+        self.stream.borrow_mut().as_mut().map(|stream| {
+            let (n, received_at) = stream.recv_with_timestamp(buffer)?;
+            self.extras.borrow_mut().get_or_insert_default().received_at = received_at;
+            Ok((n, stream.is_drained(n, room)))
+        })
+    }
+
+    /// Makes frames tell when the kernel received them.
+    #[cold]
+    fn show_received_at(&self) {
+        received_at::replace(self.extras.borrow().as_ref().and_then(|extras| extras.received_at));
     }
 
     /// Whether bytes from the socket have a use: frames to deliver, or, at the end, the peer's FIN to wait for.
@@ -139,7 +168,14 @@ impl Conn {
 
     /// Delivers the whole frames in `buffer` and keeps the rest.
     pub(super) fn dispatch(self: &Rc<Self>, mut buffer: Box<RecvBuffer>) {
-        if let Delivered::Failed(error) = self.deliver(&mut buffer) {
+        if self.flags.has(Flags::STAMPED) {
+            self.show_received_at();
+        }
+        let delivered = self.deliver(&mut buffer);
+        if self.flags.has(Flags::STAMPED) {
+            received_at::replace(None);
+        }
+        if let Delivered::Failed(error) = delivered {
             self.fail(&error, WSDisconnectCause::ProtocolError, Some(error.clone().into()));
         }
         if !self.proto.borrow().is_receiving() {
@@ -155,13 +191,46 @@ impl Conn {
         let transport = WSTransport::new(Rc::clone(self));
         let Some(mut listener) = self.listener.take() else { return Delivered::Done };
         // One guard for the whole run: what is behind it is consistent whichever callback panics.
-        let run = AssertUnwindSafe(|| self.deliver_frames(&transport, &mut listener, buffer));
+        let run = AssertUnwindSafe(|| {
+            if self.flags.has(Flags::PONG_AWAITED)
+                && let Some(outcome) = self.deliver_until_pong(&transport, &mut listener, buffer)
+            {
+                return outcome;
+            }
+            self.deliver_frames(&transport, &mut listener, buffer)
+        });
         let result = panic::catch_unwind(run);
         self.listener.set(Some(listener));
+        self.core.metrics.frames_received(self.core.delivered.get());
         result.unwrap_or_else(|panic| {
             self.listener_failed(WSListenerError::from_panic(&*panic), WSCloseCode::INTERNAL_ERROR, "");
             Delivered::Done
         })
+    }
+
+    /// Delivers frames of which each may be the answer to a ping. `None` once it has come.
+    #[cold]
+    fn deliver_until_pong(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        listener: &mut Box<dyn WSListener>,
+        buffer: &mut RecvBuffer,
+    ) -> Option<Delivered> {
+        while self.flags.has(Flags::PONG_AWAITED) {
+            let receiving = self.proto.borrow().is_receiving() && !self.flags.has(Flags::PAUSED);
+            if buffer.is_empty() || !receiving {
+                return Some(Delivered::Done);
+            }
+            match self.deliver_any(transport, &mut **listener, buffer.filled_mut()) {
+                Ok(0) => return Some(Delivered::Done),
+                Ok(wire_len) => buffer.consume(wire_len),
+                Err(error) => return Some(Delivered::Failed(error)),
+            }
+            if self.core.frame_delivered() {
+                self.run_deferred_between_frames(listener);
+            }
+        }
+        None
     }
 
     fn deliver_frames(
@@ -194,7 +263,7 @@ impl Conn {
                     Err(error) => break Delivered::Failed(error),
                 }
             }
-            if self.core.has_deferred() {
+            if self.core.frame_delivered() {
                 self.run_deferred_between_frames(listener);
             }
         };
@@ -217,10 +286,23 @@ impl Conn {
         if head.header.msg_type().is_control() {
             self.deliver_control(transport, listener, head, payload)?;
         } else {
-            let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, payload));
-            self.callback_returned(result, Callback::Frame);
+            self.deliver_one(transport, listener, &mut WSFrame::new(head, payload));
         }
         Ok(wire_len)
+    }
+
+    /// Delivers a frame, unless it is the answer to a ping.
+    fn deliver_one(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        listener: &mut dyn WSListener,
+        frame: &mut WSFrame<'_>,
+    ) {
+        if self.flags.has(Flags::PONG_AWAITED) && self.is_awaited_pong(listener, frame) {
+            return;
+        }
+        let result = listener.on_ws_frame(transport, frame);
+        self.callback_returned(result, Callback::Frame);
     }
 
     fn deliver_control(
@@ -234,8 +316,7 @@ impl Conn {
         let disposition = self.with_proto(|proto, out| proto.handle_control(msg_type, payload, out))?;
         self.touch();
         if disposition == Disposition::Deliver {
-            let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, payload));
-            self.callback_returned(result, Callback::Frame);
+            self.deliver_one(transport, listener, &mut WSFrame::new(head, payload));
         }
         if msg_type == WSMsgType::Close {
             let now = self.core.now();

@@ -234,6 +234,7 @@ impl Conn {
             match result {
                 Ok(n) => {
                     let left = self.with_proto(|proto, out| {
+                        self.core.metrics.sent(proto.take_queued_frames(), n);
                         proto.consume(n, out);
                         proto.queued()
                     });
@@ -330,6 +331,7 @@ impl Conn {
 
     fn wrote_through(self: &Rc<Self>, written: usize, pieces: &[&[u8]]) -> WSSendStatus {
         let refused = self.with_proto(|proto, out| {
+            self.core.metrics.sent(proto.take_queued_frames(), written);
             let from_queue = written.min(proto.queued());
             let mut from_pieces = written - from_queue;
             // A pong that waited for room may be queued by this: it must come after the pieces, so they go in first.
@@ -350,6 +352,13 @@ impl Conn {
         self.check_watermarks();
         self.after_change();
         if refused { WSSendStatus::Queued } else { WSSendStatus::Sent }
+    }
+
+    fn count_drops(&self, reason: WSDropReason) {
+        if reason == WSDropReason::Overflow {
+            let (frames, bytes) = self.proto.borrow_mut().take_new_drops();
+            self.core.metrics.dropped(frames, bytes);
+        }
     }
 
     /// If the frame does not fit, what was only gathered may still leave: the limits are for what the kernel refuses.
@@ -382,6 +391,7 @@ impl Conn {
                 }
             }
             Err(reason) => {
+                self.count_drops(reason);
                 if self.proto.borrow().is_overflowed() {
                     self.terminate(WSDisconnectCause::Overflow, None);
                 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use mio::Interest;
 
-use crate::WSListener;
 use crate::buf::RecvBuffer;
 use crate::handshake::{
     ServerHandshake, ServerProgress, WSUpgradeRequest, WSUpgradeResponse, encode_default_switching,
@@ -15,6 +14,7 @@ use crate::handshake::{
 use crate::proto::Role;
 use crate::server::{Ticket, WSUpgradeOutcome};
 use crate::sys;
+use crate::{WSHandshakeFailure, WSListener};
 
 use super::accept::Acceptor;
 use super::connection::{Conn, Handshake};
@@ -72,9 +72,11 @@ impl ServerOpening {
     /// Begins the opening on an accepted stream, if the server has room for it.
     pub(crate) fn start(server: &Rc<Acceptor>, stream: Stream) {
         let core = &server.core;
+        core.metrics.accepted();
         let config = &server.config.connection;
         let peer = || stream.peer_addr().ok().map(|addr| addr.ip());
         if !server.admission().has_room(peer) {
+            core.metrics.handshake_failed(WSHandshakeFailure::Refused);
             return log::debug!("{server}: no room for a further connection");
         }
         #[cfg(feature = "tls")]
@@ -125,7 +127,7 @@ impl ServerOpening {
                 self.read_request();
             }
             // A peer that has gone does not want the answer any more.
-            Serve::Wait if readiness.read_closed => self.abandon(),
+            Serve::Wait if readiness.read_closed => self.failed(WSHandshakeFailure::Io),
             Serve::Wait => {}
             Serve::Refuse => self.continue_refusal(),
         }
@@ -135,17 +137,26 @@ impl ServerOpening {
     pub(crate) fn deadline(self: &Rc<Self>) {
         self.timer.set(None);
         log::debug!("opening {}: deadline", self.token.to_u64());
-        let undecided = match &*self.phase.borrow() {
-            Phase::Waiting { ticket, .. } => Some(Rc::clone(ticket)),
-            _ => None,
+        let due = match &*self.phase.borrow() {
+            Phase::Waiting { ticket, .. } => Due::Undecided(Rc::clone(ticket)),
+            // It was counted when it was decided on.
+            Phase::Refusing { .. } | Phase::Closed => Due::Refused,
+            Phase::Reading { .. } => Due::Request,
         };
-        match undecided {
-            Some(ticket) => {
+        match due {
+            Due::Undecided(ticket) => {
                 ticket.cancel();
-                self.refuse(&WSUpgradeResponse::unavailable());
+                self.refuse(&WSUpgradeResponse::unavailable(), WSHandshakeFailure::Timeout);
             }
-            None => self.abandon(),
+            Due::Refused => self.abandon(),
+            Due::Request => self.failed(WSHandshakeFailure::Timeout),
         }
+    }
+
+    /// Counts the failure, and closes without a word.
+    fn failed(self: &Rc<Self>, kind: WSHandshakeFailure) {
+        self.server.core.metrics.handshake_failed(kind);
+        self.abandon();
     }
 
     /// Closes without a word.
@@ -193,7 +204,7 @@ impl ServerOpening {
             let unread = match result {
                 Ok(0) => {
                     self.server.core.give_recv(buffer);
-                    return self.abandon();
+                    return self.failed(WSHandshakeFailure::Io);
                 }
                 Ok(_) => !drained || self.end_ahead.get(),
                 Err(error) => {
@@ -205,9 +216,10 @@ impl ServerOpening {
                     #[cfg(feature = "tls")]
                     if crate::tls::WSTlsError::in_io(&error).is_some() {
                         // An alert is on its way.
+                        self.server.core.metrics.handshake_failed(WSHandshakeFailure::Tls);
                         return self.leave(Vec::new());
                     }
-                    return self.abandon();
+                    return self.failed(WSHandshakeFailure::Io);
                 }
             };
             let reading = self.parse_request(&buffer, unread);
@@ -241,7 +253,7 @@ impl ServerOpening {
         };
         match progress {
             ServerProgress::Incomplete => return true,
-            ServerProgress::Reject(response) => self.refuse(&response),
+            ServerProgress::Reject(response) => self.refuse(&response, WSHandshakeFailure::Invalid),
             ServerProgress::Request { request, .. } => {
                 self.cancel_timer();
                 let outcome = self.server.decide(&request).unwrap_or_else(internal_error);
@@ -260,16 +272,19 @@ impl ServerOpening {
     ) {
         if self.server.is_draining() {
             super::core::guard("dropping a listener", || drop(outcome));
-            return self.refuse(&WSUpgradeResponse::unavailable());
+            return self.refuse(&WSUpgradeResponse::unavailable(), WSHandshakeFailure::Refused);
         }
         let accepted = match outcome {
-            WSUpgradeOutcome::Reject(response) => return self.refuse(&response),
+            WSUpgradeOutcome::Reject(response) if response.status() == 500 => {
+                return self.refuse(&response, WSHandshakeFailure::Internal);
+            }
+            WSUpgradeOutcome::Reject(response) => return self.refuse(&response, WSHandshakeFailure::Refused),
             WSUpgradeOutcome::Deferred(later) => return self.wait(later.into_ticket(), request, early),
             WSUpgradeOutcome::Accept(listener) => (None, listener),
             WSUpgradeOutcome::AcceptWith(accepted) => (Some(accepted.response), accepted.listener),
         };
         if !request.is_upgrade() {
-            return self.refuse(&WSUpgradeResponse::upgrade_required());
+            return self.refuse(&WSUpgradeResponse::upgrade_required(), WSHandshakeFailure::Invalid);
         }
         let mut out = self.server.core.pool.borrow_mut().take_send(512);
         let encoded = match &accepted.0 {
@@ -281,7 +296,7 @@ impl ServerOpening {
             Err(error) => {
                 log::error!("the listener factory's response cannot be sent: {error}");
                 self.server.core.pool.borrow_mut().give_send(out);
-                self.refuse(&WSUpgradeResponse::internal_error());
+                self.refuse(&WSUpgradeResponse::internal_error(), WSHandshakeFailure::Internal);
             }
         }
     }
@@ -327,7 +342,8 @@ impl ServerOpening {
         }
     }
 
-    fn refuse(self: &Rc<Self>, response: &WSUpgradeResponse) {
+    fn refuse(self: &Rc<Self>, response: &WSUpgradeResponse, kind: WSHandshakeFailure) {
+        self.server.core.metrics.handshake_failed(kind);
         log::debug!("opening {}: refused with {}", self.token.to_u64(), response.status());
         let mut out = Vec::with_capacity(256 + response.body().len());
         response.encode(&mut out);
@@ -415,6 +431,14 @@ impl ServerOpening {
             self.server.core.cancel_timer(timer);
         }
     }
+}
+
+/// What a deadline was for.
+enum Due {
+    Request,
+    Undecided(Rc<Ticket>),
+    /// The peer was to read its refusal and go.
+    Refused,
 }
 
 /// What a readiness event is for.

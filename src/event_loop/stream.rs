@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::{self, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix;
+use std::time::SystemTime;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -49,6 +50,17 @@ impl Stream {
         sys::recv_into(&socket, buffer)
     }
 
+    /// [`recv`](Self::recv), and when the kernel received it.
+    pub(crate) fn recv_with_timestamp(
+        &mut self,
+        buffer: &mut RecvBuffer,
+    ) -> io::Result<(usize, Option<SystemTime>)> {
+        if let Self::Tcp(socket) = self {
+            return sys::recv_with_timestamp(socket, buffer);
+        }
+        Ok((self.recv(buffer)?, None))
+    }
+
     #[inline]
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let socket = match self {
@@ -89,6 +101,10 @@ impl Stream {
     /// # Errors
     /// `WouldBlock` if bytes are left.
     #[inline]
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(clippy::unnecessary_wraps, reason = "without TLS no stream holds anything")
+    )]
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match self {
             #[cfg(feature = "tls")]

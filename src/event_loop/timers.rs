@@ -23,6 +23,8 @@ pub(crate) struct TimerId {
 pub(crate) enum TimerAction {
     /// The deadline of whatever is in this slot.
     Slot(Token),
+    /// A connection looks for signs of life.
+    Liveness(Token),
     /// A task sleeps.
     Wake(Waker),
     /// `call_later`.

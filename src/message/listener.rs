@@ -86,6 +86,20 @@ pub trait WSMessageListener {
         let _ = transport;
     }
 
+    /// See [`WSListener::send_user_specific_ping`].
+    ///
+    /// # Errors
+    /// As for [`WSListener::send_user_specific_ping`].
+    fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {
+        transport.send_ping([])?;
+        Ok(())
+    }
+
+    /// Whether a frame is the answer to a ping: see [`WSListener::is_user_specific_pong`]. Fragments are not asked about.
+    fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
+        frame.msg_type() == WSMsgType::Pong
+    }
+
     /// See [`WSListener::pause_writing`].
     fn pause_writing(&mut self, transport: &WSTransport) {
         let _ = transport;
@@ -158,6 +172,16 @@ impl<L: WSMessageListener> WSListener for WSMessageAdapter<L> {
 
     fn on_ws_disconnected(&mut self, transport: &WSTransport) {
         self.listener.on_ws_disconnected(transport);
+    }
+
+    fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {
+        self.listener.send_user_specific_ping(transport)
+    }
+
+    fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
+        // A piece that was taken away would tear its message.
+        let is_piece = !frame.fin() || frame.msg_type() == WSMsgType::Continuation;
+        !is_piece && self.listener.is_user_specific_pong(frame)
     }
 
     fn pause_writing(&mut self, transport: &WSTransport) {

@@ -50,6 +50,8 @@ pub struct Connection {
     pub(super) phase: Phase,
     /// A graceful disconnect was asked for: flush, then close TCP, with or without a closing handshake.
     pub(super) leaving: bool,
+    /// Frames queued since they were last asked for.
+    pub(super) queued_frames: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,8 @@ pub(super) struct Closing {
 pub(super) struct Overload {
     pub(super) dropped_frames: u64,
     pub(super) dropped_bytes: u64,
+    /// Of both, what was told already.
+    pub(super) told: (u64, u64),
     /// The newest ping that there was no room to answer.
     pub(super) unanswered_ping: Option<Vec<u8>>,
     /// An outbound frame met [`WSOverflowPolicy::Close`](super::WSOverflowPolicy::Close).
@@ -146,6 +150,7 @@ impl Connection {
             role,
             phase: Phase::Open,
             leaving: false,
+            queued_frames: 0,
         }
     }
 
@@ -300,6 +305,20 @@ impl Connection {
         self.overload.as_ref().map_or((0, 0), |o| (o.dropped_frames, o.dropped_bytes))
     }
 
+    /// Of [`dropped`](Self::dropped), what is new since this was last called.
+    pub fn take_new_drops(&mut self) -> (u64, u64) {
+        let Some(overload) = &mut self.overload else { return (0, 0) };
+        let all = (overload.dropped_frames, overload.dropped_bytes);
+        let told = std::mem::replace(&mut overload.told, all);
+        (all.0 - told.0, all.1 - told.1)
+    }
+
+    /// How many frames were queued, or admitted to be written past the queue, since this was last called.
+    #[inline]
+    pub fn take_queued_frames(&mut self) -> u32 {
+        std::mem::take(&mut self.queued_frames)
+    }
+
     /// Bytes that wait to be sent.
     #[inline]
     pub fn queued(&self) -> usize {
@@ -377,6 +396,7 @@ impl Connection {
         let payload = ClosePayload::new(code, reason);
         // Past every limit: the frame that says why must not be the one that is dropped, and there is only one of it.
         self.enqueue(WSMsgType::Close, payload.as_bytes(), SendOptions::default(), out);
+        self.count_frame();
         let answered = self.phase == Phase::CloseReceived;
         self.phase = if answered { Phase::Closed } else { Phase::CloseSent };
         let reason = match parse_close_payload(payload.as_bytes()) {

@@ -8,6 +8,7 @@ mod connection;
 mod error;
 mod fragments;
 mod header;
+mod keepalive;
 mod msg_type;
 mod prepared;
 mod receiver;
@@ -20,6 +21,7 @@ pub use connection::{Connection, Disposition, SendContext, WSClose, WSCloseHands
 pub use error::WSProtocolError;
 pub use fragments::MessageAssembler;
 pub use header::{EncodedHeader, FrameHeader, HeaderFault, MAX_HEADER, MAX_SHORT_PAYLOAD, SendOptions};
+pub use keepalive::{AutoPing, KeepAlive, KeepAliveRules, KeepAliveStep, WSAutoPingStrategy};
 pub use msg_type::WSMsgType;
 pub use prepared::WSPreparedFrame;
 pub use receiver::{FrameHead, Receiver};

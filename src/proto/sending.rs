@@ -26,9 +26,15 @@ impl Connection {
     ) -> Result<(), WSDropReason> {
         let sends = !self.leaving && self.phase == Phase::Open;
         if sends && !msg_type.is_control() && self.has_room(len) {
+            self.count_frame();
             return Ok(());
         }
         self.admit_any(msg_type, options, len)
+    }
+
+    #[inline]
+    pub(super) fn count_frame(&mut self) {
+        self.queued_frames = self.queued_frames.wrapping_add(1);
     }
 
     fn admit_any(
@@ -55,6 +61,7 @@ impl Connection {
         let reserve = if msg_type.is_control() { CONTROL_RESERVE } else { 0 };
         let limit = self.rules.max_outbound.saturating_add(reserve);
         if len <= limit && self.queued() + len + self.max_header_len(len) <= limit {
+            self.count_frame();
             return Ok(());
         }
         self.overflow(msg_type, options, len);
@@ -109,17 +116,23 @@ impl Connection {
     pub fn gather(&mut self, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> bool {
         let Some(queue) = self.queue.as_mut().filter(|_| !msg_type.is_control()) else { return false };
         let header = FrameHeader::new(msg_type, options, None, payload.len());
-        queue.append_gathered(header.header_len().saturating_add(payload.len()), |buffer| {
+        let gathered = queue.append_gathered(header.header_len().saturating_add(payload.len()), |buffer| {
             header.encode_to(buffer);
             buffer.extend_from_slice(payload);
-        })
+        });
+        self.queued_frames = self.queued_frames.wrapping_add(gathered.into());
+        gathered
     }
 
     /// [`gather`](Self::gather) for at most [`MAX_SHORT_PAYLOAD`](super::MAX_SHORT_PAYLOAD) bytes, without a call.
     #[inline]
     pub fn gather_short(&mut self, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> bool {
         let Some(queue) = self.queue.as_mut().filter(|_| !msg_type.is_control()) else { return false };
-        queue.append_short(FrameHeader::short(msg_type, options, payload.len()), payload)
+        if !queue.append_short(FrameHeader::short(msg_type, options, payload.len()), payload) {
+            return false;
+        }
+        self.count_frame();
+        true
     }
 
     /// The short way of [`send_prepared`](Self::send_prepared), as [`gather`](Self::gather).
@@ -129,7 +142,9 @@ impl Connection {
             return false;
         };
         let encoded = frame.encoded();
-        queue.append_gathered(encoded.len(), |buffer| buffer.extend_from_slice(encoded))
+        let gathered = queue.append_gathered(encoded.len(), |buffer| buffer.extend_from_slice(encoded));
+        self.queued_frames = self.queued_frames.wrapping_add(gathered.into());
+        gathered
     }
 
     /// Queues a frame, copying (a client: masking) the payload.
@@ -279,6 +294,7 @@ impl Connection {
                 overload.unanswered_ping = None;
             }
             self.enqueue(WSMsgType::Pong, payload, SendOptions::default(), out);
+            self.count_frame();
         } else {
             let waiting = &mut self.overload.get_or_insert_default().unanswered_ping;
             let waiting = waiting.get_or_insert_default();

@@ -19,8 +19,8 @@ use super::{WSIntoUpgrade, WSServer};
 /// The server accepts until [`WSServer::close`], or until the loop is dropped; dropping the returned handle changes nothing.
 ///
 /// # Errors
-/// [`WSError::Io`] if no address can be bound, [`WSError::Disconnected`] if the loop is gone; with feature `tls`
-/// `WSError::TlsConfig` if certificate and key cannot be used.
+/// [`WSError::Io`] if no address can be bound, [`WSError::Disconnected`] if the loop is gone, [`WSError::InvalidArgument`] if
+/// the time-outs of auto-ping contradict each other; with feature `tls` `WSError::TlsConfig` if certificate and key cannot be used.
 pub fn ws_create_server<F, R>(
     handle: &WSLoopHandle,
     factory: F,
@@ -52,7 +52,7 @@ where
 /// ```
 ///
 /// # Errors
-/// [`WSError::Io`] if the socket cannot be used, [`WSError::Disconnected`] if the loop is gone.
+/// [`WSError::Io`] if the socket cannot be used; otherwise as [`ws_create_server`].
 pub fn ws_create_server_on<F, R>(
     handle: &WSLoopHandle,
     factory: F,
@@ -70,7 +70,7 @@ where
 /// A server that does not listen: its connections are handed to [`WSServer::adopt`] or [`WSServerRemote::adopt`](crate::WSServerRemote::adopt).
 ///
 /// # Errors
-/// [`WSError::Disconnected`] if the loop is gone.
+/// [`WSError::Disconnected`] if the loop is gone, [`WSError::InvalidArgument`] as [`ws_create_server`].
 pub fn ws_create_server_without_socket<F, R>(
     handle: &WSLoopHandle,
     factory: F,

@@ -70,8 +70,9 @@ pub(crate) fn set_busy_poll(socket: &impl AsFd, duration: Duration) -> io::Resul
     Ok(())
 }
 
+/// Calls again what a signal has interrupted.
 #[inline]
-fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+pub(super) fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

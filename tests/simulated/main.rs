@@ -6,6 +6,8 @@ mod closing;
 mod coverage;
 mod flow;
 mod listener;
+mod liveness;
+mod metrics;
 mod model;
 mod opening;
 mod plan;

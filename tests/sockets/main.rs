@@ -16,6 +16,7 @@ mod echo;
 mod ending;
 mod faults;
 mod loops;
+mod measuring;
 mod messages;
 mod options;
 mod origins;
