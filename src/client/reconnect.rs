@@ -225,6 +225,10 @@ type Connecting = Pin<Box<dyn Future<Output = Result<WSTransport, WSError>>>>;
 
 /// Whether trying again cannot help.
 fn is_fatal(error: &WSError) -> bool {
+    #[cfg(feature = "tls")]
+    if matches!(error, WSError::TlsConfig(_)) {
+        return true;
+    }
     matches!(
         error,
         WSError::InvalidUrl(_)
@@ -370,7 +374,8 @@ mod tests {
     #[test]
     fn what_no_repetition_cures_ends_it() {
         let kit = &mut TestKit::new(9);
-        for url in ["http://h/", "wss://h/"] {
+        let needs_tls = if cfg!(feature = "tls") { "ftp://h/" } else { "wss://h/" };
+        for url in ["http://h/", needs_tls] {
             let mut client = WSReconnect::new(&kit.handle(), url, WSConnectConfig::default());
             let result = kit.block_on(client.next(|| Quiet));
             assert!(matches!(result, Err(WSError::InvalidUrl(_) | WSError::TlsUnsupported)), "{result:?}");
