@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use femtows::{
-    WSAutoPingStrategy, WSConnectConfig, WSFrame, WSListener, WSLoop, WSLoopConfig, WSMsgType, WSResult,
-    WSServerConfig, WSTransport, WSUpgradeRequest, ws_connect, ws_create_server,
+    WSAutoPingStrategy, WSCloseCode, WSConnectConfig, WSFrame, WSListener, WSLoop, WSLoopConfig, WSMsgType,
+    WSResult, WSServerConfig, WSTransport, WSUpgradeRequest, ws_connect, ws_create_server,
 };
 
 const QUESTION: &str = "are you there?";
@@ -77,6 +77,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         transport.send(WSMsgType::Text, "a message that is no answer");
         transport.wait_disconnected().await
     })??;
-    println!("{:#?}", event_loop.handle().metrics().snapshot());
+    let seen = event_loop.handle().metrics().snapshot();
+    println!(
+        "{} frames received, {} sent; {} connections closed with 1001; the longest callback took {:?}",
+        seen.frames_received,
+        seen.frames_sent,
+        seen.closed_with(WSCloseCode::GOING_AWAY),
+        seen.longest_callback,
+    );
     Ok(())
 }

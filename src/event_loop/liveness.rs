@@ -36,7 +36,6 @@ impl Conn {
     }
 
     /// Bytes have arrived on a watched connection.
-    #[cold]
     pub(super) fn note_arrival(&self) {
         let now = self.core.now();
         self.with_liveness(|liveness| liveness.alive.received(now));

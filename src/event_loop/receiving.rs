@@ -50,9 +50,6 @@ impl Conn {
                 }
                 Ok((n, drained)) => {
                     self.core.metrics.bytes_received(n);
-                    if self.flags.has(Flags::WATCHED) {
-                        self.note_arrival();
-                    }
                     let drained = drained && !self.flags.has(Flags::END_AHEAD);
                     if drained {
                         self.flags.clear(Flags::UNREAD);
@@ -80,8 +77,8 @@ impl Conn {
     /// How many bytes were read, and whether no more were there. `None` if the socket is closed.
     #[inline]
     fn read(&self, buffer: &mut RecvBuffer) -> Option<io::Result<(usize, bool)>> {
-        if self.flags.has(Flags::STAMPED) {
-            return self.read_stamped(buffer);
+        if self.flags.has(Flags::WATCHED | Flags::STAMPED) {
+            return self.read_and_note(buffer);
         }
         let room = buffer.spare();
         self.stream.borrow_mut().as_mut().map(|stream| {
@@ -90,14 +87,23 @@ impl Conn {
         })
     }
 
+    /// Reads, and notes that something came, or when.
     #[cold]
-    fn read_stamped(&self, buffer: &mut RecvBuffer) -> Option<io::Result<(usize, bool)>> {
+    fn read_and_note(&self, buffer: &mut RecvBuffer) -> Option<io::Result<(usize, bool)>> {
         let room = buffer.spare();
-        self.stream.borrow_mut().as_mut().map(|stream| {
-            let (n, received_at) = stream.recv_with_timestamp(buffer)?;
-            self.extras.borrow_mut().get_or_insert_default().received_at = received_at;
+        let stamped = self.flags.has(Flags::STAMPED);
+        let result = self.stream.borrow_mut().as_mut().map(|stream| {
+            let (n, received_at) =
+                if stamped { stream.recv_with_timestamp(buffer)? } else { (stream.recv(buffer)?, None) };
+            if stamped {
+                self.extras.borrow_mut().get_or_insert_default().received_at = received_at;
+            }
             Ok((n, stream.is_drained(n, room)))
-        })
+        });
+        if self.flags.has(Flags::WATCHED) && matches!(result, Some(Ok(_))) {
+            self.note_arrival();
+        }
+        result
     }
 
     /// Makes frames tell when the kernel received them.

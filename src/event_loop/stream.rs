@@ -198,7 +198,7 @@ impl Stream {
 
     /// The socket, if there is one.
     #[cfg_attr(
-        not(any(test, feature = "testkit")),
+        not(any(test, feature = "testkit", feature = "tls")),
         expect(clippy::unnecessary_wraps, reason = "simulated streams, which have none, are for tests")
     )]
     pub(crate) fn socket(&self) -> Option<SockRef<'_>> {
@@ -238,7 +238,7 @@ impl Stream {
 
     /// The socket for another loop. `None` if there is none.
     #[cfg_attr(
-        not(any(test, feature = "testkit")),
+        not(any(test, feature = "testkit", feature = "tls")),
         expect(clippy::unnecessary_wraps, reason = "simulated streams, which have none, are for tests")
     )]
     pub(super) fn into_socket(self) -> Option<WSSocket> {
