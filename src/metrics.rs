@@ -296,7 +296,10 @@ mod tests {
             (11, 11, 11, 11)
         );
         assert_eq!((sum.frames_dropped, sum.bytes_dropped), (11, 22));
-        assert_eq!(WSHandshakeFailure::ALL.map(|kind| sum.handshake_failures(kind)), [2; WSHandshakeFailure::COUNT]);
+        assert_eq!(
+            WSHandshakeFailure::ALL.map(|kind| sum.handshake_failures(kind)),
+            [2; WSHandshakeFailure::COUNT]
+        );
         assert_eq!((sum.closed_with(WSCloseCode(1000)), sum.connections_open()), (2, 0));
         let times = [sum.longest_callback, sum.loop_lag, sum.longest_loop_lag];
         assert_eq!(times, [19, 2, 10].map(Duration::from_secs));

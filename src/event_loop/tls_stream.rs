@@ -266,6 +266,10 @@ impl TlsStream {
                 break Err(seal_failed(error));
             }
             taken += piece.len();
+            // Small pieces leave together: one system call for a header and its payload.
+            if self.sealed.len() < SEAL_SIZE && !pieces.is_empty() {
+                continue;
+            }
             match self.transmit() {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(taken),
@@ -397,6 +401,11 @@ impl<'a> Pieces<'a> {
             self.skip_empty();
         }
         Some(gathered)
+    }
+
+    fn is_empty(&mut self) -> bool {
+        self.skip_empty();
+        self.slices.is_empty()
     }
 
     fn skip_empty(&mut self) {
