@@ -220,7 +220,7 @@ impl WSTransport {
     /// Measures `rounds` times how long the peer takes to answer a ping, one ping after the other. Begins when it is first polled.
     ///
     /// A ping and its answer are what the listener says
-    /// ([`send_user_specific_ping`](crate::WSListener::send_user_specific_ping)). Auto-ping holds its own pings back meanwhile, but gives
+    /// ([`send_user_specific_ping`](crate::WSListener::send_user_specific_ping)). Auto-ping takes them for its own: it sends none meanwhile, and gives
     /// up on a peer that does not answer these; without auto-ping, a peer that never answers is waited for until it disconnects.
     ///
     /// # Errors

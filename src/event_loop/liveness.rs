@@ -136,8 +136,7 @@ impl Conn {
         self.with_liveness(|liveness| {
             let step = liveness.alive.poll(now, rules);
             let excused = match step {
-                KeepAliveStep::Ping => unheard || liveness.pongs.is_measuring(),
-                KeepAliveStep::PingTimeout | KeepAliveStep::IdleTimeout => unheard,
+                KeepAliveStep::Ping | KeepAliveStep::PingTimeout | KeepAliveStep::IdleTimeout => unheard,
                 KeepAliveStep::Wait(_) | KeepAliveStep::LifetimeOver => false,
             };
             if !excused {

@@ -14,8 +14,6 @@ use super::connection::{Conn, Flags};
 /// Those who wait for an answer to a ping.
 #[derive(Debug, Default)]
 pub(super) struct PongWaiters {
-    /// Measurements under way.
-    measuring: usize,
     /// Each under the number of its future.
     waiting: BTreeMap<u64, Waiting>,
 }
@@ -28,10 +26,6 @@ enum Waiting {
 }
 
 impl PongWaiters {
-    pub(super) fn is_measuring(&self) -> bool {
-        self.measuring > 0
-    }
-
     /// An answer has come. The clock is read only if somebody wants to know when; the wakers returned are to be woken.
     pub(super) fn arrived(&mut self, clock: impl FnOnce() -> Instant) -> Vec<Waker> {
         if self.waiting.is_empty() {
@@ -51,15 +45,14 @@ impl PongWaiters {
 
 /// Sends `rounds` pings, each when its predecessor was answered.
 pub(crate) async fn measure_roundtrip_time(conn: Rc<Conn>, rounds: usize) -> Result<Vec<Duration>, WSError> {
-    let measuring = Measuring::begin(&conn);
     let mut times = Vec::new();
     for _ in 0..rounds {
         // One ping at a time, auto-ping's and those of other measurements included: answers do not say whose they are.
         while conn.flags.has(Flags::PONG_AWAITED) {
-            measuring.next_pong().await?;
+            next_pong(&conn).await?;
         }
         let sent = std::future::poll_fn(|cx| conn.poll_ping(cx)).await?;
-        let answered = measuring.next_pong().await?;
+        let answered = next_pong(&conn).await?;
         times.push(answered.saturating_duration_since(sent));
     }
     Ok(times)
@@ -91,31 +84,15 @@ impl Conn {
     }
 }
 
-/// A measurement under way; auto-ping holds its own pings back meanwhile.
-struct Measuring<'a>(&'a Rc<Conn>);
-
-impl<'a> Measuring<'a> {
-    fn begin(conn: &'a Rc<Conn>) -> Self {
-        conn.with_liveness(|liveness| liveness.pongs.measuring += 1);
-        Self(conn)
-    }
-
-    fn next_pong(&self) -> NextPong<'_> {
-        NextPong { conn: self.0, number: None }
-    }
-}
-
-impl Drop for Measuring<'_> {
-    fn drop(&mut self) {
-        self.0.with_liveness(|liveness| liveness.pongs.measuring -= 1);
-    }
-}
-
 /// When the next answer comes. Dropping it takes its waker back.
 struct NextPong<'a> {
     conn: &'a Rc<Conn>,
     /// Under which the connection has its waker.
     number: Option<u64>,
+}
+
+fn next_pong(conn: &Rc<Conn>) -> NextPong<'_> {
+    NextPong { conn, number: None }
 }
 
 impl Future for NextPong<'_> {

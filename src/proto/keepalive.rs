@@ -74,7 +74,7 @@ pub enum KeepAliveStep {
 pub struct KeepAlive {
     opened: Instant,
     received: Instant,
-    /// When the last ping was sent, or held back.
+    /// When the last ping was sent, or would have been.
     pinged: Instant,
     /// Since when an answer is awaited.
     awaiting: Option<Instant>,
@@ -108,7 +108,7 @@ impl KeepAlive {
         self.awaiting.is_some()
     }
 
-    /// Lets the peer off: it could not be heard, or somebody else pings it. All that goes by silence begins anew.
+    /// Lets the peer off: it could not be heard. All that goes by silence begins anew.
     pub fn excuse(&mut self, now: Instant) {
         self.received = now;
         self.pinged = now;
