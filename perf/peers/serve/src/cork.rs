@@ -11,7 +11,7 @@ const LIMIT: usize = 64 << 10;
 /// Writes from this size on are never held back, in bytes.
 pub const LARGE: usize = 8 << 10;
 
-/// Gathers writes and sends them before the next read.
+/// Gathers writes and sends them before the next read, flushed: TLS may keep records that the socket refused.
 ///
 /// A library that reads only when its own buffer holds no further frame thereby answers a burst with one
 /// system call, though it writes frame by frame. A small write never waits for the peer, because the next read does.
@@ -68,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Corked<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_drain(cx))?;
+        ready!(self.as_mut().poll_flush(cx))?;
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
