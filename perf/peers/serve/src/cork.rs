@@ -116,7 +116,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
 mod tests {
     use futures_util::FutureExt;
     use futures_util::future::join;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
 
     use super::{Corked, LARGE, LIMIT};
 
@@ -137,6 +137,19 @@ mod tests {
             let mut got = [0; 6];
             peer.read_exact(&mut got).await.unwrap();
             assert_eq!(&got, b"onetwo");
+        });
+    }
+
+    #[test]
+    fn what_the_stream_keeps_leaves_before_a_read_too() {
+        block_on(async {
+            let (near, mut peer) = tokio::io::duplex(LIMIT);
+            let mut corked = Corked::new(BufWriter::new(near));
+            corked.write_all(b"one").await.unwrap();
+            assert!(corked.read_u8().now_or_never().is_none(), "the peer has sent nothing");
+            let mut got = [0; 3];
+            peer.read_exact(&mut got).now_or_never().expect("it is there").unwrap();
+            assert_eq!(&got, b"one");
         });
     }
 
