@@ -11,7 +11,9 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/peers" || exit 1
 
 tokio_peers=(fastwebsockets sockudo-ws tokio-tungstenite tokio-websockets web-socket)
-peers=(uwebsockets uwebsockets-capi boost-beast picows ws "${tokio_peers[@]}")
+peers=(uwebsockets uwebsockets-tls uwebsockets-capi boost-beast picows ws "${tokio_peers[@]}")
+# Those that also speak TLS, by the same program; uwebsockets-tls speaks nothing else.
+tls_peers=(picows fastwebsockets tokio-tungstenite tokio-websockets)
 packages=(cargo g++ make libboost-dev libclang-dev libuv1-dev libssl-dev zlib1g-dev python3-venv nodejs npm)
 work=$PWD/.work
 export CARGO_TARGET_DIR=$work/target
@@ -56,11 +58,15 @@ for package in json.load(sys.stdin)["packages"]:
 
 build() {
     case $1 in
-    uwebsockets)
+    uwebsockets | uwebsockets-tls)
         need cargo g++ python3
-        local sources
+        local sources security=()
+        if [ "$1" = uwebsockets-tls ]; then
+            need_header openssl/ssl.h libssl-dev
+            security=(tls)
+        fi
         sources=$(uwebsockets_sources) && [ -d "$sources" ] || why_not "crate libuwebsockets-sys is not available"
-        nice -n 10 uwebsockets/build.sh "$sources" "$work/bin/$1" || why_not "compiling failed"
+        nice -n 10 uwebsockets/build.sh "$sources" "$work/bin/$1" "${security[@]}" || why_not "compiling failed"
         ;;
     uwebsockets-capi)
         need g++ make
@@ -93,10 +99,25 @@ command_of() {
 
 check() {
     venv check-requirements.txt
-    local broadcast=()
-    [[ $1 == uwebsockets* ]] && broadcast=(--broadcast)
+    if [ "$1" != uwebsockets-tls ]; then
+        local broadcast=()
+        [[ $1 == uwebsockets* ]] && broadcast=(--broadcast)
+        keeps_contract "$1" "${broadcast[@]}"
+    fi
+    if [[ $1 == uwebsockets-tls || " ${tls_peers[*]} " == *" $1 "* ]]; then
+        need openssl
+        local most=()
+        # Its TLS loses input when one read holds half a megabyte.
+        [ "$1" = uwebsockets-tls ] && most=(--most 300000)
+        keeps_contract "$1" --tls "${most[@]}"
+    fi
+}
+
+keeps_contract() {
+    local peer=$1
+    shift
     # shellcheck disable=SC2046 # the command is words
-    "$work/venv/bin/python" check.py "${broadcast[@]}" -- $(command_of "$1") || why_not "it breaks the contract"
+    "$work/venv/bin/python" check.py "$@" -- $(command_of "$peer") || why_not "it breaks the contract $*"
 }
 
 # Runs `build` or `check` for one peer and prints what came of it.

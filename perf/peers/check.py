@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Checks that a server keeps the contract of the harness's peers, with clients that share no code with it.
 
-Usage: check.py [--broadcast] -- COMMAND...   The command gets `--port N` appended, and is ended afterwards.
+Usage: check.py [--broadcast] [--tls] [--most BYTES] -- COMMAND...   The command gets `--port N` appended, and is ended afterwards.
+With --tls it also gets `--tls-cert FILE --tls-key FILE`, made for the occasion by the program openssl, and has to speak TLS 1.3.
 
 One client is the Python package `websockets`; the other is a bare socket that compares every byte of the answer.
 Prints one line and exits with 0 if all is well, else says what differed.
@@ -11,10 +12,13 @@ import argparse
 import asyncio
 import contextlib
 import os
+import pathlib
 import socket
+import ssl
 import struct
 import subprocess
 import sys
+import tempfile
 
 from websockets.asyncio.client import connect
 
@@ -72,8 +76,27 @@ def frame(kind: int, data: bytes, key: bytes | None = None) -> bytes:
     return head + key + masked.to_bytes(len(data), "big")
 
 
-async def open_raw(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4 << 20)
+@contextlib.contextmanager
+def identity():
+    """Makes a certificate for localhost on P-256; yields the arguments for the server and the trust of the clients."""
+    with tempfile.TemporaryDirectory() as folder:
+        certificate, key = pathlib.Path(folder, "cert.pem"), pathlib.Path(folder, "key.pem")
+        make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+        make = [*make.split(), "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+        subprocess.run(make, check=True, capture_output=True)
+        context = ssl.create_default_context(cafile=certificate)
+        yield ["--tls-cert", str(certificate), "--tls-key", str(key)], context
+
+
+async def open_raw(
+    port: int, context: ssl.SSLContext | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    name = "localhost" if context else None
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, limit=4 << 20, ssl=context, server_hostname=name
+    )
+    if context and (version := writer.get_extra_info("ssl_object").version()) != "TLSv1.3":
+        raise Mismatch(f"{version} was negotiated")
     writer.write(
         b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -100,9 +123,9 @@ async def exchange(reader, writer, chunks: list[bytes], expected: bytes, what: s
         raise Mismatch(f"{what}: byte {place} of {len(expected)} differs")
 
 
-async def check_bytes(port: int) -> None:
-    reader, writer = await open_raw(port)
-    for size in SIZES:
+async def check_bytes(port: int, context: ssl.SSLContext | None, most: int) -> None:
+    reader, writer = await open_raw(port, context)
+    for size in (size for size in SIZES if size <= most):
         for kind in (TEXT, BINARY):
             data = payload(kind, size)
             sent, answer = frame(kind, data, os.urandom(4)), frame(kind, data)
@@ -111,6 +134,8 @@ async def check_bytes(port: int) -> None:
                 pieces = [sent[index : index + 3] for index in range(0, len(sent), 3)]
                 await exchange(reader, writer, pieces, answer, f"in pieces, {size}")
     for size, depth in ((20, 64), (20, 3000), (512, 64), (16 << 10, 64), (1 << 20, 8)):
+        if size * depth > most:
+            continue
         datas = [payload(BINARY, size) for _ in range(depth)]
         burst = b"".join(frame(BINARY, data, os.urandom(4)) for data in datas)
         answer = b"".join(frame(BINARY, data) for data in datas)
@@ -118,9 +143,11 @@ async def check_bytes(port: int) -> None:
     writer.close()
 
 
-async def check_client(port: int) -> None:
-    async with connect(f"ws://127.0.0.1:{port}/", compression=None, max_size=None) as client:
-        for size in SIZES:
+async def check_client(port: int, context: ssl.SSLContext | None, most: int) -> None:
+    options = {"ssl": context, "server_hostname": "localhost"} if context else {}
+    url = f"{'wss' if context else 'ws'}://127.0.0.1:{port}/"
+    async with connect(url, compression=None, max_size=None, **options) as client:
+        for size in (size for size in SIZES if size <= most):
             binary, text = payload(BINARY, size), "é" * (size // 2)
             for message in (binary, text):
                 await client.send(message)
@@ -149,10 +176,10 @@ async def check_broadcast(port: int) -> None:
                 raise Mismatch("a subscriber got something else")
 
 
-async def check(port: int, broadcast: bool) -> None:
+async def check(port: int, broadcast: bool, context: ssl.SSLContext | None, most: int) -> None:
     async with asyncio.timeout(DEADLINE):
-        await check_bytes(port)
-        await check_client(port)
+        await check_bytes(port, context, most)
+        await check_client(port, context, most)
         if broadcast:
             await check_broadcast(port)
 
@@ -160,12 +187,15 @@ async def check(port: int, broadcast: bool) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--broadcast", action="store_true", help="check /sub and /pub too")
+    parser.add_argument("--tls", action="store_true", help="the server shall speak TLS; not with --broadcast")
+    parser.add_argument("--most", type=int, default=1 << 30, help="bytes in flight that the server is known to bear")
     parser.add_argument("command", nargs="+", help="the server, after --")
     arguments = parser.parse_args()
+    secured = identity() if arguments.tls else contextlib.nullcontext(([], None))
     try:
-        with running(arguments.command) as port:
-            asyncio.run(check(port, arguments.broadcast))
-    except (Mismatch, OSError, EOFError, TimeoutError) as error:
+        with secured as (files, context), running([*arguments.command, *files]) as port:
+            asyncio.run(check(port, arguments.broadcast and not arguments.tls, context, arguments.most))
+    except (Mismatch, OSError, EOFError, TimeoutError, subprocess.CalledProcessError) as error:
         print(f"broken: {type(error).__name__} {error}", file=sys.stderr)
         return 1
     print("contract kept")

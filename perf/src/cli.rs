@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -91,9 +91,9 @@ pub(crate) struct CompareArgs {
 }
 
 /// The servers of the harness.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum ServeCommand {
-    /// Raw epoll TCP echo: what the kernel allows
+    /// Raw epoll echo over TCP or TLS: what the kernel and rustls allow
     Limit(ServeArgs),
     /// This library
     Femtows {
@@ -107,7 +107,7 @@ pub(crate) enum ServeCommand {
 }
 
 /// What each server takes.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Port on 127.0.0.1
     #[arg(long)]
@@ -115,6 +115,19 @@ pub(crate) struct ServeArgs {
     /// Polls without ever sleeping
     #[arg(long)]
     pub(crate) spin: bool,
+    /// Speaks TLS, with the certificates in this PEM file
+    #[arg(long, requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The key of the first of them
+    #[arg(long, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+}
+
+impl ServeArgs {
+    /// Files of certificates and key, if TLS is to be spoken.
+    pub(crate) fn tls(&self) -> Option<(&Path, &Path)> {
+        Some((self.tls_cert.as_deref()?, self.tls_key.as_deref()?))
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -139,5 +152,14 @@ mod tests {
         let Command::Compare(args) = cli.command else { panic!("not compare") };
         assert_eq!(args.modes, [Mode::Latency, Mode::Idle]);
         assert_eq!(args.sizes, [20, 1024]);
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key() {
+        let line = ["perf", "serve", "limit", "--port", "1", "--tls-cert", "c"];
+        assert!(Cli::try_parse_from(line).is_err());
+        let cli = Cli::parse_from(line.into_iter().chain(["--tls-key", "k"]));
+        let Command::Serve { server: ServeCommand::Limit(args) } = cli.command else { panic!("not limit") };
+        assert_eq!(args.tls(), Some((Path::new("c"), Path::new("k"))));
     }
 }

@@ -22,6 +22,7 @@ mod size;
 mod strace;
 mod subject;
 mod sys;
+mod tls;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -56,8 +57,15 @@ fn run(command: Command) -> Result<()> {
         Command::Serve { server } => {
             sys::raise_open_files().context("cannot raise the limit of open files")?;
             match server {
-                ServeCommand::Limit(args) => serve::limit::serve(args.port, args.spin),
-                ServeCommand::Femtows { args, api } => serve::femtows::serve(args.port, args.spin, api),
+                ServeCommand::Limit(args) => match args.tls() {
+                    None => serve::limit::serve(args.port, args.spin),
+                    Some((certificate, key)) => {
+                        serve::limit_tls::serve(args.port, args.spin, tls::server_config(certificate, key)?)
+                    }
+                },
+                ServeCommand::Femtows { args, api } => {
+                    serve::femtows::serve(args.port, args.spin, api, args.tls())
+                }
             }
         }
         Command::Client { kind, port, size, millis } => {

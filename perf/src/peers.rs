@@ -2,9 +2,9 @@
 //!
 //! Each entry follows one contract, so that the harness needs to know nothing else about a server:
 //!
-//! - It is started as `<program> <args...> --port N`, with `--spin` appended if it [`can_spin`](Peer::can_spin) and shall.
-//! - It listens on `127.0.0.1:N`, plain TCP with `TCP_NODELAY`, on one thread, without compression, takes messages of up to
-//!   16 MiB, and prints a line that begins with `listening` once it accepts.
+//! - It is started as `<program> <args...> --port N`, with `--spin` appended if it [`can_spin`](Peer::can_spin) and shall, and with
+//!   `--tls-cert FILE --tls-key FILE` if it shall speak TLS, as [`tls`](Peer::tls) says.
+//! - It listens on `127.0.0.1:N`, TCP with `TCP_NODELAY`, on one thread, without compression, takes messages of up to 16 MiB, and prints a line that begins with `listening` once it accepts.
 //! - It sends every message back with its type, in one frame, until it is killed.
 //! - If it [`can_broadcast`](Peer::can_broadcast), a connection to `/sub` subscribes, and each message that arrives on a
 //!   connection to `/pub` goes to all subscribers.
@@ -32,6 +32,8 @@ pub(crate) struct Peer {
     pub(crate) can_spin: bool,
     /// Whether it knows `/sub` and `/pub`.
     pub(crate) can_broadcast: bool,
+    /// How it speaks TLS 1.3 with `TLS_AES_128_GCM_SHA256`, P-256 and without session tickets, if it does.
+    pub(crate) tls: Tls,
     /// What a reader must know to judge whether the set-up is fair.
     pub(crate) notes: &'static str,
 }
@@ -55,12 +57,23 @@ pub(crate) enum Program {
     },
 }
 
+/// How a peer speaks TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tls {
+    /// Not at all, or not in a way that has been prepared.
+    No,
+    /// The same program, told by its arguments.
+    Same,
+    /// Another build, at this path relative to `perf/`, told by its arguments.
+    Other(&'static str),
+}
+
 /// What a server sends for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// The message in an unmasked frame, as RFC 6455 section 5.1 asks of a server.
     Frame,
-    /// The very bytes that arrived: the frame still masked. No WebSocket server, but the limit of what one could reach.
+    /// The very bytes that arrived (over TLS, in its records): the frame still masked. No WebSocket server, but the limit of what one could reach.
     Raw,
 }
 
@@ -74,6 +87,18 @@ pub(crate) struct Launch {
 }
 
 impl Peer {
+    /// This peer as the program that speaks TLS, if it does.
+    pub(crate) fn with_tls(&self) -> Option<Self> {
+        match (self.tls, self.program) {
+            (Tls::No, _) => None,
+            (Tls::Other(program), Program::File { args, needs, .. }) => {
+                let program = Program::File { program, args, needs };
+                Some(Self { program, ..*self })
+            }
+            _ => Some(*self),
+        }
+    }
+
     /// How to start this peer.
     ///
     /// # Errors
@@ -123,7 +148,8 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Raw,
         can_spin: true,
         can_broadcast: true,
-        notes: "Raw epoll TCP echo of the bytes as they came: no parsing, no unmasking. What the kernel allows.",
+        tls: Tls::Same,
+        notes: "Raw epoll TCP echo of the bytes as they came: no parsing, no unmasking. What the kernel allows. Over TLS also rustls, unbuffered: records opened, the bytes in them sealed again.",
     },
     Peer {
         name: "femtows",
@@ -133,6 +159,7 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: true,
         can_broadcast: true,
+        tls: Tls::No,
         notes: "Frames API; defaults but for the size limits and `keep_handshake(false)`.",
     },
     Peer {
@@ -143,6 +170,7 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: true,
         can_broadcast: false,
+        tls: Tls::No,
         notes: "Messages API: assembled and, if text, checked for UTF-8; else as femtows.",
     },
     Peer {
@@ -153,7 +181,8 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: false,
         can_broadcast: true,
-        notes: "Sources of crate libuwebsockets-sys 0.0.10, flags of its own build.c: native epoll loop, LTO, -march=native; no timers.",
+        tls: Tls::Other("peers/.work/bin/uwebsockets-tls"),
+        notes: "Sources of crate libuwebsockets-sys 0.0.10, flags of its own build.c: native epoll loop, LTO, -march=native; no timers. TLS: SSLApp in a build of its own, OpenSSL.",
     },
     Peer {
         name: "uWebSockets-capi",
@@ -163,6 +192,7 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: true,
         can_broadcast: true,
+        tls: Tls::No,
         notes: "The same sources through the C API of libuwebsockets-sys, on libuv; spins by `us_loop_pump`.",
     },
     Peer {
@@ -173,6 +203,7 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: true,
         can_broadcast: false,
+        tls: Tls::No,
         notes: "Asynchronous session of its examples; concrete executor, io_context without locks; one write per message.",
     },
     Peer {
@@ -187,7 +218,8 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: true,
         can_broadcast: false,
-        notes: "picows 2.3.1, core API, on uvloop with aiofastnet; sends at once, one write per message.",
+        tls: Tls::Same,
+        notes: "picows 2.3.1, core API, on uvloop with aiofastnet; sends at once, one write per message. TLS by OpenSSL through aiofastnet.",
     },
     Peer {
         name: "fastwebsockets",
@@ -197,7 +229,8 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: true,
         can_broadcast: false,
-        notes: "0.10.0; FragmentCollector, writev, on a stream that is corked until the next read; own handshake instead of hyper.",
+        tls: Tls::Same,
+        notes: "0.10.0; FragmentCollector, writev, on a stream that is corked until the next read; own handshake instead of hyper. TLS by tokio-rustls.",
     },
     Peer {
         name: "tokio-tungstenite",
@@ -207,7 +240,8 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: true,
         can_broadcast: false,
-        notes: "0.30.0; no write buffer of its own, but a stream that is corked until the next read.",
+        tls: Tls::Same,
+        notes: "0.30.0; no write buffer of its own, but a stream that is corked until the next read. TLS by tokio-rustls.",
     },
     Peer {
         name: "tokio-websockets",
@@ -217,7 +251,8 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: true,
         can_broadcast: false,
-        notes: "0.13.3; all messages that are ready are fed before one flush; flush threshold 64 KiB.",
+        tls: Tls::Same,
+        notes: "0.13.3; all messages that are ready are fed before one flush; flush threshold 64 KiB. TLS by tokio-rustls.",
     },
     Peer {
         name: "sockudo-ws",
@@ -227,6 +262,7 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: true,
         can_broadcast: false,
+        tls: Tls::No,
         notes: "3.1.0 with mimalloc; all messages that are ready are fed before one flush; pings and idle timer off.",
     },
     Peer {
@@ -237,6 +273,7 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: true,
         can_broadcast: false,
+        tls: Tls::No,
         notes: "0.7.0; BufReader of 64 KiB, on a stream that is corked until the next read.",
     },
     Peer {
@@ -251,6 +288,7 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: true,
         can_broadcast: false,
+        tls: Tls::No,
         notes: "8.23.0 on Node.js with bufferutil 4.1.0; the socket is corked until the next tick.",
     },
 ];
@@ -284,7 +322,19 @@ mod tests {
         for peer in PEERS.iter().filter(|peer| matches!(peer.program, Program::File { .. })) {
             let name = peer.install.strip_prefix("perf/setup.sh ").unwrap();
             assert!(known.contains(name), "{name}");
+            if let Tls::Other(build) = peer.tls {
+                assert!(known.contains(build.rsplit('/').next().unwrap()), "{build}");
+            }
         }
+    }
+
+    #[test]
+    fn another_build_speaks_tls() {
+        let program = Program::File { program: "peers/plain", args: &[], needs: &[] };
+        let peer = Peer { program, tls: Tls::Other("peers/secure"), ..PEERS[0] };
+        let reason = peer.with_tls().unwrap().locate().unwrap_err();
+        assert!(reason.contains("peers/secure"), "{reason}");
+        assert!(Peer { tls: Tls::No, ..peer }.with_tls().is_none());
     }
 
     #[test]

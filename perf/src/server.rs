@@ -14,6 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::generator::Target;
 use crate::peers::{Peer, perf_dir};
 use crate::sys;
+use crate::tls::Identity;
 
 /// How long a server may take until it listens.
 const START: Duration = Duration::from_secs(15);
@@ -26,11 +27,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `peer` on one core, on a free port, and waits until it listens.
+    /// Starts `peer` on one core, on a free port, and waits until it listens; with TLS, if there is an identity for it.
     ///
     /// # Errors
     /// If it is not installed, ends, or does not listen in time. What it wrote to stderr is in `results/logs/`.
-    pub(crate) fn start(peer: &Peer, spins: bool, core: usize) -> Result<Self> {
+    pub(crate) fn start(peer: &Peer, spins: bool, identity: Option<&Identity>, core: usize) -> Result<Self> {
         let launch = peer.locate().map_err(|reason| anyhow!(reason))?;
         let port = free_port()?;
         let log = log_path(peer.name)?;
@@ -38,6 +39,10 @@ impl Server {
         command.args(launch.args).arg("--port").arg(port.to_string());
         if spins {
             command.arg("--spin");
+        }
+        if let Some(identity) = identity {
+            command.arg("--tls-cert").arg(identity.certificate_file());
+            command.arg("--tls-key").arg(identity.key_file());
         }
         command.current_dir(perf_dir()).stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(File::create(&log).with_context(|| format!("cannot write {}", log.display()))?);
@@ -56,7 +61,7 @@ impl Server {
     /// Where it listens.
     pub(crate) fn target(&self, peer: &Peer) -> Target {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        Target { addr, host: addr.to_string(), path: "/".into(), reply: peer.reply }
+        Target { addr, host: addr.to_string(), path: "/".into(), reply: peer.reply, tls: None }
     }
 
     fn await_listening(&mut self) -> Result<()> {

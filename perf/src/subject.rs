@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 use crate::accounting::cpu_time;
 use crate::generator::Target;
 use crate::modes::{ClientKind, Mode, Placement, Row};
-use crate::peers::{Peer, Reply};
+use crate::peers::{Peer, Reply, Tls};
 use crate::server::Server;
+use crate::tls::Identity;
 
 /// A server or a client.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ impl Subject {
         let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
         let addr = with_port.to_socket_addrs().with_context(|| format!("cannot resolve {host}"))?.next();
         let addr = addr.with_context(|| format!("{host} has no address"))?;
-        let target = Target { addr, host: host.into(), path: path.into(), reply: Reply::Frame };
+        let target = Target { addr, host: host.into(), path: path.into(), reply: Reply::Frame, tls: None };
         Ok(Self::Running { name: url.into(), target, pid })
     }
 
@@ -53,9 +54,14 @@ impl Subject {
         }
     }
 
-    /// Whether this has to do with a row at all: clients with client rows, servers with the others.
+    /// Whether this has to do with a row at all: clients with client rows, those that speak TLS with TLS rows, servers with the
+    /// others.
     pub(crate) fn belongs_to(&self, row: &Row) -> bool {
-        matches!(self, Self::Client(_)) == (row.mode() == Mode::Client)
+        match (self, row.mode()) {
+            (Self::Peer(peer), Mode::Tls) => peer.tls != Tls::No,
+            (Self::Client(_), mode) => mode == Mode::Client,
+            (_, mode) => mode != Mode::Client && mode != Mode::Tls,
+        }
     }
 
     /// Why this cannot be measured at a row, if so.
@@ -108,10 +114,11 @@ impl Session {
     ///
     /// # Errors
     /// If it cannot be started, or is a client.
-    pub(crate) fn open(subject: &Subject, spins: bool, core: usize) -> Result<Self> {
+    pub(crate) fn open(subject: &Subject, row: &Row, core: usize) -> Result<Self> {
         match subject {
+            Subject::Peer(peer) if row.mode() == Mode::Tls => Self::open_tls(peer, core),
             Subject::Peer(peer) => {
-                let server = Server::start(peer, spins && peer.can_spin, core)?;
+                let server = Server::start(peer, row.spins() && peer.can_spin, None, core)?;
                 Ok(Self { target: server.target(peer), pid: Some(server.pid()), _server: Some(server) })
             }
             Subject::Running { target, pid, .. } => {
@@ -119,6 +126,15 @@ impl Session {
             }
             Subject::Client(kind) => bail!("{} is not a server", kind.name()),
         }
+    }
+
+    /// With a certificate of its own, whose files are gone when this returns.
+    fn open_tls(peer: &Peer, core: usize) -> Result<Self> {
+        let peer = peer.with_tls().with_context(|| format!("{} does not speak TLS", peer.name))?;
+        let identity = Identity::create()?;
+        let server = Server::start(&peer, false, Some(&identity), core)?;
+        let target = Target { tls: Some(identity.client_config()?), ..server.target(&peer) };
+        Ok(Self { target, pid: Some(server.pid()), _server: Some(server) })
     }
 
     /// CPU time of the process so far, if it is known.

@@ -42,6 +42,29 @@ fn every_mode_gives_figures() {
 }
 
 #[test]
+fn rows_over_tls() {
+    let options = "--peers limit,femtows-messages --modes tls --rounds 1 --secs 0.05 --idle-connections 70 --no-syscalls";
+    let (results, folder) = compare("tls", options);
+    let rows = results["rows"].as_array().unwrap();
+    assert_eq!(results["skipped"], Value::Array(Vec::new()));
+    for (row, figure, count) in
+        [("load", "cpu", 5), ("latency", "p50", 1), ("opening", "opening_cpu", 1), ("idle", "memory", 1)]
+    {
+        let found: Vec<_> =
+            rows.iter().filter(|candidate| candidate["row"]["tls"].get(row).is_some()).collect();
+        assert_eq!(found.len(), count, "{row}");
+        for found in found {
+            let entries = found["entries"].as_array().unwrap();
+            assert_eq!(entries.len(), 1, "one speaks TLS here: {found}");
+            assert!(entries[0]["rounds"][0][figure].as_f64().unwrap() > 0.0, "{found}");
+        }
+    }
+    for file in ["tls.svg", "tls-latency.png", "tls-opening.svg", "tls-memory.svg"] {
+        assert!(fs::metadata(folder.join(file)).unwrap().len() > 500, "{file}");
+    }
+}
+
+#[test]
 fn tables_are_made_again_from_figures() {
     let (_, folder) = compare("again", "--peers limit --modes pipeline --rounds 1 --secs 0.05 --no-syscalls");
     let table = fs::read_to_string(folder.join("results.md")).unwrap();

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds uWebSockets and server.cpp with the flags of its own build.c: native epoll loop, no TLS, LTO, -march=native.
-# Usage: build.sh SOURCES OUTPUT, where SOURCES is the uWebSockets folder inside the crate libuwebsockets-sys.
+# Builds uWebSockets and server.cpp with the flags of its own build.c: native epoll loop, LTO, -march=native.
+# Usage: build.sh SOURCES OUTPUT [tls], where SOURCES is the uWebSockets folder inside the crate libuwebsockets-sys.
+# The build without TLS has nothing of it inside; with TLS it links the OpenSSL of the system.
 set -eu
 
 sources=$1
@@ -10,10 +11,21 @@ objects=$(mktemp -d)
 trap 'rm -rf "$objects"' EXIT
 
 usockets=$sources/uSockets/src
-flags="-O3 -march=native -flto=auto -DLIBUS_NO_SSL -DUWS_NO_ZLIB -I$usockets -I$sources/src"
-for file in "$usockets"/*.c "$usockets"/eventing/epoll_kqueue.c; do
+if [ "${3:-}" = tls ]; then
+    security=-DLIBUS_USE_OPENSSL
+    libraries="-lssl -lcrypto"
+else
+    security=-DLIBUS_NO_SSL
+    libraries=
+fi
+flags="-O3 -march=native -flto=auto $security -DUWS_NO_ZLIB -I$usockets -I$sources/src"
+for file in "$usockets"/*.c "$usockets"/eventing/epoll_kqueue.c "$usockets"/crypto/openssl.c; do
     # shellcheck disable=SC2086 # the flags are words
     "${CC:-gcc}" $flags -std=gnu11 -c "$file" -o "$objects/$(basename "$file").o"
 done
+if [ -n "$libraries" ]; then
+    # shellcheck disable=SC2086
+    "${CXX:-g++}" $flags -std=c++20 -c "$usockets/crypto/sni_tree.cpp" -o "$objects/sni_tree.o"
+fi
 # shellcheck disable=SC2086
-"${CXX:-g++}" $flags -std=c++20 "$here/server.cpp" "$objects"/*.o -o "$output"
+"${CXX:-g++}" $flags -std=c++20 "$here/server.cpp" "$objects"/*.o -o "$output" $libraries

@@ -1,22 +1,36 @@
-// Echo and broadcast server on uWebSockets: its own echo example without TLS and without compression.
+// Echo and broadcast server on uWebSockets: its own echo example without compression; TLS if it is built with OpenSSL.
 //
-// Usage: uwebsockets --port N. There is no --spin: this event loop always sleeps.
+// Usage: uwebsockets --port N; uwebsockets-tls --port N --tls-cert FILE --tls-key FILE.
+// There is no --spin: this event loop always sleeps.
 // Paths: "/sub" subscribes, "/pub" publishes each message to all subscribers, any other path echoes.
 
 #include "App.h"
 
 #include <cstdlib>
-#include <cstring>
 #include <iostream>
+#include <map>
+#include <string>
+
+#ifdef LIBUS_USE_OPENSSL
+#include <openssl/ssl.h>
+#endif
 
 namespace {
+
+#ifdef LIBUS_USE_OPENSSL
+constexpr bool secured = true;
+#else
+constexpr bool secured = false;
+#endif
 
 constexpr std::string_view topic = "all";
 
 struct Nothing {};
 
-using Socket = uWS::WebSocket<false, true, Nothing>;
-using Behavior = uWS::App::WebSocketBehavior<Nothing>;
+using App = uWS::TemplatedApp<secured>;
+using Socket = uWS::WebSocket<secured, true, Nothing>;
+using Behavior = App::WebSocketBehavior<Nothing>;
+using Arguments = std::map<std::string, std::string>;
 
 // Limits as in the contract of the peers; no timers, because the harness never leaves a connection mute.
 Behavior behavior() {
@@ -29,19 +43,55 @@ Behavior behavior() {
     return behavior;
 }
 
-int port_of(int argc, char **argv) {
-    if (argc == 3 && std::strcmp(argv[1], "--port") == 0) {
-        return std::atoi(argv[2]);
-    }
-    std::cerr << "usage: " << argv[0] << " --port N (this peer cannot spin)\n";
+[[noreturn]] void fail(const std::string &why) {
+    std::cerr << why << '\n';
     std::exit(2);
+}
+
+// Pairs of a name and a value: --port, and with TLS --tls-cert and --tls-key.
+Arguments arguments_of(int argc, char **argv) {
+    Arguments arguments;
+    for (int index = 1; index + 1 < argc; index += 2) {
+        arguments[argv[index]] = argv[index + 1];
+    }
+    const bool has_files = arguments.count("--tls-cert") == 1 && arguments.count("--tls-key") == 1;
+    const std::size_t expected = secured ? 3 : 1;
+    if (argc % 2 == 0 || arguments.size() != expected || arguments.count("--port") != 1 || has_files != secured) {
+        fail(std::string("usage: ") + argv[0] + " --port N" + (secured ? " --tls-cert FILE --tls-key FILE" : "") +
+             " (this peer cannot spin)");
+    }
+    return arguments;
+}
+
+// TLS 1.3, TLS_AES_128_GCM_SHA256 and P-256 only, without session tickets.
+App app_of([[maybe_unused]] const Arguments &arguments) {
+#ifdef LIBUS_USE_OPENSSL
+    const std::string &certificate = arguments.at("--tls-cert"), &key = arguments.at("--tls-key");
+    uWS::SocketContextOptions options;
+    options.cert_file_name = certificate.c_str();
+    options.key_file_name = key.c_str();
+    App app(options);
+    if (app.constructorFailed()) {
+        fail("certificate or key cannot be used");
+    }
+    auto *context = static_cast<SSL_CTX *>(app.getNativeHandle());
+    if (SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) != 1 ||
+        SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256") != 1 ||
+        SSL_CTX_set1_groups_list(context, "P-256") != 1 || SSL_CTX_set_num_tickets(context, 0) != 1) {
+        fail("OpenSSL does not take the settings");
+    }
+    return app;
+#else
+    return App();
+#endif
 }
 
 } // namespace
 
 int main(int argc, char **argv) {
-    const int port = port_of(argc, argv);
-    uWS::App app;
+    const Arguments arguments = arguments_of(argc, argv);
+    const int port = std::atoi(arguments.at("--port").c_str());
+    App app = app_of(arguments);
 
     // The library corks the socket around every read: all answers to one read leave in one write.
     Behavior echo = behavior();

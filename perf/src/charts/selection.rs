@@ -2,7 +2,7 @@
 
 use super::Chart;
 use super::chart::{Bar, Kind, Panel};
-use crate::modes::{Mode, Placement, Row};
+use crate::modes::{Mode, Placement, Row, TlsWork};
 use crate::results::{Metric, Results, RowResults};
 use crate::size;
 
@@ -43,7 +43,39 @@ pub(crate) fn of(results: &Results) -> Vec<Chart> {
             |row| row.mode() == Mode::Broadcast,
         ),
     ];
-    charts.into_iter().filter(|chart| !chart.panels.is_empty()).collect()
+    charts.into_iter().chain(over_tls(results)).filter(|chart| !chart.panels.is_empty()).collect()
+}
+
+fn over_tls(results: &Results) -> [Chart; 4] {
+    [
+        chart(results, "tls", "Server CPU per message over TLS", "microseconds", Metric::Cpu, |row| {
+            matches!(row, Row::Tls(TlsWork::Load { .. }))
+        }),
+        chart(
+            results,
+            "tls-latency",
+            "Round trip over TLS, both ends on one core",
+            "p50 in microseconds",
+            Metric::P50,
+            |row| matches!(row, Row::Tls(TlsWork::Latency { .. })),
+        ),
+        chart(
+            results,
+            "tls-opening",
+            "Server CPU per opening: accept, TLS handshake, upgrade",
+            "microseconds",
+            Metric::OpeningCpu,
+            |row| matches!(row, Row::Tls(TlsWork::Opening { .. })),
+        ),
+        chart(
+            results,
+            "tls-memory",
+            "Memory of an idle connection over TLS",
+            "bytes",
+            Metric::Memory,
+            |row| matches!(row, Row::Tls(TlsWork::Idle { .. })),
+        ),
+    ]
 }
 
 fn chart(
@@ -92,6 +124,7 @@ fn short_title(row: &Row) -> String {
         Row::Load { connections, depth, size } => {
             format!("{}, {connections} connections x {depth} deep", size::name(size))
         }
+        Row::Tls(work) => short_title(&work.plain()),
         Row::Idle { connections } => format!("{connections} connections"),
         Row::Broadcast { subscribers, burst: 1, size } => {
             format!("{}, {subscribers} subscribers", size::name(size))

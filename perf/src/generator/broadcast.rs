@@ -21,7 +21,7 @@ impl Broadcast {
     /// If the server does not accept or upgrade one.
     pub(crate) fn open(target: &Target, subscribers: usize) -> Result<Self, Fault> {
         let subscribers = Fleet::open(target, "/sub", subscribers)?;
-        let publisher = Connection::open_all(target, "/pub", 1)?.remove(0);
+        let publisher: Connection = Connection::open_all(target, "/pub", 1)?.remove(0);
         publisher.stream.set_nonblocking(false).map_err(|error| Fault::Io("blocking", error))?;
         Ok(Self { subscribers, publisher })
     }

@@ -1,19 +1,19 @@
 //! One connection: how far its request was sent and its reply received.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::time::Instant;
 
+use super::carrier::{Carrier, Received};
 use super::{Fault, Target};
-use crate::handshake;
 
 /// How many bytes at either end of a piece are compared when it is not compared in full.
 const ENDS: usize = 64;
 
 /// An upgraded, non-blocking connection.
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+pub(super) struct Connection<C = TcpStream> {
+    pub(super) stream: C,
     /// Number of the exchange in progress, over all runs.
     pub(super) exchange: usize,
     /// When it began.
@@ -26,24 +26,30 @@ pub(super) struct Connection {
     received: usize,
 }
 
-impl Connection {
+impl<C: Carrier> Connection<C> {
     /// Opens connections to `path`, several at a time as a server under load sees them.
     pub(super) fn open_all(target: &Target, path: &str, count: usize) -> Result<Vec<Self>, Fault> {
         const WAVE: usize = 64;
         let mut connections = Vec::with_capacity(count);
+        let mut buffer = C::buffer();
         while connections.len() < count {
             let wave = (count - connections.len()).min(WAVE);
-            let streams: Vec<_> = (0..wave).map(|_| connect(target, path)).collect::<Result<_, _>>()?;
-            for stream in streams {
-                handshake::read_response(&stream).map_err(|error| Fault::Io("upgrade", error))?;
-                stream.set_nonblocking(true).map_err(|error| Fault::Io("non-blocking", error))?;
+            let mut streams = Vec::with_capacity(wave);
+            for _ in 0..wave {
+                streams.push(C::begin(target, path).map_err(|error| Fault::Io("connect", error))?);
+            }
+            for stream in &mut streams {
+                stream.proceed(target, path, &mut buffer).map_err(|error| Fault::Io("handshake", error))?;
+            }
+            for mut stream in streams {
+                stream.finish(&mut buffer).map_err(|error| Fault::Io("upgrade", error))?;
                 connections.push(Self::new(stream));
             }
         }
         Ok(connections)
     }
 
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: C) -> Self {
         Self { stream, exchange: 0, started: Instant::now(), done: 0, is_busy: false, sent: 0, received: 0 }
     }
 
@@ -65,7 +71,7 @@ impl Connection {
     /// Sends what is left of `request`, as far as the kernel takes it.
     pub(super) fn send(&mut self, request: &[u8]) -> Result<(), Fault> {
         while self.sent < request.len() {
-            match self.stream.write(&request[self.sent..]) {
+            match self.stream.send(&request[self.sent..]) {
                 Ok(len) => self.sent += len,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(lost("send", error)),
@@ -75,22 +81,20 @@ impl Connection {
     }
 
     /// Receives what is there of `reply` and compares it. Whether the reply is complete.
-    ///
-    /// A read that does not fill `buffer` has drained the socket.
-    pub(super) fn receive(&mut self, reply: &Expected<'_>, buffer: &mut [u8]) -> Result<bool, Fault> {
+    pub(super) fn receive(&mut self, reply: &Expected<'_>, buffer: &mut C::Buffer) -> Result<bool, Fault> {
         loop {
-            let len = match self.stream.read(buffer) {
-                Ok(0) => return Err(Fault::Closed),
-                Ok(len) => len,
+            let Received { bytes, is_drained } = match self.stream.receive(buffer) {
+                Ok(received) if received.bytes.is_empty() => return Err(Fault::Closed),
+                Ok(received) => received,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(lost("receive", error)),
             };
-            reply.compare(self.received, &buffer[..len])?;
-            self.received += len;
+            reply.compare(self.received, bytes)?;
+            self.received += bytes.len();
             if self.received == reply.bytes.len() {
                 return Ok(true);
             }
-            if len < buffer.len() {
+            if is_drained {
                 return Ok(false);
             }
         }
@@ -129,18 +133,6 @@ impl Expected<'_> {
         let first = piece.iter().zip(wanted).position(|(is, should)| is != should).unwrap_or(0);
         Err(Fault::Wrong { at: offset + first, size: self.size, depth: self.depth })
     }
-}
-
-fn connect(target: &Target, path: &str) -> Result<TcpStream, Fault> {
-    let open = || -> io::Result<TcpStream> {
-        let stream = TcpStream::connect_timeout(&target.addr, super::PATIENCE)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(super::PATIENCE))?;
-        stream.set_write_timeout(Some(super::PATIENCE))?;
-        handshake::send_request(&stream, &target.host, path)?;
-        Ok(stream)
-    };
-    open().map_err(|error| Fault::Io("connect", error))
 }
 
 fn lost(doing: &'static str, error: io::Error) -> Fault {

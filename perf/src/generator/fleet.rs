@@ -1,21 +1,20 @@
 //! Connections in closed loop.
 
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use super::carrier::Carrier;
 use super::connection::{Connection, Expected};
 use super::{Check, Fault, Outcome, PATIENCE, Pace, Script, Target};
 use crate::sys::{Epoll, Events, Wait};
 
-/// Size of the receive buffer in bytes.
-const BUFFER: usize = 256 * 1024;
-
 /// Open connections to one server.
 #[derive(Debug)]
-pub(crate) struct Fleet {
-    pub(super) connections: Vec<Connection>,
+pub(crate) struct Fleet<C: Carrier = TcpStream> {
+    pub(super) connections: Vec<Connection<C>>,
     pub(super) epoll: Epoll,
     pub(super) events: Events,
-    pub(super) buffer: Box<[u8]>,
+    pub(super) buffer: C::Buffer,
 }
 
 /// How a script is run.
@@ -38,7 +37,7 @@ pub(crate) enum Until {
     Elapsed(Duration),
 }
 
-impl Fleet {
+impl<C: Carrier> Fleet<C> {
     /// Opens `count` connections to `path`.
     ///
     /// # Errors
@@ -50,7 +49,7 @@ impl Fleet {
             epoll.add(&connection.stream, token).map_err(|error| Fault::Io("epoll", error))?;
         }
         let events = Events::with_capacity(count.clamp(1, 1024));
-        Ok(Self { connections, epoll, events, buffer: vec![0; BUFFER].into() })
+        Ok(Self { connections, epoll, events, buffer: C::buffer() })
     }
 
     /// Echoes on all connections at once, each in closed loop.
@@ -97,19 +96,22 @@ impl Fleet {
 }
 
 /// The state of a run.
-struct Run<'a> {
+struct Run<'a, B> {
     script: &'a Script,
     plan: Plan,
     started: Instant,
     /// Connections with an exchange in flight.
     busy: usize,
     outcome: Outcome,
-    buffer: &'a mut [u8],
+    buffer: &'a mut B,
 }
 
-impl Run<'_> {
+impl<B> Run<'_, B> {
     /// Goes on with a connection as far as the kernel lets it.
-    fn advance(&mut self, connection: &mut Connection, is_readable: bool) -> Result<(), Fault> {
+    fn advance<C>(&mut self, connection: &mut Connection<C>, is_readable: bool) -> Result<(), Fault>
+    where
+        C: Carrier<Buffer = B>,
+    {
         if !connection.is_busy {
             return Ok(());
         }
@@ -135,7 +137,7 @@ impl Run<'_> {
         connection.send(&script.exchange(connection.exchange).request)
     }
 
-    fn is_over(&self, connection: &Connection, now: Instant) -> bool {
+    fn is_over<C>(&self, connection: &Connection<C>, now: Instant) -> bool {
         match self.plan.until {
             Until::Exchanges(count) => connection.done >= count,
             Until::Elapsed(time) => now - self.started >= time,

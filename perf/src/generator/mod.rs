@@ -8,21 +8,27 @@
 //! that the server's CPU time before and after is that of exactly the messages that were counted.
 
 mod broadcast;
+mod carrier;
 mod connection;
 mod fleet;
 mod script;
+mod tls_stream;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use rustls::ClientConfig;
 
 use crate::peers::Reply;
 
 pub(crate) use broadcast::Broadcast;
+pub(crate) use carrier::Carrier;
 pub(crate) use fleet::{Fleet, Plan, Until};
 pub(crate) use script::{Opcode, Script};
+pub(crate) use tls_stream::TlsStream;
 
 /// A server that says nothing for this long is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,6 +44,8 @@ pub(crate) struct Target {
     pub(crate) path: String,
     /// What it answers with.
     pub(crate) reply: Reply,
+    /// What to connect with by TLS; without TLS none.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
 /// How much of each reply is compared with what it must be. Its length always is.

@@ -46,7 +46,7 @@ impl ClientKind {
 /// Starts a server, and the client on the same core: the wake-ups between cores would cost more than what is to be compared.
 pub(super) fn measure(kind: ClientKind, size: usize, settings: &Settings) -> Result<Figures> {
     let peer = peers::by_name("femtows").context("femtows is not registered")?;
-    let server = Server::start(peer, false, settings.server_core)?;
+    let server = Server::start(peer, false, None, settings.server_core)?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("client").arg(kind.to_possible_value().context("hidden kind")?.get_name());
     command.arg("--port").arg(server.target(peer).addr.port().to_string());
@@ -75,8 +75,8 @@ pub(crate) fn run_client(kind: ClientKind, port: u16, size: usize, time: Duratio
 }
 
 fn measure_raw(addr: SocketAddr, size: usize, warm_up: Duration, time: Duration) -> Result<Figures> {
-    let target = Target { addr, host: addr.to_string(), path: "/".into(), reply: Reply::Frame };
-    let mut fleet = Fleet::open(&target, &target.path, 1)?;
+    let target = Target { addr, host: addr.to_string(), path: "/".into(), reply: Reply::Frame, tls: None };
+    let mut fleet: Fleet = Fleet::open(&target, &target.path, 1)?;
     let script = Script::new(Opcode::Binary, size, 1, Reply::Frame);
     let plan = |time| Plan { until: Until::Elapsed(time), check: Check::Sampled, pace: Pace::Sleeping };
     fleet.run(&script, plan(warm_up))?;

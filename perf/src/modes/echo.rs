@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::{Placement, Row, Settings, figures};
-use crate::generator::{Check, Fleet, Opcode, Pace, Plan, Script, Until};
+use crate::generator::{Carrier, Check, Fleet, Opcode, Pace, Plan, Script, Until};
 use crate::results::{Figures, Metric};
 use crate::strace::{self, Syscall};
 use crate::subject::Session;
@@ -33,7 +33,7 @@ impl Shape {
     }
 
     /// Connects, and makes sure that every byte of text and binary messages comes back.
-    fn verified(&self, session: &Session) -> Result<(Fleet, Script)> {
+    fn verified<C: Carrier>(&self, session: &Session) -> Result<(Fleet<C>, Script)> {
         let mut fleet = Fleet::open(&session.target, &session.target.path, self.connections)?;
         let reply = session.target.reply;
         let text = Script::new(Opcode::Text, self.size, self.depth, reply);
@@ -50,9 +50,9 @@ impl Shape {
 }
 
 /// Verifies, warms up, measures.
-pub(super) fn measure(session: &Session, row: &Row, settings: &Settings) -> Result<Figures> {
+pub(super) fn measure<C: Carrier>(session: &Session, row: &Row, settings: &Settings) -> Result<Figures> {
     let shape = Shape::of(row)?;
-    let (mut fleet, script) = shape.verified(session)?;
+    let (mut fleet, script) = shape.verified::<C>(session)?;
     fleet.run(&script, shape.plan(settings.warm_up()))?;
     let before = session.cpu_time()?;
     let outcome = fleet.run(&script, shape.plan(settings.time))?;
@@ -66,9 +66,9 @@ pub(super) fn measure(session: &Session, row: &Row, settings: &Settings) -> Resu
 }
 
 /// Counts over 200 ms, after verification and a warm-up.
-pub(super) fn count_syscalls(session: &Session, row: &Row) -> Result<Vec<Syscall>> {
+pub(super) fn count_syscalls<C: Carrier>(session: &Session, row: &Row) -> Result<Vec<Syscall>> {
     let shape = Shape::of(row)?;
-    let (mut fleet, script) = shape.verified(session)?;
+    let (mut fleet, script) = shape.verified::<C>(session)?;
     let plan = shape.plan(Duration::from_millis(200));
     strace::count(session.pid.context("process unknown")?, || Ok(fleet.run(&script, plan)?.messages))
 }

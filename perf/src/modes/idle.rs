@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::accounting::{cpu_time, private_dirty};
-use crate::generator::Fleet;
+use crate::generator::{Carrier, Fleet};
 use crate::results::{Figures, Metric};
 use crate::subject::Session;
 
@@ -17,14 +17,14 @@ const FIRST: usize = 64;
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// Opens `connections`, 64 at a time, and looks at what they cost.
-pub(super) fn measure(session: Session, connections: usize) -> Result<Figures> {
+pub(super) fn measure<C: Carrier>(session: Session, connections: usize) -> Result<Figures> {
     let pid = session.pid.context("process unknown")?;
     let path = session.target.path.clone();
-    let first = Fleet::open(&session.target, &path, FIRST)?;
+    let first = Fleet::<C>::open(&session.target, &path, FIRST)?;
     thread::sleep(SETTLE);
 
     let (memory, cpu) = (private_dirty(pid)?, cpu_time(pid)?);
-    let fleet = Fleet::open(&session.target, &path, connections)?;
+    let fleet = Fleet::<C>::open(&session.target, &path, connections)?;
     thread::sleep(SETTLE);
     let memory = private_dirty(pid)?.saturating_sub(memory);
     let cpu = cpu_time(pid)?.saturating_sub(cpu);

@@ -5,7 +5,9 @@ mod client;
 mod echo;
 mod idle;
 mod selection;
+mod tls;
 
+use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -20,6 +22,7 @@ use crate::subject::{Session, Subject};
 
 pub(crate) use client::{ClientKind, run_client};
 pub(crate) use selection::{quick_rows, rows};
+pub(crate) use tls::TlsWork;
 
 /// A family of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
@@ -37,6 +40,8 @@ pub(crate) enum Mode {
     Broadcast,
     /// A client instead of a server.
     Client,
+    /// TLS 1.3: one message at a time, pipelines, openings, and connections that do nothing.
+    Tls,
 }
 
 /// One kind of work.
@@ -78,6 +83,8 @@ pub(crate) enum Row {
         /// Payload in bytes.
         size: usize,
     },
+    /// Over TLS.
+    Tls(TlsWork),
 }
 
 /// Where the generator and the server run, and how they wait.
@@ -120,6 +127,7 @@ impl Row {
             Self::Idle { .. } => Mode::Idle,
             Self::Broadcast { .. } => Mode::Broadcast,
             Self::Client { .. } => Mode::Client,
+            Self::Tls(_) => Mode::Tls,
         }
     }
 
@@ -148,15 +156,17 @@ impl Row {
                 format!("broadcast to {subscribers}, {burst} x {}", size::name(size))
             }
             Self::Client { size } => format!("client, {}", size::name(size)),
+            Self::Tls(work) => work.title(),
         }
     }
 
     /// The figure that ratios are made of.
     pub(crate) fn headline(&self) -> Metric {
-        match self.mode() {
-            Mode::Latency => Metric::P50,
-            Mode::Idle => Metric::Memory,
-            Mode::Closed | Mode::Pipeline | Mode::Broadcast | Mode::Client => Metric::Cpu,
+        match self {
+            Self::Latency { .. } => Metric::P50,
+            Self::Idle { .. } => Metric::Memory,
+            Self::Load { .. } | Self::Broadcast { .. } | Self::Client { .. } => Metric::Cpu,
+            Self::Tls(work) => work.headline(),
         }
     }
 
@@ -168,6 +178,7 @@ impl Row {
             Self::Latency { .. } => &[P50, P99, P999, Cpu],
             Self::Idle { .. } => &[Memory, OpeningCpu],
             Self::Load { .. } | Self::Broadcast { .. } | Self::Client { .. } => &[Cpu, Rate, P50, P99, P999],
+            Self::Tls(work) => work.metrics(),
         }
     }
 
@@ -179,7 +190,9 @@ impl Row {
     /// The core of the generator at this row.
     fn generator_core(&self, settings: &Settings) -> usize {
         match self {
-            Self::Latency { placement: Placement::SameCore, .. } => settings.server_core,
+            Self::Latency { placement: Placement::SameCore, .. } | Self::Tls(TlsWork::Latency { .. }) => {
+                settings.server_core
+            }
             _ => settings.generator_core,
         }
     }
@@ -193,13 +206,14 @@ impl Row {
         if let Self::Client { size } = *self {
             return client::measure(subject.client()?, size, settings);
         }
-        let session = Session::open(subject, self.spins(), settings.server_core)?;
+        let session = Session::open(subject, self, settings.server_core)?;
         match *self {
-            Self::Idle { connections } => idle::measure(session, connections),
+            Self::Idle { connections } => idle::measure::<TcpStream>(session, connections),
             Self::Broadcast { subscribers, burst, size } => {
                 broadcast::measure(&session, subscribers, burst, size, settings)
             }
-            _ => echo::measure(&session, self, settings),
+            Self::Tls(work) => work.measure(session, settings),
+            _ => echo::measure::<TcpStream>(&session, self, settings),
         }
     }
 
@@ -209,18 +223,19 @@ impl Row {
     /// As [`measure`](Self::measure), and if strace cannot attach.
     pub(crate) fn count_syscalls(&self, subject: &Subject, settings: &Settings) -> Result<Vec<Syscall>> {
         crate::sys::pin_thread(&[self.generator_core(settings)]).context("cannot pin")?;
-        let session = Session::open(subject, self.spins(), settings.server_core)?;
+        let session = Session::open(subject, self, settings.server_core)?;
         match *self {
             Self::Broadcast { subscribers, burst, size } => {
                 broadcast::count_syscalls(&session, subscribers, burst, size)
             }
-            _ => echo::count_syscalls(&session, self),
+            Self::Tls(work) => work.count_syscalls(&session),
+            _ => echo::count_syscalls::<TcpStream>(&session, self),
         }
     }
 
     /// Whether [`count_syscalls`](Self::count_syscalls) means anything.
     pub(crate) fn has_syscalls(&self) -> bool {
-        matches!(self.mode(), Mode::Closed | Mode::Pipeline | Mode::Broadcast)
+        matches!(self, Self::Load { .. } | Self::Broadcast { .. } | Self::Tls(TlsWork::Load { .. }))
     }
 }
 

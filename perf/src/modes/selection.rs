@@ -1,8 +1,11 @@
 //! Which rows a comparison has.
 
-use super::{Mode, Placement, Row};
+use super::{Mode, Placement, Row, TlsWork};
 
 const KIB: usize = 1024;
+
+/// Idle connections over TLS are fewer than without: the generator has to do its half of each handshake.
+const TLS_CONNECTIONS: usize = 1000;
 
 /// All rows of the given modes, or of all. `sizes` replaces the sizes of every mode that has any.
 pub(crate) fn rows(modes: &[Mode], sizes: &[usize], idle_connections: usize) -> Vec<Row> {
@@ -30,7 +33,21 @@ pub(crate) fn rows(modes: &[Mode], sizes: &[usize], idle_connections: usize) -> 
         rows.extend(sizes(default).into_iter().map(work));
     }
     rows.extend(sizes(&[256, 8 * KIB, 100_000]).into_iter().map(|size| Row::Client { size }));
+    rows.extend(tls(sizes, idle_connections).into_iter().map(Row::Tls));
     rows.retain(|row| modes.is_empty() || modes.contains(&row.mode()));
+    rows
+}
+
+/// Few of the sizes above: what TLS costs hardly depends on the rest. `sizes` replaces the default ones if it holds any.
+fn tls(sizes: impl Fn(&[usize]) -> Vec<usize>, idle_connections: usize) -> Vec<TlsWork> {
+    let loads: [(usize, usize, &[usize]); 2] = [(64, 1, &[20, KIB, 16 * KIB]), (32, 64, &[20, 512])];
+    let mut rows = Vec::new();
+    for (connections, depth, default) in loads {
+        rows.extend(sizes(default).into_iter().map(|size| TlsWork::Load { connections, depth, size }));
+    }
+    rows.extend(sizes(&[100_000]).into_iter().map(|size| TlsWork::Latency { size }));
+    let connections = idle_connections.min(TLS_CONNECTIONS);
+    rows.extend([TlsWork::Opening { connections }, TlsWork::Idle { connections }]);
     rows
 }
 
@@ -60,6 +77,17 @@ mod tests {
         assert_eq!(titles.len(), rows.len());
         for row in quick_rows() {
             assert!(titles.contains(&row.title()), "{} is not in the full set", row.title());
+        }
+    }
+
+    #[test]
+    fn every_tls_row_has_its_twin_without() {
+        let all = rows(&[], &[], 1000);
+        let secured: Vec<_> = rows(&[Mode::Tls], &[], 1000);
+        assert_eq!(secured.len(), 8);
+        for row in secured {
+            let Row::Tls(work) = row else { panic!("{} is not over TLS", row.title()) };
+            assert!(all.contains(&work.plain()), "{}", row.title());
         }
     }
 

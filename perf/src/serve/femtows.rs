@@ -1,10 +1,11 @@
 //! `femtows`: an echo and broadcast server on this library.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use femtows::{
     WSFrame, WSIntoUpgrade, WSLimits, WSListener, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
@@ -25,7 +26,11 @@ pub(crate) enum Api {
 }
 
 /// Serves until it is killed; `spins` polls without ever sleeping.
-pub(crate) fn serve(port: u16, spins: bool, api: Api) -> Result<()> {
+///
+/// # Errors
+/// If the port is taken, or TLS is asked for: files of certificate and key.
+pub(crate) fn serve(port: u16, spins: bool, api: Api, tls: Option<(&Path, &Path)>) -> Result<()> {
+    ensure!(tls.is_none(), "this build of femtows does not speak TLS");
     let limits = WSLimits::default()
         .max_frame_size(MAX_MESSAGE)
         .max_message_size(MAX_MESSAGE)

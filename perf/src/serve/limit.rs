@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::handshake::{accept_value, head_end, header};
+use crate::handshake;
 use crate::sys::{Epoll, Event, Events, Wait};
 
 /// Size of the receive buffer in bytes: large enough that few messages take several reads, and small enough for the cache.
@@ -116,15 +116,9 @@ impl Server {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return,
             Err(_) => 0,
         };
-        let head = String::from_utf8_lossy(&self.buffer[..len]);
-        let key = header(&head, "sec-websocket-key").filter(|_| head_end(head.as_bytes()) == Some(len));
-        let Some(key) = key else { return self.remove(token) };
-        let response = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\n\r\n",
-            accept_value(key)
-        );
-        connection.role = match head.split_ascii_whitespace().nth(1) {
+        let head = &self.buffer[..len];
+        let Some(response) = handshake::response(head) else { return self.remove(token) };
+        connection.role = match String::from_utf8_lossy(head).split_ascii_whitespace().nth(1) {
             Some("/sub") => Role::Subscriber,
             Some("/pub") => Role::Publisher,
             _ => Role::Echo,

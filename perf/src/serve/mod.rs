@@ -2,3 +2,4 @@
 
 pub(crate) mod femtows;
 pub(crate) mod limit;
+pub(crate) mod limit_tls;

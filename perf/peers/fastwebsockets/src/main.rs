@@ -1,11 +1,17 @@
 //! Echo server on fastwebsockets: its documented loop over a `FragmentCollector`, corked per burst.
 
 use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket};
-use peer_serve::{Corked, MAX_MESSAGE, PeerResult, accept_upgrade, run};
+use peer_serve::{Corked, MAX_MESSAGE, Peer, PeerResult, Socket, accept_upgrade, run};
 use tokio::io::AsyncWriteExt;
 
 fn main() -> PeerResult<()> {
-    run(|mut stream| async move {
+    run::<Fastwebsockets>()
+}
+
+struct Fastwebsockets;
+
+impl Peer for Fastwebsockets {
+    async fn serve<S: Socket>(mut stream: S) -> PeerResult<()> {
         accept_upgrade(&mut stream).await?;
         let mut socket = WebSocket::after_handshake(Corked::new(stream), Role::Server);
         socket.set_writev(true);
@@ -21,5 +27,5 @@ fn main() -> PeerResult<()> {
                 _ => {}
             }
         }
-    })
+    }
 }

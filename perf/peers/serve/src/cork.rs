@@ -11,7 +11,7 @@ const LIMIT: usize = 64 << 10;
 /// Writes from this size on are never held back, in bytes.
 pub const LARGE: usize = 8 << 10;
 
-/// Gathers writes and sends them before the next read.
+/// Gathers writes and sends them before the next read, flushed: TLS may keep records that the socket refused.
 ///
 /// A library that reads only when its own buffer holds no further frame thereby answers a burst with one
 /// system call, though it writes frame by frame. A small write never waits for the peer, because the next read does.
@@ -68,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Corked<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_drain(cx))?;
+        ready!(self.as_mut().poll_flush(cx))?;
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
@@ -116,7 +116,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
 mod tests {
     use futures_util::FutureExt;
     use futures_util::future::join;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
 
     use super::{Corked, LARGE, LIMIT};
 
@@ -137,6 +137,19 @@ mod tests {
             let mut got = [0; 6];
             peer.read_exact(&mut got).await.unwrap();
             assert_eq!(&got, b"onetwo");
+        });
+    }
+
+    #[test]
+    fn what_the_stream_keeps_leaves_before_a_read_too() {
+        block_on(async {
+            let (near, mut peer) = tokio::io::duplex(LIMIT);
+            let mut corked = Corked::new(BufWriter::new(near));
+            corked.write_all(b"one").await.unwrap();
+            assert!(corked.read_u8().now_or_never().is_none(), "the peer has sent nothing");
+            let mut got = [0; 3];
+            peer.read_exact(&mut got).now_or_never().expect("it is there").unwrap();
+            assert_eq!(&got, b"one");
         });
     }
 

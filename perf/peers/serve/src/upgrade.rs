@@ -3,9 +3,8 @@
 use base64::Engine;
 use sha1_smol::Sha1;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use crate::PeerResult;
+use crate::{PeerResult, Socket};
 
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const MAX_HEAD: usize = 8 << 10;
@@ -15,7 +14,7 @@ const MAX_HEADERS: usize = 32;
 ///
 /// # Errors
 /// The connection fails, the head is longer than 8 KiB or names no key, or the client sends before the answer.
-pub async fn accept_upgrade(stream: &mut TcpStream) -> PeerResult<()> {
+pub async fn accept_upgrade(stream: &mut impl Socket) -> PeerResult<()> {
     let mut head = Vec::with_capacity(1024);
     let accept = loop {
         if stream.read_buf(&mut head).await? == 0 || head.len() > MAX_HEAD {
@@ -29,7 +28,9 @@ pub async fn accept_upgrade(stream: &mut TcpStream) -> PeerResult<()> {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {accept}\r\n\r\n"
     );
-    Ok(stream.write_all(answer.as_bytes()).await?)
+    stream.write_all(answer.as_bytes()).await?;
+    // TLS may keep a part of it.
+    Ok(stream.flush().await?)
 }
 
 /// `None` while the head is incomplete.

@@ -1,11 +1,17 @@
 //! Echo server on sockudo-ws: its documented stream and sink, flushed once per burst, on mimalloc.
 
-use peer_serve::{MAX_MESSAGE, PeerResult, accept_upgrade, echo_bursts, run};
+use peer_serve::{MAX_MESSAGE, Peer, PeerResult, Socket, accept_upgrade, echo_bursts, run};
 use sockudo_ws::{Config, Message, WebSocketStream};
 
 fn main() -> PeerResult<()> {
     sockudo_ws::init_clock();
-    run(|mut stream| async move {
+    run::<SockudoWs>()
+}
+
+struct SockudoWs;
+
+impl Peer for SockudoWs {
+    async fn serve<S: Socket>(mut stream: S) -> PeerResult<()> {
         accept_upgrade(&mut stream).await?;
         let config =
             Config::builder().max_payload_length(MAX_MESSAGE).idle_timeout(0).auto_ping(false).build();
@@ -14,5 +20,5 @@ fn main() -> PeerResult<()> {
             matches!(message, Message::Text(_) | Message::Binary(_)).then_some(message)
         })
         .await
-    })
+    }
 }

@@ -1,12 +1,18 @@
 //! Echo server on tokio-tungstenite: its documented loop, each answer written at once into a cork.
 
 use futures_util::{SinkExt, StreamExt};
-use peer_serve::{Corked, LARGE, MAX_MESSAGE, PeerResult, run};
+use peer_serve::{Corked, LARGE, MAX_MESSAGE, Peer, PeerResult, Socket, run};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 fn main() -> PeerResult<()> {
-    run(|stream| async move {
+    run::<TokioTungstenite>()
+}
+
+struct TokioTungstenite;
+
+impl Peer for TokioTungstenite {
+    async fn serve<S: Socket>(stream: S) -> PeerResult<()> {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_MESSAGE))
@@ -26,5 +32,5 @@ fn main() -> PeerResult<()> {
         }
         // The answer to a CLOSE.
         Ok(socket.get_mut().flush().await?)
-    })
+    }
 }

@@ -1,10 +1,16 @@
 //! Echo server on tokio-websockets: messages pass from stream to sink, flushed once per burst.
 
-use peer_serve::{MAX_MESSAGE, PeerResult, echo_bursts, run};
+use peer_serve::{MAX_MESSAGE, Peer, PeerResult, Socket, echo_bursts, run};
 use tokio_websockets::{Config, Limits, Message, ServerBuilder};
 
 fn main() -> PeerResult<()> {
-    run(|stream| async move {
+    run::<TokioWebsockets>()
+}
+
+struct TokioWebsockets;
+
+impl Peer for TokioWebsockets {
+    async fn serve<S: Socket>(stream: S) -> PeerResult<()> {
         let (_request, socket) = ServerBuilder::new()
             .config(Config::default().frame_size(usize::MAX).flush_threshold(64 << 10))
             .limits(Limits::default().max_payload_len(Some(MAX_MESSAGE)))
@@ -12,5 +18,5 @@ fn main() -> PeerResult<()> {
             .await?;
         echo_bursts(socket, |message: Message| (message.is_text() || message.is_binary()).then_some(message))
             .await
-    })
+    }
 }

@@ -1,11 +1,17 @@
 //! Echo server on web-socket: its documented loop over a buffered reader, corked per burst.
 
-use peer_serve::{Corked, PeerResult, accept_upgrade, run};
+use peer_serve::{Corked, Peer, PeerResult, Socket, accept_upgrade, run};
 use tokio::io::BufReader;
 use web_socket::{CloseCode, DataType, Event, MessageType, Stream, WebSocket};
 
 fn main() -> PeerResult<()> {
-    run(|mut stream| async move {
+    run::<WebSocketPeer>()
+}
+
+struct WebSocketPeer;
+
+impl Peer for WebSocketPeer {
+    async fn serve<S: Socket>(mut stream: S) -> PeerResult<()> {
         accept_upgrade(&mut stream).await?;
         let mut socket = WebSocket::server(BufReader::with_capacity(64 << 10, Corked::new(stream)));
         let mut fragments = Vec::new();
@@ -24,7 +30,7 @@ fn main() -> PeerResult<()> {
                 Event::Close { code, .. } => return Ok(socket.close(code).await?),
             }
         }
-    })
+    }
 }
 
 async fn echo<S>(socket: &mut WebSocket<S>, kind: MessageType, data: &[u8]) -> std::io::Result<()>
