@@ -159,8 +159,8 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: true,
         can_broadcast: true,
-        tls: Tls::No,
-        notes: "Frames API; defaults but for the size limits and `keep_handshake(false)`.",
+        tls: Tls::Same,
+        notes: "Frames API; defaults but for the size limits and `keep_handshake(false)`; over TLS also no session tickets.",
     },
     Peer {
         name: "femtows-messages",
@@ -170,7 +170,7 @@ pub(crate) const PEERS: &[Peer] = &[
         reply: Reply::Frame,
         can_spin: true,
         can_broadcast: false,
-        tls: Tls::No,
+        tls: Tls::Same,
         notes: "Messages API: assembled and, if text, checked for UTF-8; else as femtows.",
     },
     Peer {

@@ -5,13 +5,15 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::ValueEnum;
 use femtows::{
     WSFrame, WSIntoUpgrade, WSLimits, WSListener, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
-    WSMessageListener, WSPreparedFrame, WSResult, WSServerConfig, WSTransport, WSTuning, WSUpgradeOutcome,
-    WSUpgradeRequest, ws_create_server,
+    WSMessageListener, WSPreparedFrame, WSResult, WSServerConfig, WSServerTls, WSTransport, WSTuning,
+    WSUpgradeOutcome, WSUpgradeRequest, ws_create_server,
 };
+
+use crate::tls::server_config;
 
 /// Largest message in bytes.
 const MAX_MESSAGE: usize = 16 << 20;
@@ -28,15 +30,18 @@ pub(crate) enum Api {
 /// Serves until it is killed; `spins` polls without ever sleeping.
 ///
 /// # Errors
-/// If the port is taken, or TLS is asked for: files of certificate and key.
+/// If the port is taken, or `tls`, files of certificate and key, cannot be used.
 pub(crate) fn serve(port: u16, spins: bool, api: Api, tls: Option<(&Path, &Path)>) -> Result<()> {
-    ensure!(tls.is_none(), "this build of femtows does not speak TLS");
     let limits = WSLimits::default()
         .max_frame_size(MAX_MESSAGE)
         .max_message_size(MAX_MESSAGE)
         .max_outbound(4 * MAX_MESSAGE);
     // An echo never asks for its request again.
-    let config = WSServerConfig::default().limits(limits).tuning(WSTuning::default().keep_handshake(false));
+    let mut config =
+        WSServerConfig::default().limits(limits).tuning(WSTuning::default().keep_handshake(false));
+    if let Some((certificate, key)) = tls {
+        config = config.tls(WSServerTls::from_rustls(server_config(certificate, key)?));
+    }
     let spin = if spins { Duration::MAX } else { Duration::ZERO };
     let mut event_loop = WSLoop::new(WSLoopConfig::default().spin(spin))?;
     let subscribers = Subscribers::default();
