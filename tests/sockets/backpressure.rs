@@ -1,21 +1,22 @@
 //! Peers that read too slowly: watermarks, the outbound limit, and what is dropped.
 
 use femtows::{
-    SendOptions, WSBuffer, WSDisconnectCause, WSDropReason, WSDropped, WSLimits, WSMsgType, WSOverflowPolicy,
-    WSSendStatus, WSServerConfig, WSTransport,
+    SendOptions, WSBuffer, WSConnectConfig, WSDisconnectCause, WSDropReason, WSDropped, WSLimits, WSMsgType,
+    WSOverflowPolicy, WSSendStatus, WSServerConfig, WSTransport,
 };
 
 use crate::sending::server_with;
 use crate::support::eventually;
-use crate::support::probe::Event;
-use crate::support::running::Server;
+use crate::support::peer::{Peer, PeerServer};
+use crate::support::probe::{Event, Events, Probe, log};
+use crate::support::running::{LoopThread, connect};
 use crate::support::wire::{BINARY, Frame, PING, PONG};
 
 const BATCH: u32 = 50;
 
 /// Sends `BATCH` numbered messages of 8 KiB.
-fn send_batch(server: &Server, first: u32) {
-    server.on.ask_transport(0, move |transport| {
+fn send_batch(on: &LoopThread, first: u32) {
+    on.ask_transport(0, move |transport| {
         for n in first..first + BATCH {
             let mut payload = vec![0; 8 << 10];
             payload[..4].copy_from_slice(&n.to_be_bytes());
@@ -24,29 +25,44 @@ fn send_batch(server: &Server, first: u32) {
     });
 }
 
-#[test]
-fn t06_what_is_sent_past_pause_writing_arrives_in_order() {
-    let (server, mut peer, events) = server_with(WSServerConfig::default());
+/// Sends until `pause_writing`, then one batch more. All of it arrives, and `resume_writing` is told.
+fn past_the_watermark(on: &LoopThread, peer: &mut Peer, events: &Events) {
     let mut sent = 0;
     loop {
-        send_batch(&server, sent);
+        send_batch(on, sent);
         sent += BATCH;
         // The callback runs right behind the batch that caused it.
-        server.on.ask(|_| ());
+        on.ask(|_| ());
         match events.so_far().as_slice() {
             [] => assert!(sent < 100_000, "the kernel takes everything"),
             [Event::PauseWriting] => break,
             other => panic!("{other:?}"),
         }
     }
-    send_batch(&server, sent);
+    send_batch(on, sent);
     sent += BATCH;
     for n in 0..sent {
         assert_eq!(peer.read_frame().payload[..4], n.to_be_bytes());
     }
     events.expect(&Event::ResumeWriting);
-    assert_eq!(server.on.ask_transport(0, WSTransport::buffered_amount), 0);
+    assert_eq!(on.ask_transport(0, WSTransport::buffered_amount), 0);
     assert_eq!(events.so_far(), [], "once each");
+}
+
+#[test]
+fn t06_what_is_sent_past_pause_writing_arrives_in_order() {
+    let (server, mut peer, events) = server_with(WSServerConfig::default());
+    past_the_watermark(&server.on, &mut peer, &events);
+}
+
+#[test]
+fn t06_what_a_client_sends_past_pause_writing_arrives_in_order() {
+    let (log, events) = log();
+    let server = PeerServer::bind();
+    let client = connect(&server.url("/"), WSConnectConfig::default(), Probe::new(&log));
+    let mut peer = server.accept();
+    events.connected();
+    past_the_watermark(&client.on, &mut peer, &events);
 }
 
 /// Sends `count` frames of 60 000 bytes without waiting for the kernel to take more.

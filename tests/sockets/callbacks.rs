@@ -219,6 +219,40 @@ fn t05_failure_in_each_callback_of_a_client() {
 }
 
 #[test]
+fn t05_panic_in_pause_or_resume_writing_of_a_client() {
+    type Fail = fn(Probe) -> Probe;
+    let callbacks: [(Event, Fail); 2] = [
+        (Event::PauseWriting, |probe| probe.on_pause_writing(|_| panic!("it failed"))),
+        (Event::ResumeWriting, |probe| probe.on_resume_writing(|_| panic!("it failed"))),
+    ];
+    for (failing, fail) in callbacks {
+        let (log, events) = log();
+        let server = PeerServer::bind();
+        let probe = Probe::new(&log).on_connected(|transport| {
+            fill(transport);
+            Ok(())
+        });
+        let client = connect(&server.url("/"), WSConnectConfig::default(), fail(probe));
+        let mut peer = server.accept();
+        let mut last = peer.read_frame();
+        while last == Frame::binary(vec![7; 64 << 10]) {
+            last = peer.read_frame();
+        }
+        assert_eq!(last, Frame::close(1011, ""), "{failing:?}");
+        peer.expect_eof();
+        drop(peer);
+        let told = listener_error(client.ended());
+        assert!(told.contains("it failed"), "{told}");
+        events.connected();
+        events.expect(&Event::PauseWriting);
+        if failing == Event::ResumeWriting {
+            events.expect(&failing);
+        }
+        assert_eq!(events.until_disconnected().cause, WSDisconnectCause::ListenerError);
+    }
+}
+
+#[test]
 fn t05_panic_in_on_ws_disconnected_of_a_client() {
     let (log, events) = log();
     let server = PeerServer::bind();

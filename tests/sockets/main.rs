@@ -6,6 +6,7 @@ mod support;
 
 mod admission;
 mod adoption;
+mod asking;
 mod backpressure;
 mod callbacks;
 mod client_opening;

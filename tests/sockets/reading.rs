@@ -213,6 +213,24 @@ fn the_listener_learns_what_is_behind_a_frame() {
     assert_eq!(events.next(), Event::Connected);
 }
 
+/// In the receive buffer itself; what lies behind the frame is not touched.
+#[test]
+fn a_payload_may_be_changed_in_place() {
+    let (log, events) = log();
+    let server = serve(WSServerConfig::default(), move |_| {
+        Probe::new(&log).on_frame(|transport, frame| {
+            frame.payload_mut().reverse();
+            transport.send(frame.msg_type(), frame.payload());
+            Ok(())
+        })
+    });
+    let mut peer = Peer::connect(server.addr);
+    write_all(&mut peer, &[Frame::text("abc"), Frame::text("def")]);
+    assert_eq!([peer.read_frame(), peer.read_frame()], [Frame::text("cba"), Frame::text("fed")]);
+    events.connected();
+    assert_eq!([events.frame(), events.frame()], [Frame::text("abc"), Frame::text("def")]);
+}
+
 #[test]
 fn without_auto_pong_the_listener_sees_pings() {
     let (log, events) = log();
