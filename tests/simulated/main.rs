@@ -5,6 +5,7 @@ mod budget;
 mod closing;
 mod coverage;
 mod flow;
+mod heartbeats;
 mod listener;
 mod liveness;
 mod metrics;
