@@ -32,6 +32,7 @@
 //! | receive | [`WSListener`] on frames, [`WSMessageListener`] on messages |
 //! | send | [`WSTransport`] (same thread), [`WSRemote`] (other threads), [`WSBuffer`], [`WSPreparedFrame`] |
 //! | drive the protocol yourself | [`proto`], [`handshake`], [`mask`], [`buf`] |
+//! | know more: threads, lifetimes, latency, back-pressure, defaults | the guide, [`manual`] |
 
 pub mod buf;
 pub mod client;
@@ -42,6 +43,7 @@ mod event_loop;
 mod frame;
 pub mod handshake;
 mod listener;
+pub mod manual;
 pub mod mask;
 mod message;
 mod metrics;
