@@ -9,7 +9,7 @@ use femtows::{
 
 use crate::support::eventually;
 use crate::support::peer::{Peer, PeerServer};
-use crate::support::probe::{Events, Probe, log};
+use crate::support::probe::{Event, Events, Probe, log};
 use crate::support::running::{Client, LoopThread, Server, connect, serve};
 use crate::support::wire::{CLOSE, Frame};
 
@@ -277,10 +277,12 @@ fn close_codes_and_reasons_on_the_wire() {
     let long = "x".repeat(200);
     // 40 times three bytes, then one that does not fit in the last three.
     let umlauts = format!("{}{}", "\u{20ac}".repeat(40), "x\u{20ac}");
-    let cases: [(WSCloseCode, &str, Frame); 5] = [
+    let cases: [(WSCloseCode, &str, Frame); 7] = [
         (WSCloseCode::NO_INFO, "", Frame::new(CLOSE, "")),
         (WSCloseCode::NO_INFO, "without a code no reason", Frame::new(CLOSE, "")),
         (WSCloseCode::OK, "\u{e9}t\u{e9}", Frame::close(1000, "\u{e9}t\u{e9}")),
+        (WSCloseCode::ABNORMAL_CLOSURE, "not for the wire", Frame::close(1000, "not for the wire")),
+        (WSCloseCode::TLS_HANDSHAKE, "", Frame::close(1000, "")),
         (WSCloseCode(4999), &long, Frame::close(4999, &long[..123])),
         (WSCloseCode(3000), &umlauts, Frame::close(3000, &umlauts[..121])),
     ];
@@ -371,6 +373,22 @@ fn wait_disconnected_completes_for_everybody() {
     server.ask(move |transport| wait(transport));
     for _ in 0..4 {
         assert!(finished.recv_timeout(crate::support::PATIENCE).unwrap());
+    }
+}
+
+/// Whoever has waited finds all callbacks done.
+#[test]
+fn wait_disconnected_is_done_behind_the_last_callback() {
+    for pair in plain() {
+        let (done, finished) = std::sync::mpsc::channel();
+        pair.ask(move |transport| {
+            let waiting = transport.wait_disconnected();
+            let task = async move { done.send(waiting.await.is_ok()).unwrap() };
+            transport.loop_handle().spawn(task).detach();
+        });
+        pair.ask(|transport| transport.disconnect(false));
+        assert!(finished.recv_timeout(crate::support::PATIENCE).unwrap());
+        assert!(matches!(pair.events.so_far()[..], [Event::Disconnected(_)]));
     }
 }
 
