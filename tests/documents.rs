@@ -156,6 +156,11 @@ mod names {
         let _ = WSLoopConfig::read_buffer_size;
     }
 
+    #[cfg(feature = "tls")]
+    fn tls() {
+        let _ = (WSConnectConfig::tls, WSServerConfig::tls);
+    }
+
     fn handshake(response: WSUpgradeResponse, listener: impl WSListener + 'static) {
         let _ = (WSUpgradeRequest::method, WSUpgradeRequest::path, WSUpgradeRequest::query);
         let _ = (WSUpgradeRequest::version, WSUpgradeRequest::headers, WSUpgradeRequest::header);

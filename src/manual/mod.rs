@@ -9,6 +9,7 @@
 //! | [`shutdown`] | how connections, servers and loops end |
 //! | [`liveness`] | how a peer that is gone is noticed |
 //! | [`proxies`] | how a client finds its way |
+//! | `tls` (feature `tls`) | certificates on both sides |
 //! | [`defaults`] | every default, and why |
 //! | [`picows`] | what became of each name of picows |
 //!
@@ -34,6 +35,10 @@ pub mod liveness {}
 
 #[doc = include_str!("proxies.md")]
 pub mod proxies {}
+
+#[cfg(feature = "tls")]
+#[doc = include_str!("tls.md")]
+pub mod tls {}
 
 #[doc = include_str!("defaults.md")]
 pub mod defaults {}
