@@ -332,3 +332,71 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::proto::{Rules, WSCloseCode};
+
+    /// A server's connection with one frame queued, and the short way open to more.
+    fn gathering(pool: &mut BufferPool, keys: &mut MaskKeys) -> Connection {
+        let mut connection = Connection::new(Role::Server, Arc::new(Rules::default()));
+        let mut out = SendContext { pool, keys };
+        connection.send(WSMsgType::Text, b"first", SendOptions::default(), &mut out).unwrap();
+        assert!(!gathers(&mut connection), "not before it is opened");
+        connection.open_gathering(1 << 16);
+        assert!(gathers(&mut connection));
+        connection
+    }
+
+    fn gathers(connection: &mut Connection) -> bool {
+        let short = connection.gather_short(WSMsgType::Text, b"short", SendOptions::default());
+        let any = connection.gather(WSMsgType::Text, b"any", SendOptions::default());
+        let prepared = connection.gather_prepared(&WSPreparedFrame::new(WSMsgType::Text, "prepared"));
+        assert!(short == any && any == prepared);
+        any
+    }
+
+    #[test]
+    fn the_short_way_is_closed_by_what_lets_not_every_frame_leave() {
+        type Change = fn(&mut Connection, &mut SendContext<'_>);
+        let changes: [(&str, Change); 7] = [
+            ("leave", |connection, _| connection.leave(Instant::now())),
+            ("CLOSE arrived", |connection, out| {
+                connection.handle_control(WSMsgType::Close, b"", out).unwrap();
+            }),
+            ("CLOSE sent", |connection, out| {
+                connection.send_close(WSCloseCode::OK, "", Instant::now(), out);
+            }),
+            ("failed", |connection, out| {
+                let fault = crate::proto::WSProtocolError::new(WSCloseCode::PROTOCOL_ERROR, "fault");
+                connection.fail(&fault, Instant::now(), out);
+            }),
+            ("bytes left", |connection, out| connection.consume(1, out)),
+            ("something else queued", |connection, out| connection.enqueue_raw(b"raw", out.pool)),
+            ("the kernel refuses", |connection, _| connection.close_gathering()),
+        ];
+        for (what, change) in changes {
+            let (mut pool, mut keys) = (BufferPool::new(1 << 20), MaskKeys::fixed([0; 4]));
+            let mut connection = gathering(&mut pool, &mut keys);
+            change(&mut connection, &mut SendContext { pool: &mut pool, keys: &mut keys });
+            assert!(!gathers(&mut connection), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_client_has_no_short_way_and_control_frames_do_not_go_it() {
+        let (mut pool, mut keys) = (BufferPool::new(1 << 20), MaskKeys::fixed([0; 4]));
+        let mut server = gathering(&mut pool, &mut keys);
+        assert!(!server.gather(WSMsgType::Ping, b"", SendOptions::default()));
+        assert!(!server.gather_short(WSMsgType::Ping, b"", SendOptions::default()));
+        let mut client = Connection::new(Role::Client, Arc::new(Rules::default()));
+        let mut out = SendContext { pool: &mut pool, keys: &mut keys };
+        client.send(WSMsgType::Text, b"first", SendOptions::default(), &mut out).unwrap();
+        client.open_gathering(1 << 16);
+        assert!(!gathers(&mut client));
+    }
+}

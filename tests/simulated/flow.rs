@@ -136,3 +136,26 @@ fn the_same_seed_makes_the_same_bytes_at_the_same_times() {
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
 }
+
+/// A kernel that takes nothing at all of a burst: what is sent after that is no part of the burst.
+#[test]
+fn a_burst_refused_as_a_whole_is_watched_like_any_other() {
+    let mut kit = TestKit::new(11);
+    let log = Log::default();
+    let peer = open_server(&mut kit, &log, WSServerConfig::default());
+    let transport = log.transport().clone();
+    transport.set_write_watermarks(0, 50);
+    // The first frame takes the last of ten bytes of room.
+    peer.link().to_client().capacity(10).stall();
+    for (payload, waiting) in [(8, 0), (20, 22), (20, 44), (20, 66)] {
+        let transport = transport.clone();
+        // From a task: gathered until the dispatch ends.
+        kit.handle().spawn(async move { transport.send(WSMsgType::Binary, vec![7; payload]) }).detach();
+        kit.run_until_idle();
+        assert_eq!(log.transport().buffered_amount(), waiting);
+    }
+    assert_eq!(log.count(&Entry::PauseWriting), 1, "66 bytes are above the high watermark");
+    peer.link().to_client().capacity(1000).unstall();
+    kit.run_until_idle();
+    assert_eq!((log.count(&Entry::ResumeWriting), log.transport().buffered_amount()), (1, 0));
+}
