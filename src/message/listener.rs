@@ -1,5 +1,6 @@
-use crate::proto::MessageAssembler;
-use crate::{WSCloseCode, WSFrame, WSListener, WSMsgType, WSProtocolError, WSResult, WSTransport};
+use crate::{WSFrame, WSListener, WSMsgType, WSResult, WSTransport};
+
+use super::inbound::MessageReader;
 
 /// A whole message, borrowed for the time of one callback: from the receive buffer if it came in one frame, else from where its
 /// fragments were put together.
@@ -115,41 +116,18 @@ pub trait WSMessageListener {
 #[derive(Debug)]
 pub struct WSMessageAdapter<L> {
     listener: L,
-    assembler: MessageAssembler,
+    reader: MessageReader,
 }
 
 impl<L: WSMessageListener> WSMessageAdapter<L> {
     /// The adapter of one connection.
     pub fn new(listener: L) -> Self {
-        Self { listener, assembler: MessageAssembler::default() }
+        Self { listener, reader: MessageReader::default() }
     }
 
     /// The listener inside.
     pub fn get_ref(&self) -> &L {
         &self.listener
-    }
-
-    fn deliver_fragment(&mut self, transport: &WSTransport, frame: &WSFrame<'_>) -> WSResult {
-        let whole = self.assembler.push(frame.msg_type(), frame.fin(), frame.payload());
-        let result = match whole {
-            Some((msg_type, payload)) => self.listener.on_ws_message(transport, message(msg_type, payload)?),
-            None => Ok(()),
-        };
-        if frame.fin() {
-            self.assembler.release();
-        }
-        result
-    }
-}
-
-#[inline]
-fn message(msg_type: WSMsgType, payload: &[u8]) -> Result<WSMessage<'_>, WSProtocolError> {
-    if msg_type != WSMsgType::Text {
-        return Ok(WSMessage::Binary(payload));
-    }
-    match simdutf8::basic::from_utf8(payload) {
-        Ok(text) => Ok(WSMessage::Text(text)),
-        Err(_) => Err(WSProtocolError::new(WSCloseCode::INVALID_TEXT, "text is not UTF-8")),
     }
 }
 
@@ -161,12 +139,16 @@ impl<L: WSMessageListener> WSListener for WSMessageAdapter<L> {
 
     #[inline]
     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
-        match frame.msg_type() {
-            msg_type @ (WSMsgType::Text | WSMsgType::Binary) if frame.fin() => {
-                self.listener.on_ws_message(transport, message(msg_type, frame.payload())?)
+        if frame.msg_type().is_control() {
+            return self.listener.on_ws_control(transport, frame);
+        }
+        match self.reader.push(transport, frame)? {
+            Some(message) => {
+                let result = self.listener.on_ws_message(transport, message);
+                self.reader.release();
+                result
             }
-            msg_type if msg_type.is_control() => self.listener.on_ws_control(transport, frame),
-            _ => self.deliver_fragment(transport, frame),
+            None => Ok(()),
         }
     }
 

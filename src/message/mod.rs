@@ -1,5 +1,6 @@
 //! Whole messages on top of frames.
 
+mod inbound;
 mod listener;
 
 pub use listener::{WSMessage, WSMessageAdapter, WSMessageListener};
