@@ -45,7 +45,7 @@ pub mod handshake;
 mod listener;
 pub mod manual;
 pub mod mask;
-mod message;
+pub mod message;
 mod metrics;
 pub mod proto;
 mod received_at;

@@ -33,6 +33,16 @@ impl From<UnixStream> for WSSocket {
 }
 
 impl WSSocket {
+    /// Two sockets that are connected to each other, inside this machine's memory: for tests, and for the two ends of a connection in
+    /// one process.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (one, other) = UnixStream::pair()?;
+        Ok((one.into(), other.into()))
+    }
+
     pub(crate) fn into_stream(self) -> io::Result<Stream> {
         match self.0 {
             Connected::Tcp(socket) => {

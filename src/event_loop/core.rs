@@ -69,7 +69,22 @@ pub(crate) enum Deferred {
     Watermark(Rc<Conn>),
     Disconnected(Rc<Conn>),
     UpgradeDecided(Token),
+    /// A queue of messages is full.
+    Crowded(Rc<dyn QueueOwner>),
     Call(Box<dyn FnOnce()>),
+}
+
+/// Keeps messages for tasks, as many as there is room for.
+pub(crate) trait QueueOwner {
+    /// Pauses delivery if there is no room for a further message.
+    fn pause_if_full(&self);
+}
+
+/// Random bytes that nobody can foresee.
+pub(crate) fn random<const N: usize>(core: &LoopCore) -> [u8; N] {
+    let mut bytes = [0; N];
+    core.keys.borrow_mut().fill(&mut bytes);
+    bytes
 }
 
 /// # Invariants
@@ -374,6 +389,12 @@ impl LoopCore {
         self.has_deferred.set(true);
     }
 
+    /// A queue of messages is full: before the next frame is delivered, woken tasks may make room; if they do not, its connection
+    /// is paused.
+    pub(crate) fn defer_crowded(&self, queue: Rc<dyn QueueOwner>) {
+        self.defer(Deferred::Crowded(queue));
+    }
+
     #[inline]
     pub(crate) fn has_deferred(&self) -> bool {
         self.has_deferred.get()
@@ -433,6 +454,10 @@ impl LoopCore {
                     if let Some(Slot::ServerOpening(opening)) = self.slot(token) {
                         opening.decided();
                     }
+                }
+                Deferred::Crowded(queue) => {
+                    self.tasks.run_ready();
+                    queue.pause_if_full();
                 }
                 Deferred::Call(call) => guard("a deferred call", call),
             }

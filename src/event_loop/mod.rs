@@ -50,6 +50,7 @@ pub(crate) use client_opening::{ClientOpening, OpenRequest};
 pub(crate) use connection::{Conn, Settings};
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use core::{LoopCore, Readiness};
+pub(crate) use core::{QueueOwner, random};
 pub use handle::{WSLoopHandle, WSSleep, WSTimer};
 pub use inbox::WSRemoteError;
 pub(crate) use listening::Listening;

@@ -410,6 +410,20 @@ impl Conn {
         self.check_watermarks();
     }
 
+    /// Whether more waits than the high watermark; if so, `resume_writing` will be called, whether or not `pause_writing` was.
+    pub(crate) fn awaits_resume(&self) -> bool {
+        let is_paused = self.flags.has(Flags::WRITING_PAUSED);
+        if is_paused {
+            self.flags.set(Flags::PAUSE_TOLD);
+        }
+        is_paused
+    }
+
+    /// Most bytes that may wait to be sent.
+    pub(crate) fn max_outbound(&self) -> usize {
+        self.settings.rules.max_outbound
+    }
+
     /// Queues `pause_writing` or `resume_writing` when what the kernel refused crosses a watermark.
     #[inline]
     fn check_watermarks(self: &Rc<Self>) {

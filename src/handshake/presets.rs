@@ -6,7 +6,7 @@ use super::{WSInvalidResponse, WSUpgradeResponse};
 
 impl WSUpgradeResponse {
     /// 404 with the text `404 Not Found`.
-    pub(crate) fn not_found() -> Self {
+    pub fn not_found() -> Self {
         Self::built(404, "404 Not Found".into())
     }
 
@@ -15,8 +15,8 @@ impl WSUpgradeResponse {
         Self::built(500, "500 Internal Server Error".into())
     }
 
-    /// 403: the origin policy says no.
-    pub(crate) fn forbidden() -> Self {
+    /// 403 with the text `403 Forbidden`: the answer to an origin that the policy does not allow, too.
+    pub fn forbidden() -> Self {
         Self::built(403, "403 Forbidden".into())
     }
 

@@ -87,6 +87,11 @@ impl WSUpgradeTicket {
         self.ticket.cancelled.get()
     }
 
+    /// Calls `watcher` when nobody waits for the decision any more.
+    pub(crate) fn on_cancel(&self, watcher: impl Fn() + 'static) {
+        self.ticket.cancel_watcher.replace(Some(Box::new(watcher)));
+    }
+
     fn decide(self, outcome: WSUpgradeOutcome) {
         self.ticket.decide(outcome);
     }
@@ -107,6 +112,7 @@ pub(crate) struct Ticket {
     decided: Cell<bool>,
     cancelled: Cell<bool>,
     watcher: RefCell<Option<Box<dyn Fn()>>>,
+    cancel_watcher: RefCell<Option<Box<dyn Fn()>>>,
 }
 
 impl Ticket {
@@ -126,6 +132,9 @@ impl Ticket {
     pub(crate) fn cancel(&self) {
         self.cancelled.set(true);
         self.watcher.take();
+        if let Some(watcher) = self.cancel_watcher.take() {
+            watcher();
+        }
     }
 
     fn decide(&self, outcome: WSUpgradeOutcome) {

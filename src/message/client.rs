@@ -1,0 +1,121 @@
+//! Clients.
+
+use std::rc::Rc;
+
+use crate::client::ws_connect;
+use crate::{WSListener, WSLoopHandle};
+
+use super::websocket::{Shared, Side, Under};
+use super::{WebSocket, WebSocketConfig, WebSocketError};
+
+/// Connects to `url`, runs `body` with the connection, and closes it with 1000 in any case; waits until TCP is closed.
+///
+/// # Errors
+/// Those of [`connect_websocket_url`]; [`DisconnectionTimeout`](WebSocketError::DisconnectionTimeout) if the closing handshake did not
+/// end in time, in which case the result of the body is lost.
+pub async fn open_websocket_url<T>(
+    handle: &WSLoopHandle,
+    url: &str,
+    config: WebSocketConfig,
+    body: impl AsyncFnOnce(WebSocket) -> T,
+) -> Result<T, WebSocketError> {
+    let websocket = connect_websocket_url(handle, url, config).await?;
+    let result = body(websocket.clone()).await;
+    websocket.aclose(crate::WSCloseCode::OK, "").await?;
+    Ok(result)
+}
+
+/// [`open_websocket_url`] with the URL in parts: `host` is a name or an address, `resource` path and query, which may lack its first
+/// slash.
+///
+/// # Errors
+/// Those of [`open_websocket_url`].
+pub async fn open_websocket<T>(
+    handle: &WSLoopHandle,
+    host: &str,
+    port: u16,
+    resource: &str,
+    secure: bool,
+    config: WebSocketConfig,
+    body: impl AsyncFnOnce(WebSocket) -> T,
+) -> Result<T, WebSocketError> {
+    open_websocket_url(handle, &url_of(host, port, resource, secure), config, body).await
+}
+
+/// Connects to `url`. The connection is closed when the last handle to it is dropped, or by [`WebSocket::aclose`].
+///
+/// # Errors
+/// - [`ConnectionTimeout`](WebSocketError::ConnectionTimeout) after the
+///   [`connect_timeout`](WebSocketConfig::connect_timeout);
+/// - [`Rejected`](WebSocketError::Rejected) if the server answers otherwise than with 101;
+/// - [`Connect`](WebSocketError::Connect) with what [`ws_connect`] may fail with besides.
+pub async fn connect_websocket_url(
+    handle: &WSLoopHandle,
+    url: &str,
+    config: WebSocketConfig,
+) -> Result<WebSocket, WebSocketError> {
+    let connect_config = config.connect_config();
+    let (listener, pending) = websocket_listener(handle, config);
+    ws_connect(handle, listener, url, connect_config).await?;
+    Ok(pending.opened())
+}
+
+/// [`connect_websocket_url`] with the URL in parts, as for [`open_websocket`].
+///
+/// # Errors
+/// Those of [`connect_websocket_url`].
+pub async fn connect_websocket(
+    handle: &WSLoopHandle,
+    host: &str,
+    port: u16,
+    resource: &str,
+    secure: bool,
+    config: WebSocketConfig,
+) -> Result<WebSocket, WebSocketError> {
+    connect_websocket_url(handle, &url_of(host, port, resource, secure), config).await
+}
+
+fn url_of(host: &str, port: u16, resource: &str, secure: bool) -> String {
+    let scheme = if secure { "wss" } else { "ws" };
+    // An IPv6 address stands in brackets (RFC 3986 section 3.2.2).
+    let host =
+        if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
+    let slash = if resource.starts_with('/') { "" } else { "/" };
+    format!("{scheme}://{host}:{port}{slash}{resource}")
+}
+
+/// The listener of a client's [`WebSocket`], for connections that are made in other ways: by [`ws_connect_over`](crate::ws_connect_over),
+/// or again and again by [`WSReconnect`](crate::WSReconnect). They are to be given [`WebSocketConfig::connect_config`].
+///
+/// ```no_run
+/// # use femtows::*;
+/// # use femtows::message::*;
+/// # async fn connect(handle: &WSLoopHandle, socket: std::net::TcpStream) -> Result<(), Box<dyn std::error::Error>> {
+/// let config = WebSocketConfig::default();
+/// let (listener, pending) = websocket_listener(handle, config.clone());
+/// ws_connect_over(handle, listener, socket, "ws://localhost/", config.connect_config()).await?;
+/// let ws = pending.opened();
+/// # Ok(())
+/// # }
+/// ```
+pub fn websocket_listener(
+    handle: &WSLoopHandle,
+    config: WebSocketConfig,
+) -> (impl WSListener + 'static, PendingWebSocket) {
+    let shared = Shared::new(handle.clone(), Rc::new(config), Side::Client);
+    (Under::new(Rc::clone(&shared)), PendingWebSocket { shared })
+}
+
+/// A client's connection that is being opened; see [`websocket_listener`].
+#[derive(Debug)]
+pub struct PendingWebSocket {
+    shared: Rc<Shared>,
+}
+
+impl PendingWebSocket {
+    /// The connection, once the connect has succeeded. Asked for earlier, or after a connect that failed, it gives one that can
+    /// neither receive nor send.
+    pub fn opened(self) -> WebSocket {
+        WebSocket::new(self.shared)
+    }
+}

@@ -1,0 +1,229 @@
+//! What a [`WebSocket`](super::WebSocket) may be set to.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::{WSCloseCode, WSConnectConfig, WSServerConfig};
+
+/// Configuration of a [`WebSocket`](super::WebSocket), of either side.
+///
+/// What concerns the connection below (pings, TLS, proxies, limits on connections, compression) is in
+/// [`client`](Self::client) and [`server`](Self::server).
+///
+/// ```
+/// use femtows::message::{MessageType, WebSocketConfig};
+/// use std::time::Duration;
+///
+/// let config = WebSocketConfig::default()
+///     .message_queue_size(16)
+///     .value_type("text".parse::<MessageType>()?)
+///     .disconnect_timeout(Duration::from_secs(5));
+/// # Ok::<(), femtows::message::InvalidMessageType>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct WebSocketConfig {
+    pub(super) message_queue_size: usize,
+    pub(super) max_message_size: usize,
+    pub(super) connect_timeout: Duration,
+    pub(super) disconnect_timeout: Duration,
+    pub(super) receive_type: MessageType,
+    pub(super) send_type: MessageType,
+    pub(super) catch_disconnect: CatchDisconnect,
+    pub(super) expose_errors: bool,
+    client: WSConnectConfig,
+    server: WSServerConfig,
+}
+
+impl Default for WebSocketConfig {
+    fn default() -> Self {
+        Self {
+            message_queue_size: 1,
+            max_message_size: 1 << 20,
+            connect_timeout: Duration::from_secs(60),
+            disconnect_timeout: Duration::from_secs(60),
+            receive_type: MessageType::Text,
+            send_type: MessageType::Text,
+            catch_disconnect: CatchDisconnect::All,
+            expose_errors: false,
+            client: WSConnectConfig::default(),
+            server: WSServerConfig::default().decision_timeout(None),
+        }
+    }
+}
+
+impl WebSocketConfig {
+    /// How many messages may wait to be received, beyond those that tasks are waiting for. Default 1.
+    ///
+    /// A full queue stops reading after the current message, so that the peer feels the back-pressure; until there is room again no
+    /// PING is answered and no CLOSE seen. 0 is a rendezvous: the one message that no task is waiting for stops reading.
+    #[must_use]
+    pub fn message_queue_size(mut self, messages: usize) -> Self {
+        self.message_queue_size = messages;
+        self
+    }
+
+    /// Largest message, in bytes; one that is larger closes with 1009, and what waits to be received is discarded. Default 1 MiB.
+    #[must_use]
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = bytes;
+        self
+    }
+
+    /// Absolute deadline of the opening. Client: all of it, from the look-up of the name on. Server: from the accepted TCP connection
+    /// to the parsed request; the handler is never called after it. Default 60 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Absolute deadline of the closing handshake; then TCP is closed. Default 60 s.
+    #[must_use]
+    pub fn disconnect_timeout(mut self, timeout: Duration) -> Self {
+        self.disconnect_timeout = timeout;
+        self
+    }
+
+    /// What [`receive`](super::WebSocket::receive) gives. Default text.
+    #[must_use]
+    pub fn receive_type(mut self, kind: MessageType) -> Self {
+        self.receive_type = kind;
+        self
+    }
+
+    /// What [`send`](super::WebSocket::send) takes. Default text.
+    #[must_use]
+    pub fn send_type(mut self, kind: MessageType) -> Self {
+        self.send_type = kind;
+        self
+    }
+
+    /// Both [`receive_type`](Self::receive_type) and [`send_type`](Self::send_type).
+    #[must_use]
+    pub fn value_type(self, kind: MessageType) -> Self {
+        self.receive_type(kind).send_type(kind)
+    }
+
+    /// Which ends of the connection are no error of the body of [`with`](super::WebSocket::with). Default: all.
+    #[must_use]
+    pub fn catch_disconnect(mut self, which: CatchDisconnect) -> Self {
+        self.catch_disconnect = which;
+        self
+    }
+
+    /// Whether the peer of a handler that fails is told the text of its error, as the reason that comes with 1011. Default false:
+    /// what went wrong inside is nobody's business.
+    #[must_use]
+    pub fn expose_errors(mut self, on: bool) -> Self {
+        self.expose_errors = on;
+        self
+    }
+
+    /// The connection below, at a client. Its time-outs and its limits on the size of messages are replaced by those of this.
+    #[must_use]
+    pub fn client(mut self, config: WSConnectConfig) -> Self {
+        self.client = config;
+        self
+    }
+
+    /// The connection below, at a server. Its time-outs and its limits on the size of messages are replaced by those of this.
+    ///
+    /// The default differs from that of [`WSServerConfig`] in its
+    /// [`decision_timeout`](WSServerConfig::decision_timeout), which is off: a handler accepts when it sees fit.
+    #[must_use]
+    pub fn server(mut self, config: WSServerConfig) -> Self {
+        self.server = config;
+        self
+    }
+
+    /// The configuration of a client's connection that follows from this, for [`ws_connect`](crate::ws_connect).
+    pub fn connect_config(&self) -> WSConnectConfig {
+        let mut config = self.client.clone();
+        self.shape(&mut config.connection);
+        config
+    }
+
+    /// The configuration of a server that follows from this, for [`ws_create_server`](crate::ws_create_server).
+    pub fn server_config(&self) -> WSServerConfig {
+        let mut config = self.server.clone();
+        self.shape(&mut config.connection);
+        config
+    }
+
+    fn shape(&self, connection: &mut crate::config::ConnectionConfig) {
+        connection.limits.max_message_size = self.max_message_size;
+        connection.limits.max_frame_size = self.max_message_size;
+        connection.handshake_timeout = Some(self.connect_timeout);
+        connection.close_timeout = self.disconnect_timeout;
+    }
+}
+
+/// A type of values that [`receive`](super::WebSocket::receive) gives and [`send`](super::WebSocket::send) takes. Its name is
+/// `text`, `bytes` or `json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MessageType {
+    /// Text messages, as strings.
+    Text,
+    /// Binary messages, as bytes.
+    Bytes,
+    /// JSON in text messages.
+    #[cfg(feature = "json")]
+    Json,
+}
+
+impl fmt::Display for MessageType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Bytes => "bytes",
+            #[cfg(feature = "json")]
+            Self::Json => "json",
+        })
+    }
+}
+
+impl FromStr for MessageType {
+    type Err = InvalidMessageType;
+
+    fn from_str(name: &str) -> Result<Self, InvalidMessageType> {
+        match name {
+            "text" => Ok(Self::Text),
+            "bytes" => Ok(Self::Bytes),
+            #[cfg(feature = "json")]
+            "json" => Ok(Self::Json),
+            _ => Err(InvalidMessageType { name: name.into() }),
+        }
+    }
+}
+
+/// A name that is not one of a [`MessageType`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is not a type of messages")]
+pub struct InvalidMessageType {
+    /// The name.
+    pub name: Box<str>,
+}
+
+/// Which ends of a connection [`with`](super::WebSocket::with) takes for an ordinary end of its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CatchDisconnect {
+    /// All.
+    All,
+    /// None: each comes out as an error.
+    None,
+    /// Those with one of these codes.
+    Codes(Vec<WSCloseCode>),
+}
+
+impl CatchDisconnect {
+    /// Whether an end with this code is caught.
+    pub fn catches(&self, code: WSCloseCode) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Codes(codes) => codes.contains(&code),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Messages that the application owns.
+
+use bytes::Bytes;
+
+use crate::WSMsgType;
+
+/// A whole message, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A text message.
+    Text(String),
+    /// A binary message.
+    Binary(Bytes),
+}
+
+impl Message {
+    /// The type that a frame with this message has.
+    pub fn msg_type(&self) -> WSMsgType {
+        match self {
+            Self::Text(_) => WSMsgType::Text,
+            Self::Binary(_) => WSMsgType::Binary,
+        }
+    }
+
+    /// Whether this is a text message.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Self::Text(_))
+    }
+
+    /// The payload.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// Length of the payload, in bytes.
+    pub fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// Whether the payload is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The message as text; of a binary message its UTF-8, with the sequences that are not UTF-8 left out.
+    pub fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Binary(bytes) => match String::from_utf8(bytes.into()) {
+                Ok(text) => text,
+                Err(error) => error.as_bytes().utf8_chunks().map(|chunk| chunk.valid()).collect(),
+            },
+        }
+    }
+
+    /// The message as bytes; of a text message its UTF-8. Nothing is copied.
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Message {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl From<crate::WSMessage<'_>> for Message {
+    fn from(message: crate::WSMessage<'_>) -> Self {
+        match message {
+            crate::WSMessage::Text(text) => Self::Text(text.to_owned()),
+            crate::WSMessage::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(bytes)),
+        }
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(bytes: Bytes) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes.into())
+    }
+}
+
+impl From<&[u8]> for Message {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Binary(Bytes::copy_from_slice(bytes))
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Message {
+    fn from(bytes: &[u8; N]) -> Self {
+        Self::from(bytes.as_slice())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_read_as_text_lose_what_is_not_utf8() {
+        assert_eq!(Message::from(b"a\xffb").into_text(), "ab");
+        assert_eq!(Message::from("a\u{fc}".as_bytes()).into_text(), "a\u{fc}");
+        assert_eq!(Message::from(b"\xe2\x82").into_text(), "");
+        assert_eq!(Message::from("\u{fc}").into_bytes(), "\u{fc}".as_bytes());
+    }
+}

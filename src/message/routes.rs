@@ -1,0 +1,259 @@
+//! Which handler serves which path.
+
+use std::rc::Rc;
+
+use percent_encoding::percent_decode_str;
+
+use crate::{WSUpgradeRequest, WSUpgradeResponse};
+
+use super::handler::Serving;
+use super::{Handler, WebSocket};
+
+/// Handlers by path.
+///
+/// A pattern is a path whose segments may be parameters: `{name}` stands for one segment that is not empty, `{name:path}`, at the end
+/// only, for all that is left, which may be empty. What they stood for is decoded and asked for by
+/// [`path_parameter`](WebSocket::path_parameter). The query plays no part. Routes are tried in the order in which they were added; a
+/// slash at the end makes a difference.
+///
+/// A request that no route takes is refused with 403; [`not_found`](Self::not_found) chooses otherwise. Plain HTTP requests are
+/// [`http`](Self::http)'s.
+///
+/// ```
+/// use femtows::WSUpgradeResponse;
+/// use femtows::message::{HandlerError, Routes, WebSocket};
+///
+/// async fn chat(ws: WebSocket) -> Result<(), HandlerError> {
+///     ws.accept(Default::default()).await?;
+///     let room = ws.path_parameter("room").unwrap_or_default();
+///     ws.send_text(format!("welcome to {room}")).await?;
+///     Ok(())
+/// }
+///
+/// let routes = Routes::new()
+///     .route("/chat/{room}", chat)
+///     .http(|_| WSUpgradeResponse::ok("a WebSocket server\n"))
+///     .not_found(WSUpgradeResponse::not_found());
+/// ```
+pub struct Routes {
+    table: Vec<Route>,
+    http: Option<HttpHandler>,
+    not_found: WSUpgradeResponse,
+}
+
+struct Route {
+    pattern: Pattern,
+    serve: Rc<dyn Fn(WebSocket) -> Serving>,
+}
+
+type HttpHandler = Box<dyn Fn(&WSUpgradeRequest) -> WSUpgradeResponse>;
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Routes {
+    /// No routes: everything is refused with 403.
+    pub fn new() -> Self {
+        Self { table: Vec::new(), http: None, not_found: WSUpgradeResponse::forbidden() }
+    }
+
+    /// Adds a route.
+    ///
+    /// # Panics
+    /// If the pattern is none: it must begin with a slash; braces enclose a whole segment and a name in it, which no other parameter of
+    /// the pattern has.
+    #[must_use]
+    pub fn route<A>(mut self, pattern: &str, handler: impl Handler<A>) -> Self {
+        let pattern = match Pattern::parse(pattern) {
+            Ok(pattern) => pattern,
+            Err(problem) => panic!("the route {pattern:?} {problem}"),
+        };
+        self.table.push(Route { pattern, serve: Rc::new(move |websocket| handler.serve(websocket)) });
+        self
+    }
+
+    /// Answers plain HTTP requests: a page, a health check. Default: as [`not_found`](Self::not_found).
+    #[must_use]
+    pub fn http(mut self, answer: impl Fn(&WSUpgradeRequest) -> WSUpgradeResponse + 'static) -> Self {
+        self.http = Some(Box::new(answer));
+        self
+    }
+
+    /// What a request gets that no route takes. Default 403.
+    #[must_use]
+    pub fn not_found(mut self, response: WSUpgradeResponse) -> Self {
+        self.not_found = response;
+        self
+    }
+
+    /// Where this request goes.
+    pub(super) fn find(&self, request: &WSUpgradeRequest) -> Found {
+        if !request.is_upgrade() {
+            let answer = self.http.as_ref().map(|answer| answer(request));
+            return Found::Response(answer.unwrap_or_else(|| self.not_found.clone()));
+        }
+        let path = path_of(request.path());
+        for route in &self.table {
+            if let Some(parameters) = route.pattern.matches(path) {
+                return Found::Handler { serve: Rc::clone(&route.serve), parameters };
+            }
+        }
+        Found::Response(self.not_found.clone())
+    }
+}
+
+/// One handler for every path.
+impl Routes {
+    pub(super) fn everywhere<A>(handler: impl Handler<A>) -> Self {
+        Self::new().route("/{path:path}", handler)
+    }
+}
+
+/// What serves a request.
+pub(super) enum Found {
+    Handler { serve: Rc<dyn Fn(WebSocket) -> Serving>, parameters: Vec<(Box<str>, String)> },
+    Response(WSUpgradeResponse),
+}
+
+/// The path of a request target, which may be a whole URI (RFC 9112 section 3.2.2).
+fn path_of(target: &str) -> &str {
+    let path = match target.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
+        None => target,
+    };
+    path.split_once('?').map_or(path, |(path, _)| path)
+}
+
+/// A path, in segments.
+#[derive(Debug)]
+struct Pattern {
+    segments: Vec<Segment>,
+    /// The name of what is left behind the segments.
+    rest: Option<Box<str>>,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Fixed(Box<str>),
+    Parameter(Box<str>),
+}
+
+impl Pattern {
+    fn parse(pattern: &str) -> Result<Self, &'static str> {
+        let Some(path) = pattern.strip_prefix('/') else { return Err("does not begin with a slash") };
+        let mut parsed = Self { segments: Vec::new(), rest: None };
+        for segment in path.split('/') {
+            if parsed.rest.is_some() {
+                return Err("goes on behind what takes all that is left");
+            }
+            let inner = segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}'));
+            let Some(name) = inner else {
+                if segment.contains(['{', '}']) {
+                    return Err("has braces inside a segment");
+                }
+                parsed.segments.push(Segment::Fixed(segment.into()));
+                continue;
+            };
+            let (name, takes_rest) = name.strip_suffix(":path").map_or((name, false), |name| (name, true));
+            if name.is_empty() || name.contains(['{', '}', ':']) {
+                return Err("has a parameter without a proper name");
+            }
+            if parsed.names().any(|known| known == name) {
+                return Err("has two parameters of one name");
+            }
+            if takes_rest {
+                parsed.rest = Some(name.into());
+            } else {
+                parsed.segments.push(Segment::Parameter(name.into()));
+            }
+        }
+        Ok(parsed)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let names = self.segments.iter().filter_map(|segment| match segment {
+            Segment::Parameter(name) => Some(&**name),
+            Segment::Fixed(_) => None,
+        });
+        names.chain(self.rest.as_deref())
+    }
+
+    /// What the parameters stand for, if the path fits.
+    fn matches(&self, path: &str) -> Option<Vec<(Box<str>, String)>> {
+        let mut left = Some(path.strip_prefix('/')?);
+        let mut parameters = Vec::new();
+        for segment in &self.segments {
+            let path = left?;
+            let (first, rest) =
+                path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)));
+            match segment {
+                Segment::Fixed(fixed) if decode(first) != **fixed => return None,
+                Segment::Fixed(_) => {}
+                Segment::Parameter(_) if first.is_empty() => return None,
+                Segment::Parameter(name) => parameters.push((name.clone(), decode(first))),
+            }
+            left = rest;
+        }
+        match (&self.rest, left) {
+            (Some(name), left) => parameters.push((name.clone(), decode(left.unwrap_or_default()))),
+            (None, Some(_)) => return None,
+            (None, None) => {}
+        }
+        Some(parameters)
+    }
+}
+
+fn decode(segment: &str) -> String {
+    percent_decode_str(segment).decode_utf8_lossy().into_owned()
+}
+
+impl std::fmt::Debug for Routes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.table.iter().map(|route| &route.pattern)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matched(pattern: &str, path: &str) -> Option<Vec<String>> {
+        let parameters = Pattern::parse(pattern).expect("a pattern").matches(path)?;
+        Some(parameters.into_iter().map(|(name, value)| format!("{name}={value}")).collect())
+    }
+
+    #[test]
+    fn patterns_match_whole_paths() {
+        assert_eq!(matched("/", "/"), Some(vec![]));
+        assert_eq!(matched("/chat", "/chat"), Some(vec![]));
+        assert_eq!(matched("/chat", "/chat/"), None);
+        assert_eq!(matched("/chat", "/chat/x"), None);
+        assert_eq!(matched("/chat/", "/chat"), None);
+        assert_eq!(matched("/chat/{room}", "/chat/a%20b"), Some(vec!["room=a b".into()]));
+        assert_eq!(matched("/chat/{room}", "/chat/"), None);
+        assert_eq!(matched("/chat/{room}", "/chat/a/b"), None);
+        assert_eq!(matched("/{a}/x/{b}", "/1/x/2%2F3"), Some(vec!["a=1".into(), "b=2/3".into()]));
+        assert_eq!(matched("/files/{rest:path}", "/files/a/b"), Some(vec!["rest=a/b".into()]));
+        assert_eq!(matched("/files/{rest:path}", "/files/"), Some(vec!["rest=".into()]));
+        assert_eq!(matched("/{all:path}", "/"), Some(vec!["all=".into()]));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for pattern in
+            ["", "chat", "/{}", "/{:path}", "/a{b}", "/{a:path}/b", "/{a}/{a}", "/{a}/{a:path}", "/{a:int}"]
+        {
+            assert!(Pattern::parse(pattern).is_err(), "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_may_be_a_whole_uri() {
+        assert_eq!(path_of("/a?b=/c"), "/a");
+        assert_eq!(path_of("http://host:1/a?b"), "/a");
+        assert_eq!(path_of("http://host"), "/");
+    }
+}

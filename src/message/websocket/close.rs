@@ -1,0 +1,83 @@
+//! Closing.
+
+use crate::message::{SideState, WebSocketError};
+use crate::{WSCloseCode, WSDisconnectCause, WSUpgradeResponse};
+
+use super::WebSocket;
+use super::shared::Shared;
+
+impl WebSocket {
+    /// Closes the connection, and does not wait for the peer to do its part: sends CLOSE. What was received and not taken is
+    /// dropped; tasks that wait for something get [`Closed`](WebSocketError::Closed). TCP is closed when the peer has answered, at
+    /// the latest after the [`disconnect_timeout`](crate::message::WebSocketConfig::disconnect_timeout).
+    ///
+    /// 1005 is sent as CLOSE without a code, 1006 and 1015 as 1000. The reason is cut to 123 bytes at a character boundary.
+    ///
+    /// Before [`accept`](Self::accept) this refuses the opening handshake, with 403.
+    ///
+    /// # Errors
+    /// [`State`](WebSocketError::State) if this end has closed before;
+    /// [`InvalidArgument`](WebSocketError::InvalidArgument) if the code must not be sent (RFC 6455 section 7.4).
+    pub fn close(&self, code: impl Into<WSCloseCode>, reason: &str) -> Result<(), WebSocketError> {
+        let code = sendable(code.into())?;
+        self.shared().close_or_refuse(code, reason)
+    }
+
+    /// Closes the connection and waits until TCP is closed. Idempotent: if this end has closed before, only waits; if the connection
+    /// is gone, is done.
+    ///
+    /// Dropped half-way, the connection still ends, as after [`close`](Self::close).
+    ///
+    /// # Errors
+    /// [`DisconnectionTimeout`](WebSocketError::DisconnectionTimeout) if the peer did not do its part in time; TCP is closed all the
+    /// same. [`InvalidArgument`](WebSocketError::InvalidArgument) as for [`close`](Self::close).
+    pub async fn aclose(&self, code: impl Into<WSCloseCode>, reason: &str) -> Result<(), WebSocketError> {
+        let code = sendable(code.into())?;
+        let shared = self.shared();
+        // Only if it is closed already, which is as good.
+        let _ = shared.close_or_refuse(code, reason);
+        let Some(transport) = shared.transport() else { return Ok(()) };
+        // Why it ended is not asked here, but for one case.
+        let _ = transport.wait_disconnected().await;
+        match transport.disconnect_info() {
+            Some(info) if info.cause == WSDisconnectCause::CloseTimeout => {
+                Err(WebSocketError::DisconnectionTimeout)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The code that goes on the wire.
+fn sendable(code: WSCloseCode) -> Result<WSCloseCode, WebSocketError> {
+    match code {
+        WSCloseCode::NO_INFO => Ok(code),
+        WSCloseCode::ABNORMAL_CLOSURE | WSCloseCode::TLS_HANDSHAKE => Ok(WSCloseCode::OK),
+        code if code.is_valid_on_wire() => Ok(code),
+        code => Err(WebSocketError::argument(format!("{code} must not be sent"))),
+    }
+}
+
+impl Shared {
+    /// Closes; before the decision on the request, refuses it.
+    pub(in crate::message) fn close_or_refuse(
+        &self,
+        code: WSCloseCode,
+        reason: &str,
+    ) -> Result<(), WebSocketError> {
+        if self.state().application == SideState::Connecting {
+            return self.refuse(WSUpgradeResponse::forbidden());
+        }
+        Ok(self.close(code, reason)?)
+    }
+
+    /// The last handle is dropped.
+    pub(super) fn abandon(&self, code: WSCloseCode) {
+        let _ = match self.state_of_application() {
+            SideState::Connecting if code != WSCloseCode::OK => {
+                self.refuse(WSUpgradeResponse::internal_error())
+            }
+            _ => self.close_or_refuse(code, ""),
+        };
+    }
+}

@@ -1,0 +1,136 @@
+//! Messages that were received, and the tasks that wait for them.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use super::super::Message;
+use super::waiters::{Place, Waiters};
+
+/// Messages in the order of their arrival, and receivers in the order of theirs.
+///
+/// The message that stands where a receiver stands is that receiver's. It is not handed over before the receiver takes it, so one that
+/// is dropped takes nothing along: those behind it move up.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    messages: VecDeque<Message>,
+    receivers: Waiters,
+}
+
+impl Inbox {
+    /// Adds a message. The receiver that it is for.
+    pub(super) fn push(&mut self, message: Message) -> Option<Waker> {
+        self.messages.push_back(message);
+        self.receivers.get(self.messages.len() - 1)
+    }
+
+    /// The message of the receiver at this place, if it is there.
+    pub(super) fn take(&mut self, place: &mut Place) -> Option<Message> {
+        let index = self.receivers.ahead_of(*place);
+        if index >= self.messages.len() {
+            return None;
+        }
+        self.receivers.leave(place);
+        self.messages.remove(index)
+    }
+
+    /// Waits for a message.
+    pub(super) fn wait(&mut self, place: &mut Place, waker: &Waker) {
+        self.receivers.wait(place, waker);
+    }
+
+    /// A receiver gives up. The one that now has the message that it had.
+    pub(super) fn leave(&mut self, place: &mut Place) -> Option<Waker> {
+        let index = self.receivers.leave(place)?;
+        let last = self.messages.len().checked_sub(1)?;
+        (index <= last).then(|| self.receivers.get(last)).flatten()
+    }
+
+    /// Messages that nobody waits for.
+    pub(super) fn held(&self) -> usize {
+        self.messages.len().saturating_sub(self.receivers.len())
+    }
+
+    pub(super) fn discard_messages(&mut self) {
+        self.messages.clear();
+    }
+
+    /// Every receiver.
+    pub(super) fn receivers(&self) -> impl Iterator<Item = Waker> {
+        self.receivers.all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    struct Receiver {
+        place: Place,
+        woken: Arc<Count>,
+    }
+
+    impl Receiver {
+        fn waiting_at(inbox: &mut Inbox) -> Self {
+            let mut receiver = Self { place: None, woken: Arc::default() };
+            inbox.wait(&mut receiver.place, &Waker::from(Arc::clone(&receiver.woken)));
+            receiver
+        }
+
+        fn is_woken(&self) -> bool {
+            self.woken.0.load(Ordering::SeqCst) > 0
+        }
+    }
+
+    fn push(inbox: &mut Inbox, text: &str) {
+        if let Some(waker) = inbox.push(text.into()) {
+            waker.wake();
+        }
+    }
+
+    #[test]
+    fn each_message_goes_to_one_receiver_in_the_order_of_their_coming() {
+        let mut inbox = Inbox::default();
+        let (mut first, mut second) = (Receiver::waiting_at(&mut inbox), Receiver::waiting_at(&mut inbox));
+        push(&mut inbox, "a");
+        assert!(first.is_woken() && !second.is_woken());
+        push(&mut inbox, "b");
+        assert!(second.is_woken());
+        assert_eq!(inbox.take(&mut None), None, "both are spoken for");
+        assert_eq!(inbox.take(&mut second.place), Some("b".into()), "whoever is polled first");
+        assert_eq!(inbox.take(&mut first.place), Some("a".into()));
+    }
+
+    #[test]
+    fn the_message_of_a_receiver_that_gives_up_goes_to_the_next() {
+        let mut inbox = Inbox::default();
+        let (mut first, mut second) = (Receiver::waiting_at(&mut inbox), Receiver::waiting_at(&mut inbox));
+        push(&mut inbox, "a");
+        let next = inbox.leave(&mut first.place).expect("there is one behind");
+        next.wake();
+        assert!(second.is_woken());
+        assert_eq!(inbox.take(&mut second.place), Some("a".into()));
+    }
+
+    #[test]
+    fn a_receiver_that_gives_up_behind_the_messages_wakes_nobody() {
+        let mut inbox = Inbox::default();
+        let mut receivers: Vec<_> = (0..3).map(|_| Receiver::waiting_at(&mut inbox)).collect();
+        push(&mut inbox, "a");
+        assert!(inbox.leave(&mut receivers[1].place).is_none());
+        assert_eq!(inbox.held(), 0);
+        assert_eq!(inbox.take(&mut receivers[0].place), Some("a".into()));
+    }
+}

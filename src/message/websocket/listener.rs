@@ -1,0 +1,94 @@
+//! The listener under a [`WebSocket`](super::WebSocket).
+
+use std::rc::Rc;
+
+use crate::event_loop::random;
+use crate::message::inbound::MessageReader;
+use crate::message::{CloseReason, Message};
+use crate::{WSDisconnectCause, WSFrame, WSListener, WSMsgType, WSResult, WSTransport};
+
+use super::shared::{Shared, wake};
+
+/// Turns callbacks into what tasks wait for.
+pub(in crate::message) struct Under {
+    shared: Rc<Shared>,
+    reader: MessageReader,
+}
+
+impl Under {
+    pub(in crate::message) fn new(shared: Rc<Shared>) -> Self {
+        Self { shared, reader: MessageReader::default() }
+    }
+
+    fn pong(&self, transport: &WSTransport, payload: &[u8]) {
+        let now = self.shared.handle.core().clock();
+        let answered = self.shared.state().pings.answered(payload, now);
+        if answered.proves_alive {
+            transport.notify_user_specific_pong_received();
+        }
+        wake(answered.wakers);
+    }
+}
+
+impl WSListener for Under {
+    fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+        transport.conn().expect_messages();
+        self.shared.opened(transport);
+        Ok(())
+    }
+
+    #[inline]
+    fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+        match frame.msg_type() {
+            WSMsgType::Close => {
+                let reason = CloseReason::new(frame.close_code(), frame.close_message());
+                self.shared.ended(reason, true);
+            }
+            WSMsgType::Pong => self.pong(transport, frame.payload()),
+            WSMsgType::Ping => {}
+            _ => {
+                if let Some(message) = self.reader.push(transport, frame)? {
+                    self.shared.received(Message::from(message));
+                    self.reader.release();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_ws_disconnected(&mut self, transport: &WSTransport) {
+        let Some(info) = transport.disconnect_info() else { return };
+        // What this end refused to take ends the connection at once; what the peer said before it left is still worth reading.
+        let keeps_messages = !matches!(
+            info.cause,
+            WSDisconnectCause::ProtocolError
+                | WSDisconnectCause::ListenerError
+                | WSDisconnectCause::LoopClosed
+        );
+        self.shared.ended(CloseReason::new(info.code, info.reason.clone()), keeps_messages);
+    }
+
+    fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {
+        // The application's pings have payloads of their own, so that no answer is taken for another's.
+        let payload = random(self.shared.handle.core());
+        self.shared.state().pings.auto_sent(payload);
+        transport.send_ping(payload)?;
+        Ok(())
+    }
+
+    fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
+        frame.msg_type() == WSMsgType::Pong && self.shared.state().pings.is_auto(frame.payload())
+    }
+
+    fn resume_writing(&mut self, _: &WSTransport) {
+        let first = self.shared.state().writers.get(0);
+        wake(first);
+    }
+}
+
+/// A connection that was never opened ends with its listener.
+impl Drop for Under {
+    fn drop(&mut self) {
+        self.shared.ended(CloseReason::abnormal(), true);
+    }
+}

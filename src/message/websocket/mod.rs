@@ -1,0 +1,143 @@
+//! A connection as tasks see it.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `shared` | what all handles of a connection and its listener share; how it ends |
+//! | `listener` | from callbacks to what tasks wait for |
+//! | `inbox`, `waiters`, `pings` | the parts of that, without I/O |
+//! | `receive`, `send`, `ping`, `close` | what a task may ask for |
+//! | `opening` | accept, reject |
+//! | `events` | the two sides' states, and one event at a time |
+//! | `typed`, `json` | values in place of messages |
+//! | `streams` | iterators, futures' `Stream` and `Sink`, halves |
+//! | `scope` | a body between accept and close |
+//! | `facts` | what is known of the connection |
+
+mod close;
+mod events;
+mod facts;
+mod inbox;
+#[cfg(feature = "json")]
+mod json;
+mod listener;
+mod opening;
+mod ping;
+mod pings;
+mod receive;
+mod scope;
+mod send;
+mod shared;
+mod streams;
+mod typed;
+mod waiters;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::thread;
+
+pub use events::{ReceiveEvent, SendEvent, SideState};
+#[cfg(feature = "json")]
+pub use json::JsonMode;
+pub use opening::AcceptOptions;
+pub use ping::Ping;
+pub use receive::GetMessage;
+pub use send::SendMessage;
+#[cfg(feature = "json")]
+pub use streams::IterJson;
+pub use streams::{IterBytes, IterText, Messages, WebSocketReceiver, WebSocketSender};
+pub use typed::Value;
+
+pub(super) use listener::Under;
+pub(super) use shared::{ServerSide, Shared, Side};
+
+use crate::WSCloseCode;
+use crate::message::WebSocketError;
+
+use waiters::Place;
+
+/// A connection that tasks of its loop receive messages from and send messages to.
+///
+/// Clones are handles to the same connection; each task may have its own. When the last of them is dropped the connection is closed,
+/// with 1000, or 1011 if that happens in a panic. It belongs to the thread of its loop.
+///
+/// Futures of this type may be dropped at any time: no message is lost by that, and none is sent in part.
+///
+/// ```text
+/// application_state                                          client_state
+///
+///   Connecting ---- reject, close, an error ----+             Connecting
+///       | accept                                |                 | accept, or receive_event: Connect
+///       v                                       |                 v
+///   Connected                                   |             Connected --+ a message
+///       | close, aclose, the last drop,         |                 |    <--+
+///       | an I/O error                          |                 | the application has seen the end
+///       v                                       v                 v
+///   Disconnected <------------------------------+             Disconnected
+/// ```
+///
+/// A client's connection begins with both sides connected. As long as this end has not closed, messages that came before the peer's
+/// CLOSE are received first; then everything gives [`ConnectionClosed`](super::ConnectionClosed), each time it is asked.
+#[derive(Clone)]
+pub struct WebSocket {
+    handle: Rc<Handle>,
+    places: Places,
+}
+
+impl WebSocket {
+    pub(super) fn new(shared: Rc<Shared>) -> Self {
+        Self { handle: Rc::new(Handle { shared }), places: Places::default() }
+    }
+
+    pub(super) fn shared(&self) -> &Rc<Shared> {
+        &self.handle.shared
+    }
+}
+
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared().fmt(f)
+    }
+}
+
+impl Drop for WebSocket {
+    fn drop(&mut self) {
+        let shared = &self.handle.shared;
+        if self.places.receive.is_some() {
+            shared.leave_inbox(&mut self.places.receive);
+        }
+        if self.places.send.is_some() {
+            shared.leave_writers(&mut self.places.send);
+        }
+    }
+}
+
+/// The places of a handle as a `Stream` and as a `Sink`, which a clone does not share.
+#[derive(Default)]
+struct Places {
+    receive: Place,
+    send: Place,
+    closing: Option<Closing>,
+}
+
+/// A sink that is being closed.
+type Closing = Pin<Box<dyn Future<Output = Result<(), WebSocketError>>>>;
+
+impl Clone for Places {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// What all clones of a [`WebSocket`] hold, and nobody else.
+struct Handle {
+    shared: Rc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let code = if thread::panicking() { WSCloseCode::INTERNAL_ERROR } else { WSCloseCode::OK };
+        self.shared.abandon(code);
+    }
+}

@@ -1,0 +1,109 @@
+//! PING and PONG.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::event_loop::random;
+use crate::message::WebSocketError;
+
+use super::WebSocket;
+use super::shared::not_accepted;
+
+/// Longest payload of a PING or PONG, in bytes (RFC 6455 section 5.5).
+const MAX_PAYLOAD: usize = 125;
+
+impl WebSocket {
+    /// Sends PING and waits for its PONG; tells how long that took. `None` stands for a payload that no other PING has.
+    ///
+    /// A PONG answers the PING with its payload and all that were sent before it. PONGs that answer nothing are ignored. Dropped
+    /// before it is done, it forgets the payload.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](WebSocketError::InvalidArgument) if a PING with this payload is on its way,
+    /// [`TooBig`](WebSocketError::TooBig) if it is longer than 125 bytes; the others as for
+    /// [`send_message`](Self::send_message). [`Closed`](WebSocketError::Closed) also if the connection is closed before the
+    /// answer is there.
+    pub fn ping<'a>(&'a self, payload: impl Into<Option<&'a [u8]>>) -> Ping<'a> {
+        Ping { websocket: self, payload: payload.into(), id: None }
+    }
+
+    /// Sends PONG, which nobody has asked for: a heartbeat in one direction (RFC 6455 section 5.5.3).
+    ///
+    /// # Errors
+    /// Those of [`ping`](Self::ping).
+    pub fn pong(&self, payload: &[u8]) -> Result<(), WebSocketError> {
+        check_length(payload)?;
+        let shared = self.shared();
+        shared.state().check_sendable()?;
+        let transport = shared.transport().ok_or_else(not_accepted)?;
+        transport.send_pong(payload)?;
+        Ok(())
+    }
+
+    /// Sends the PING; its number.
+    fn send_ping(&self, payload: Option<&[u8]>) -> Result<u64, WebSocketError> {
+        let shared = self.shared();
+        let unique: [u8; 8];
+        let payload = if let Some(payload) = payload {
+            payload
+        } else {
+            unique = random(shared.handle.core());
+            &unique
+        };
+        check_length(payload)?;
+        shared.state().check_sendable()?;
+        let transport = shared.transport().ok_or_else(not_accepted)?;
+        if shared.state().pings.is_in_flight(payload) {
+            return Err(WebSocketError::argument("a PING with this payload is on its way"));
+        }
+        let id = shared.state().pings.sent(payload, shared.handle.core().clock());
+        transport.send_ping(payload)?;
+        Ok(id)
+    }
+}
+
+fn check_length(payload: &[u8]) -> Result<(), WebSocketError> {
+    if payload.len() > MAX_PAYLOAD {
+        return Err(WebSocketError::TooBig { size: payload.len(), limit: MAX_PAYLOAD });
+    }
+    Ok(())
+}
+
+/// A PING on its way; see [`WebSocket::ping`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Ping<'a> {
+    websocket: &'a WebSocket,
+    payload: Option<&'a [u8]>,
+    /// Its number, once it is sent.
+    id: Option<u64>,
+}
+
+impl Future for Ping<'_> {
+    type Output = Result<Duration, WebSocketError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.id.is_none() {
+            self.id = Some(self.websocket.send_ping(self.payload)?);
+        }
+        let Some(id) = self.id else { return Poll::Pending };
+        let mut state = self.websocket.shared().state();
+        if let Some(took) = state.pings.poll(id, cx.waker()) {
+            return Poll::Ready(Ok(took));
+        }
+        match state.closed() {
+            Some(closed) => Poll::Ready(Err(closed.into())),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Ping<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.websocket.shared().state().pings.forget(id);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! PINGs that the application waits for.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// PINGs on their way, in the order in which they were sent.
+#[derive(Debug, Default)]
+pub(super) struct Pings {
+    next: u64,
+    in_flight: VecDeque<Ping>,
+    /// The number that the next PING had when the liveness check sent its own, until that is answered.
+    auto: Option<(u64, [u8; 8])>,
+}
+
+#[derive(Debug)]
+struct Ping {
+    id: u64,
+    payload: Box<[u8]>,
+    sent_at: Instant,
+    waker: Option<Waker>,
+    /// How long the answer took, once it is there.
+    took: Option<Duration>,
+}
+
+/// What a PONG was the answer to.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    /// Those that wait for it.
+    pub(super) wakers: Vec<Waker>,
+    /// The peer has also seen the PING of the liveness check.
+    pub(super) proves_alive: bool,
+}
+
+impl Pings {
+    /// Whether a PING with this payload waits for its answer.
+    pub(super) fn is_in_flight(&self, payload: &[u8]) -> bool {
+        self.in_flight.iter().any(|ping| ping.took.is_none() && *ping.payload == *payload)
+    }
+
+    /// Notes a PING; its number.
+    pub(super) fn sent(&mut self, payload: &[u8], now: Instant) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.in_flight.push_back(Ping { id, payload: payload.into(), sent_at: now, waker: None, took: None });
+        id
+    }
+
+    /// A PONG came: it answers the PING with its payload and all before it (RFC 6455 section 5.5.3 lets a peer answer only the newest).
+    pub(super) fn answered(&mut self, payload: &[u8], now: Instant) -> Answered {
+        let Some(last) =
+            self.in_flight.iter().position(|ping| ping.took.is_none() && *ping.payload == *payload)
+        else {
+            return Answered::default();
+        };
+        let newest = self.in_flight[last].id;
+        let waiting = self.in_flight.iter_mut().take(last + 1).filter(|ping| ping.took.is_none());
+        let wakers = waiting.filter_map(|ping| {
+            ping.took = Some(now.saturating_duration_since(ping.sent_at));
+            ping.waker.take()
+        });
+        let wakers = wakers.collect();
+        Answered { wakers, proves_alive: self.auto.is_some_and(|(next, _)| next <= newest) }
+    }
+
+    /// How long the answer took, if it is there; else its task is woken when it comes.
+    pub(super) fn poll(&mut self, id: u64, waker: &Waker) -> Option<Duration> {
+        let ping = self.in_flight.iter_mut().find(|ping| ping.id == id)?;
+        ping.waker = Some(waker.clone());
+        ping.took
+    }
+
+    /// Nobody waits for this one any more.
+    pub(super) fn forget(&mut self, id: u64) {
+        self.in_flight.retain(|ping| ping.id != id);
+    }
+
+    /// The liveness check is about to send a PING with this payload.
+    pub(super) fn auto_sent(&mut self, payload: [u8; 8]) {
+        self.auto = Some((self.next, payload));
+    }
+
+    /// Whether this is the payload of the liveness check's PING.
+    pub(super) fn is_auto(&self, payload: &[u8]) -> bool {
+        self.auto.is_some_and(|(_, auto)| auto == *payload)
+    }
+
+    pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
+        self.in_flight.iter_mut().filter_map(|ping| ping.waker.take()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pong_answers_its_ping_and_all_before_it() {
+        let (mut pings, start) = (Pings::default(), Instant::now());
+        let (a, b, c) = (pings.sent(b"a", start), pings.sent(b"b", start), pings.sent(b"c", start));
+        pings.answered(b"b", start + Duration::from_millis(7));
+        let waker = Waker::noop();
+        assert_eq!(pings.poll(a, waker), Some(Duration::from_millis(7)));
+        assert_eq!(pings.poll(b, waker), Some(Duration::from_millis(7)));
+        assert_eq!(pings.poll(c, waker), None);
+        assert!(pings.is_in_flight(b"c") && !pings.is_in_flight(b"a"));
+    }
+
+    #[test]
+    fn an_unknown_or_repeated_pong_answers_nothing() {
+        let (mut pings, start) = (Pings::default(), Instant::now());
+        let a = pings.sent(b"a", start);
+        assert!(pings.answered(b"x", start).wakers.is_empty());
+        assert_eq!(pings.poll(a, Waker::noop()), None);
+        assert_eq!(pings.answered(b"a", start).wakers.len(), 1);
+        assert_eq!(pings.answered(b"a", start).wakers.len(), 0);
+    }
+
+    #[test]
+    fn a_later_pong_proves_that_the_peer_is_alive() {
+        let (mut pings, start) = (Pings::default(), Instant::now());
+        pings.sent(b"before", start);
+        pings.auto_sent([7; 8]);
+        pings.sent(b"after", start);
+        assert!(!pings.answered(b"before", start).proves_alive);
+        assert!(pings.answered(b"after", start).proves_alive);
+        assert!(pings.is_auto(&[7; 8]) && !pings.is_auto(b""));
+    }
+}

@@ -1,0 +1,66 @@
+//! Receiving messages.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::message::{Message, WebSocketError};
+
+use super::WebSocket;
+use super::waiters::Place;
+
+impl WebSocket {
+    /// The next message.
+    ///
+    /// Several tasks may wait: they are served in the order in which they were first polled, each message going to one of them.
+    ///
+    /// # Errors
+    /// [`Closed`](WebSocketError::Closed) once the connection is closed and what came before is received;
+    /// [`State`](WebSocketError::State) before [`accept`](Self::accept).
+    pub fn get_message(&self) -> GetMessage<'_> {
+        GetMessage { websocket: self, place: None }
+    }
+
+    /// The next message as text; of a binary message its UTF-8, with the sequences that are not UTF-8 left out.
+    ///
+    /// # Errors
+    /// Those of [`get_message`](Self::get_message).
+    pub async fn receive_text(&self) -> Result<String, WebSocketError> {
+        Ok(self.get_message().await?.into_text())
+    }
+
+    /// The next message as bytes; of a text message its UTF-8.
+    ///
+    /// # Errors
+    /// Those of [`get_message`](Self::get_message).
+    pub async fn receive_bytes(&self) -> Result<Bytes, WebSocketError> {
+        Ok(self.get_message().await?.into_bytes())
+    }
+}
+
+/// The next message; see [`WebSocket::get_message`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct GetMessage<'a> {
+    websocket: &'a WebSocket,
+    place: Place,
+}
+
+impl Future for GetMessage<'_> {
+    type Output = Result<Message, WebSocketError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let websocket = self.websocket;
+        websocket.shared().poll_message(&mut self.place, cx.waker())
+    }
+}
+
+impl Drop for GetMessage<'_> {
+    fn drop(&mut self) {
+        if self.place.is_some() {
+            self.websocket.shared().leave_inbox(&mut self.place);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Sending messages.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use crate::message::{CloseReason, Message, SideState, WebSocketError};
+use crate::{WSDropReason, WSMsgType, WSSendStatus, WSTransport};
+
+use super::WebSocket;
+use super::shared::{Shared, not_accepted, wake};
+use super::waiters::Place;
+
+impl WebSocket {
+    /// Sends a message. Done when the message is queued, which is at once unless more than the high watermark
+    /// ([`write_watermarks`](crate::WSTuning::write_watermarks)) waits to be sent already: then first the queue has to sink to the
+    /// low one. Tasks that wait are served in the order in which they were first polled.
+    ///
+    /// Dropped before it is done, it has sent nothing.
+    ///
+    /// # Errors
+    /// [`State`](WebSocketError::State) before [`accept`](Self::accept) and after this end has closed;
+    /// [`Closed`](WebSocketError::Closed) if the peer has, or the connection is gone; [`TooBig`](WebSocketError::TooBig);
+    /// [`Dropped`](WebSocketError::Dropped).
+    pub fn send_message(&self, message: impl Into<Message>) -> SendMessage<'_, Message> {
+        let message = message.into();
+        self.send_payload(message.msg_type(), message)
+    }
+
+    /// Sends a text message. See [`send_message`](Self::send_message).
+    ///
+    /// # Errors
+    /// Those of [`send_message`](Self::send_message).
+    pub fn send_text<T: AsRef<str>>(&self, text: T) -> SendMessage<'_, Text<T>> {
+        self.send_payload(WSMsgType::Text, Text(text))
+    }
+
+    /// Sends a binary message. See [`send_message`](Self::send_message).
+    ///
+    /// # Errors
+    /// Those of [`send_message`](Self::send_message).
+    pub fn send_bytes<B: AsRef<[u8]>>(&self, bytes: B) -> SendMessage<'_, B> {
+        self.send_payload(WSMsgType::Binary, bytes)
+    }
+
+    pub(super) fn send_payload<P: AsRef<[u8]>>(&self, msg_type: WSMsgType, payload: P) -> SendMessage<'_, P> {
+        SendMessage { websocket: self, msg_type, payload, place: None }
+    }
+}
+
+/// A text as the payload of a message.
+#[derive(Debug)]
+pub struct Text<T>(T);
+
+impl<T: AsRef<str>> AsRef<[u8]> for Text<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref().as_bytes()
+    }
+}
+
+/// A message that is being sent; see [`WebSocket::send_message`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct SendMessage<'a, P> {
+    websocket: &'a WebSocket,
+    msg_type: WSMsgType,
+    payload: P,
+    place: Place,
+}
+
+// The payload is never pinned.
+impl<P> Unpin for SendMessage<'_, P> {}
+
+impl<P: AsRef<[u8]>> Future for SendMessage<'_, P> {
+    type Output = Result<(), WebSocketError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let shared = this.websocket.shared();
+        let turn = shared.poll_turn_to_send(&mut this.place, cx.waker());
+        turn.map(|turn| turn.and_then(|()| shared.send(this.msg_type, this.payload.as_ref())))
+    }
+}
+
+impl<P> Drop for SendMessage<'_, P> {
+    fn drop(&mut self) {
+        if self.place.is_some() {
+            self.websocket.shared().leave_writers(&mut self.place);
+        }
+    }
+}
+
+impl Shared {
+    /// Ready when a message may be sent: it is this one's turn, and the queue is not too long.
+    pub(super) fn poll_turn_to_send(
+        &self,
+        place: &mut Place,
+        waker: &Waker,
+    ) -> Poll<Result<(), WebSocketError>> {
+        let mut state = self.state();
+        let is_long = self.transport().is_some_and(|transport| transport.conn().awaits_resume());
+        if let Err(error) = state.check_sendable() {
+            state.writers.leave(place);
+            return Poll::Ready(Err(error));
+        }
+        if is_long || state.writers.ahead_of(*place) > 0 {
+            state.writers.wait(place, waker);
+            return Poll::Pending;
+        }
+        if state.writers.leave(place).is_some() {
+            // It had waited; so may the next one, which looks for itself whether the queue is too long again.
+            let next = state.writers.get(0);
+            drop(state);
+            wake(next);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(super) fn leave_writers(&self, place: &mut Place) {
+        let next = {
+            let mut state = self.state();
+            match state.writers.leave(place) {
+                Some(0) => state.writers.get(0),
+                _ => None,
+            }
+        };
+        wake(next);
+    }
+
+    /// Queues a message.
+    pub(super) fn send(&self, msg_type: WSMsgType, payload: &[u8]) -> Result<(), WebSocketError> {
+        let Some(transport) = self.transport() else { return Err(not_accepted()) };
+        check_size(transport, payload.len())?;
+        match transport.send(msg_type, payload) {
+            WSSendStatus::Sent | WSSendStatus::Queued => Ok(()),
+            WSSendStatus::Dropped(WSDropReason::Overflow) if !transport.is_disconnected() => {
+                Err(WebSocketError::Dropped)
+            }
+            WSSendStatus::Dropped(_) => Err(self.sending_failed()),
+        }
+    }
+
+    /// The connection is gone, and the application has found it out by sending.
+    fn sending_failed(&self) -> WebSocketError {
+        let mut state = self.state();
+        state.application = SideState::Disconnected;
+        state.closed().map_or_else(|| WebSocketError::closed(CloseReason::abnormal()), Into::into)
+    }
+}
+
+fn check_size(transport: &WSTransport, size: usize) -> Result<(), WebSocketError> {
+    let limit = transport.conn().max_outbound().saturating_sub(crate::WS_HEADROOM);
+    if size > limit { Err(WebSocketError::TooBig { size, limit }) } else { Ok(()) }
+}

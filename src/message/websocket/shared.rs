@@ -1,0 +1,338 @@
+//! What all handles of one connection share, and the listener under it.
+
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
+use std::fmt;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use crate::event_loop::QueueOwner;
+use crate::message::{
+    CloseReason, ConnectionClosed, Message, SideState, StateError, WebSocketConfig, WebSocketError,
+};
+use crate::server::WSUpgradeTicket;
+use crate::{WSCloseCode, WSLoopHandle, WSTransport, WSUpgradeRequest};
+
+use super::inbox::Inbox;
+use super::pings::Pings;
+use super::waiters::{Place, Waiters};
+
+/// A connection, as all its handles, its futures and its listener see it.
+///
+/// # Invariants
+/// - `state` is not borrowed while user code runs, wakers included.
+/// - `transport` is set from `on_ws_connected` on, and never changes.
+pub(in crate::message) struct Shared {
+    pub(in crate::message) handle: WSLoopHandle,
+    pub(in crate::message) config: Rc<WebSocketConfig>,
+    pub(super) side: Side,
+    transport: OnceCell<WSTransport>,
+    state: RefCell<State>,
+    /// Delivery is paused because the inbox is full.
+    pub(super) crowded: Cell<bool>,
+}
+
+/// Which end this is, and what only that end has.
+pub(in crate::message) enum Side {
+    Client,
+    Server(Box<ServerSide>),
+}
+
+/// What a server knows of a connection before it is open.
+pub(in crate::message) struct ServerSide {
+    pub(in crate::message) request: WSUpgradeRequest,
+    /// Parameters of the route, by name.
+    pub(in crate::message) parameters: Vec<(Box<str>, String)>,
+    /// The right to decide, until it is used.
+    pub(super) ticket: Cell<Option<WSUpgradeTicket>>,
+    /// The session that `accept` has set.
+    pub(super) session_id: OnceCell<Box<str>>,
+    /// The subprotocol that `accept` has chosen.
+    pub(super) subprotocol: OnceCell<Box<str>>,
+}
+
+impl ServerSide {
+    pub(in crate::message) fn new(request: WSUpgradeRequest, parameters: Vec<(Box<str>, String)>) -> Self {
+        Self {
+            request,
+            parameters,
+            ticket: Cell::new(None),
+            session_id: OnceCell::new(),
+            subprotocol: OnceCell::new(),
+        }
+    }
+}
+
+/// What changes.
+pub(super) struct State {
+    /// What the application has seen of the peer.
+    pub(super) client: SideState,
+    /// What the application has done.
+    pub(super) application: SideState,
+    pub(super) inbox: Inbox,
+    pub(super) pings: Pings,
+    /// Tasks that wait to send.
+    pub(super) writers: Waiters,
+    /// Tasks that wait for the opening to be done, or for the end before it.
+    pub(super) openers: Waiters,
+    /// How it ended, or is ending.
+    pub(super) end: Option<End>,
+}
+
+/// The end of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    pub(super) reason: CloseReason,
+    /// This end closed: nothing is received any more.
+    pub(super) is_own: bool,
+}
+
+impl Shared {
+    pub(in crate::message) fn new(handle: WSLoopHandle, config: Rc<WebSocketConfig>, side: Side) -> Rc<Self> {
+        let state = match side {
+            Side::Client => SideState::Connected,
+            Side::Server(_) => SideState::Connecting,
+        };
+        Rc::new(Self {
+            handle,
+            config,
+            side,
+            transport: OnceCell::new(),
+            state: RefCell::new(State {
+                client: state,
+                application: state,
+                inbox: Inbox::default(),
+                pings: Pings::default(),
+                writers: Waiters::default(),
+                openers: Waiters::default(),
+                end: None,
+            }),
+            crowded: Cell::new(false),
+        })
+    }
+
+    pub(super) fn state(&self) -> RefMut<'_, State> {
+        self.state.borrow_mut()
+    }
+
+    /// The connection, once it is open.
+    pub(super) fn transport(&self) -> Option<&WSTransport> {
+        self.transport.get()
+    }
+
+    pub(super) fn server(&self) -> Option<&ServerSide> {
+        match &self.side {
+            Side::Client => None,
+            Side::Server(server) => Some(server),
+        }
+    }
+
+    /// The request is to be decided on by this.
+    pub(in crate::message) fn decides_with(&self, ticket: WSUpgradeTicket) {
+        if let Some(server) = self.server() {
+            server.ticket.set(Some(ticket));
+        }
+    }
+
+    // --- from the listener -------------------------------------------------------------------------------------------------
+
+    /// The opening handshake is done.
+    pub(super) fn opened(&self, transport: &WSTransport) {
+        // There is one listener, and one `on_ws_connected`.
+        let _ = self.transport.set(transport.clone());
+        let (wakers, ended) = {
+            let state = self.state();
+            (state.openers.all().collect::<Vec<_>>(), state.end.clone())
+        };
+        wake(wakers);
+        if let Some(end) = ended {
+            // Closed between `accept` and the opening.
+            transport.send_close(end.reason.code, &end.reason.reason);
+        }
+    }
+
+    /// A message has arrived.
+    pub(super) fn received(self: &Rc<Self>, message: Message) {
+        let (waker, held) = {
+            let mut state = self.state();
+            if state.end.as_ref().is_some_and(|end| end.is_own) {
+                return;
+            }
+            (state.inbox.push(message), state.inbox.held())
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        let room = self.config.message_queue_size.max(1);
+        if held > room {
+            self.pause_if_full();
+        } else if held == room {
+            // Its tasks may make room before the next frame is delivered.
+            self.handle.core().defer_crowded(Rc::clone(self) as Rc<dyn QueueOwner>);
+        }
+    }
+
+    /// The peer has closed, or the connection is gone.
+    pub(super) fn ended(&self, reason: CloseReason, keeps_messages: bool) {
+        let wakers = {
+            let mut state = self.state();
+            if !keeps_messages {
+                state.inbox.discard_messages();
+            }
+            if state.end.is_some() {
+                return;
+            }
+            state.end = Some(End { reason, is_own: false });
+            state.everybody()
+        };
+        wake(wakers);
+    }
+
+    // --- receiving ---------------------------------------------------------------------------------------------------------
+
+    /// The next message for the receiver at `place`, or why there is none.
+    pub(super) fn poll_message(
+        &self,
+        place: &mut Place,
+        waker: &Waker,
+    ) -> Poll<Result<Message, WebSocketError>> {
+        let polled = self.state().poll_message(place, waker);
+        self.resume_if_room();
+        polled
+    }
+
+    /// A receiver is dropped; what it would have got is the next one's.
+    pub(super) fn leave_inbox(&self, place: &mut Place) {
+        let next = self.state().inbox.leave(place);
+        wake(next);
+        self.pause_if_full();
+    }
+
+    fn is_full(&self) -> bool {
+        self.state().inbox.held() >= self.config.message_queue_size.max(1)
+    }
+
+    fn resume_if_room(&self) {
+        if self.crowded.get() && !self.is_full() {
+            self.resume();
+        }
+    }
+
+    fn resume(&self) {
+        if self.crowded.replace(false)
+            && let Some(transport) = self.transport()
+        {
+            transport.resume_reading();
+        }
+    }
+
+    // --- closing -----------------------------------------------------------------------------------------------------------
+
+    /// This end closes an open connection. `Err` if it has done so before.
+    pub(super) fn close(&self, code: WSCloseCode, reason: &str) -> Result<(), StateError> {
+        let wakers = {
+            let mut state = self.state();
+            if state.application == SideState::Disconnected {
+                return Err(state.closed_already("the connection was closed before"));
+            }
+            state.application = SideState::Disconnected;
+            if state.end.is_none() {
+                state.end = Some(End { reason: CloseReason::new(code, reason), is_own: true });
+                state.inbox.discard_messages();
+            }
+            state.everybody()
+        };
+        if let Some(transport) = self.transport() {
+            transport.send_close(code, reason);
+        }
+        // The peer's CLOSE is behind what is not read yet.
+        self.resume();
+        wake(wakers);
+        Ok(())
+    }
+}
+
+impl QueueOwner for Shared {
+    fn pause_if_full(&self) {
+        let is_open = self.state().end.is_none();
+        if is_open
+            && self.is_full()
+            && let Some(transport) = self.transport()
+            && !self.crowded.replace(true)
+        {
+            transport.pause_reading();
+        }
+    }
+}
+
+impl State {
+    fn poll_message(&mut self, place: &mut Place, waker: &Waker) -> Poll<Result<Message, WebSocketError>> {
+        if self.application == SideState::Connecting {
+            return Poll::Ready(Err(not_accepted()));
+        }
+        if let Some(message) = self.inbox.take(place) {
+            return Poll::Ready(Ok(message));
+        }
+        let Some(closed) = self.closed() else {
+            self.inbox.wait(place, waker);
+            return Poll::Pending;
+        };
+        self.inbox.leave(place);
+        self.client = SideState::Disconnected;
+        Poll::Ready(Err(closed.into()))
+    }
+
+    /// Why nothing can be sent, if so.
+    pub(super) fn check_sendable(&mut self) -> Result<(), WebSocketError> {
+        match self.application {
+            SideState::Connecting => return Err(not_accepted()),
+            SideState::Disconnected => {
+                return Err(self.closed_already("nothing can be sent after this end has closed").into());
+            }
+            SideState::Connected => {}
+        }
+        match &self.end {
+            Some(end) => Err(WebSocketError::closed(end.reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn closed_already(&self, message: &'static str) -> StateError {
+        let reason = self.end.as_ref().map_or_else(CloseReason::abnormal, |end| end.reason.clone());
+        StateError::closed(message, reason)
+    }
+
+    /// The connection is closed, for whoever waits for something else.
+    pub(super) fn closed(&self) -> Option<ConnectionClosed> {
+        self.end.as_ref().map(|end| ConnectionClosed { reason: end.reason.clone() })
+    }
+
+    /// Everybody who waits: they will find the end.
+    fn everybody(&mut self) -> Vec<Waker> {
+        let mut wakers: Vec<_> = self.inbox.receivers().collect();
+        wakers.extend(self.writers.all());
+        wakers.extend(self.openers.all());
+        wakers.extend(self.pings.take_wakers());
+        wakers
+    }
+}
+
+pub(super) fn not_accepted() -> WebSocketError {
+    WebSocketError::state("the connection was not accepted yet")
+}
+
+pub(super) fn wake(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.borrow();
+        f.debug_struct("WebSocket")
+            .field("client_state", &state.client)
+            .field("application_state", &state.application)
+            .field("end", &state.end)
+            .finish_non_exhaustive()
+    }
+}
