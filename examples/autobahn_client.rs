@@ -1,15 +1,16 @@
 //! Drives the fuzzing server of the Autobahn test suite, as a client that echoes.
 //!
 //! ```text
-//! autobahn_client URL AGENT [--api frames|messages]
+//! autobahn_client URL AGENT [--api frames|messages|async]
 //! ```
 
 use std::cell::Cell;
 use std::error::Error;
 use std::rc::Rc;
 
+use femtows::message::{WebSocketConfig, connect_websocket_url};
 use femtows::{
-    WSConnectConfig, WSLimits, WSListener, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
+    WSCloseCode, WSConnectConfig, WSLimits, WSListener, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
     WSMessageListener, WSResult, WSTransport, ws_connect,
 };
 
@@ -19,7 +20,7 @@ mod args;
 mod echo;
 
 use args::Args;
-use echo::{EchoFrames, EchoMessages};
+use echo::{EchoFrames, EchoMessages, echo_websocket};
 
 /// Learns the number of cases.
 struct CaseCount(Rc<Cell<usize>>);
@@ -48,11 +49,31 @@ fn visit(event_loop: &mut WSLoop, url: &str, listener: Box<dyn WSListener>) -> R
     Ok(())
 }
 
+/// The same, as a task that echoes.
+fn visit_as_task(event_loop: &mut WSLoop, url: &str) -> Result<(), Box<dyn Error>> {
+    let handle = event_loop.handle();
+    let settings = WebSocketConfig::default().max_message_size(32 << 20).client(config());
+    let ws = event_loop.block_on(connect_websocket_url(&handle, url, settings))??;
+    let echo = handle.spawn(async move {
+        // As above.
+        let _ = echo_websocket(ws.clone()).await;
+        ws.aclose(WSCloseCode::OK, "").await
+    });
+    event_loop.block_on(echo)??;
+    Ok(())
+}
+
+/// Echoes on one connection.
+type Echo = fn(&mut WSLoop, &str) -> Result<(), Box<dyn Error>>;
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut args = Args::parse("autobahn_client URL AGENT [--api frames|messages]");
-    let messages = match args.value("--api").as_deref() {
-        None | Some("messages") => true,
-        Some("frames") => false,
+    let mut args = Args::parse("autobahn_client URL AGENT [--api frames|messages|async]");
+    let echo: Echo = match args.value("--api").as_deref() {
+        None | Some("messages") => {
+            |event_loop, url| visit(event_loop, url, Box::new(WSMessageAdapter::new(EchoMessages)))
+        }
+        Some("frames") => |event_loop, url| visit(event_loop, url, Box::new(EchoFrames)),
+        Some("async") => visit_as_task,
         Some(other) => args.fail(&format!("unknown api {other:?}")),
     };
     let url = args.positional("URL");
@@ -64,9 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let counter = Box::new(WSMessageAdapter::new(CaseCount(Rc::clone(&count))));
     visit(&mut event_loop, &format!("{url}/getCaseCount"), counter)?;
     for case in 1..=count.get() {
-        let listener: Box<dyn WSListener> =
-            if messages { Box::new(WSMessageAdapter::new(EchoMessages)) } else { Box::new(EchoFrames) };
-        visit(&mut event_loop, &format!("{url}/runCase?case={case}&agent={agent}"), listener)?;
+        echo(&mut event_loop, &format!("{url}/runCase?case={case}&agent={agent}"))?;
     }
     visit(&mut event_loop, &format!("{url}/updateReports?agent={agent}"), Box::new(EchoFrames))?;
     println!("{} cases done", count.get());

@@ -1,7 +1,7 @@
 //! An echo server.
 //!
 //! ```text
-//! echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages] [--validate-utf8] [--spin MICROS]
+//! echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages|async] [--validate-utf8] [--spin MICROS]
 //!             [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] [--tls-cert FILE --tls-key FILE]
 //! ```
 //!
@@ -12,9 +12,10 @@
 use std::error::Error;
 use std::time::Duration;
 
+use femtows::message::{WebSocketConfig, WebSocketFactory, websocket_factory};
 use femtows::{
     WSCloseCode, WSIntoUpgrade, WSLimits, WSLoopConfig, WSLoopHandle, WSMessageAdapter, WSPerCoreConfig,
-    WSServerConfig, WSUpgradeOutcome, WSUpgradeRequest, ws_serve_per_core,
+    WSServerConfig, ws_serve_per_core,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -25,9 +26,9 @@ mod args;
 mod echo;
 
 use args::Args;
-use echo::{EchoFrames, EchoMessages};
+use echo::{EchoFrames, EchoMessages, echo_websocket};
 
-const USAGE: &str = "echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages] [--validate-utf8] \
+const USAGE: &str = "echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages|async] [--validate-utf8] \
                      [--spin MICROS] [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] \
                      [--tls-cert FILE --tls-key FILE]";
 
@@ -35,13 +36,15 @@ const USAGE: &str = "echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api fr
 enum Api {
     Frames,
     Messages,
+    Async,
 }
 
 impl Api {
-    fn listener(self) -> WSUpgradeOutcome {
+    fn factory(self, handle: &WSLoopHandle, config: WebSocketConfig) -> WebSocketFactory {
         match self {
-            Self::Frames => EchoFrames.into_upgrade(),
-            Self::Messages => WSMessageAdapter::new(EchoMessages).into_upgrade(),
+            Self::Frames => Box::new(|_| EchoFrames.into_upgrade()),
+            Self::Messages => Box::new(|_| WSMessageAdapter::new(EchoMessages).into_upgrade()),
+            Self::Async => websocket_factory(handle, echo_websocket, config),
         }
     }
 }
@@ -53,6 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let api = match args.value("--api").as_deref() {
         None | Some("frames") => Api::Frames,
         Some("messages") => Api::Messages,
+        Some("async") => Api::Async,
         Some(other) => args.fail(&format!("unknown api {other:?}")),
     };
     let validate_utf8 = args.flag("--validate-utf8");
@@ -77,7 +81,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => return Err("--tls-cert and --tls-key belong together".into()),
     };
     let threads = WSPerCoreConfig::default().threads(threads).loop_config(WSLoopConfig::default().spin(spin));
-    let make_factory = move |_: &WSLoopHandle| move |_: &WSUpgradeRequest| api.listener();
+    // Its limits and deadlines are those of `config`.
+    let websockets = WebSocketConfig::default()
+        .max_message_size(max_message)
+        .connect_timeout(deadline)
+        .disconnect_timeout(deadline)
+        .server(config.clone());
+    let make_factory = move |handle: &WSLoopHandle| api.factory(handle, websockets.clone());
     // Before the first thread: from here on these signals wait for us.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let server = ws_serve_per_core(make_factory, addr.as_str(), config, threads)?;

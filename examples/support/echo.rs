@@ -1,5 +1,6 @@
-//! Listeners that echo.
+//! What echoes: two listeners, and a task.
 
+use femtows::message::{AcceptOptions, WebSocket, WebSocketError};
 use femtows::{WSFrame, WSListener, WSMessage, WSMessageListener, WSResult, WSTransport};
 
 /// Sends back every data frame as it came, fragments as fragments.
@@ -21,5 +22,16 @@ impl WSMessageListener for EchoMessages {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
         transport.send(message.msg_type(), message);
         Ok(())
+    }
+}
+
+/// Sends back every message in one frame, at either end, until the connection is closed.
+pub(crate) async fn echo_websocket(ws: WebSocket) -> Result<(), WebSocketError> {
+    if !ws.accepted() {
+        ws.accept(AcceptOptions::new()).await?;
+    }
+    loop {
+        let message = ws.get_message().await?;
+        ws.send_message(message).await?;
     }
 }

@@ -174,6 +174,17 @@ pub(crate) const PEERS: &[Peer] = &[
         notes: "Messages API: assembled and, if text, checked for UTF-8; else as femtows.",
     },
     Peer {
+        name: "femtows-async",
+        language: "Rust",
+        install: "part of perf",
+        program: Program::Own { args: &["serve", "femtows", "--api", "async"] },
+        reply: Reply::Frame,
+        can_spin: true,
+        can_broadcast: false,
+        tls: Tls::Same,
+        notes: "WebSocket: a task per connection that receives a message and sends it; else as femtows-messages.",
+    },
+    Peer {
         name: "uWebSockets",
         language: "C++",
         install: "perf/setup.sh uwebsockets",

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use femtows::message::{WebSocketConfig, WebSocketError, WebSocketRequest, websocket_factory};
 use femtows::{
     WSFrame, WSIntoUpgrade, WSLimits, WSListener, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
     WSMessageListener, WSPreparedFrame, WSResult, WSServerConfig, WSServerTls, WSTransport, WSTuning,
-    WSUpgradeOutcome, WSUpgradeRequest, ws_create_server,
+    WSUpgradeRequest, ws_create_server,
 };
 
 use crate::tls::server_config;
@@ -25,6 +26,8 @@ pub(crate) enum Api {
     Frames,
     /// `WSMessageListener`: whole messages, text checked.
     Messages,
+    /// `WebSocket`: a task per connection.
+    Async,
 }
 
 /// Serves until it is killed; `spins` polls without ever sleeping.
@@ -45,20 +48,20 @@ pub(crate) fn serve(port: u16, spins: bool, api: Api, tls: Option<(&Path, &Path)
     let spin = if spins { Duration::MAX } else { Duration::ZERO };
     let mut event_loop = WSLoop::new(WSLoopConfig::default().spin(spin))?;
     let subscribers = Subscribers::default();
-    let factory = move |request: &WSUpgradeRequest| listener(request.path(), api, &subscribers);
-    ws_create_server(&event_loop.handle(), factory, ("127.0.0.1", port), config)?;
+    let handle = event_loop.handle();
+    let tasks = WebSocketConfig::default().max_message_size(MAX_MESSAGE).server(config.clone());
+    let mut tasks = websocket_factory(&handle, echo, tasks);
+    let factory = move |request: &WSUpgradeRequest| match (request.path(), api) {
+        ("/sub", _) => Subscriber(Rc::clone(&subscribers)).into_upgrade(),
+        ("/pub", _) => Publisher(Rc::clone(&subscribers)).into_upgrade(),
+        (_, Api::Frames) => EchoFrames.into_upgrade(),
+        (_, Api::Messages) => WSMessageAdapter::new(EchoMessages).into_upgrade(),
+        (_, Api::Async) => tasks(request),
+    };
+    ws_create_server(&handle, factory, ("127.0.0.1", port), config)?;
     println!("listening on ws://127.0.0.1:{port}");
     event_loop.run()?;
     Ok(())
-}
-
-fn listener(path: &str, api: Api, subscribers: &Subscribers) -> WSUpgradeOutcome {
-    match (path, api) {
-        ("/sub", _) => Subscriber(Rc::clone(subscribers)).into_upgrade(),
-        ("/pub", _) => Publisher(Rc::clone(subscribers)).into_upgrade(),
-        (_, Api::Frames) => EchoFrames.into_upgrade(),
-        (_, Api::Messages) => WSMessageAdapter::new(EchoMessages).into_upgrade(),
-    }
 }
 
 struct EchoFrames;
@@ -78,6 +81,14 @@ impl WSMessageListener for EchoMessages {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
         transport.send(message.msg_type(), message);
         Ok(())
+    }
+}
+
+async fn echo(request: WebSocketRequest) -> Result<(), WebSocketError> {
+    let ws = request.accept().await?;
+    loop {
+        let message = ws.get_message().await?;
+        ws.send_message(message).await?;
     }
 }
 
