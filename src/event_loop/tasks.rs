@@ -1,14 +1,12 @@
 //! The executor of the loop.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::thread::{self, ThreadId};
 
 use async_task::Runnable;
 
@@ -18,14 +16,33 @@ use super::inbox::LoopWaker;
 
 /// Tasks that are ready to be polled. Any thread may wake a task; only the loop polls.
 pub(crate) struct TaskQueue {
-    ready: Mutex<VecDeque<Runnable>>,
+    ready: Mutex<Ready>,
     /// Whether `ready` holds anything; written under its lock, read without.
     any_ready: AtomicBool,
     /// The loop is gone: no task is polled any more.
     closed: AtomicBool,
     /// The loop's thread, the only one that may drop a task.
-    owner: ThreadId,
+    owner: ThreadMark,
     waker: Arc<LoopWaker>,
+}
+
+/// Two lists that change places: one is filled while the other is run.
+#[derive(Default)]
+struct Ready {
+    batch: Vec<Runnable>,
+    /// Empty, with memory.
+    spare: Vec<Runnable>,
+}
+
+/// A thread, as long as it lives: the address of something that it alone has. Costs less to ask for than its number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct ThreadMark(usize);
+
+impl ThreadMark {
+    fn here() -> Self {
+        thread_local!(static MARK: u8 = const { 0 });
+        Self(MARK.with(|mark| std::ptr::from_ref(mark).addr()))
+    }
 }
 
 impl TaskQueue {
@@ -34,7 +51,7 @@ impl TaskQueue {
             ready: Mutex::default(),
             any_ready: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            owner: thread::current().id(),
+            owner: ThreadMark::here(),
             waker,
         }
     }
@@ -47,14 +64,14 @@ impl TaskQueue {
 
     /// Polls each task that is ready now, once.
     pub(crate) fn run_ready(&self) {
-        let count = self.lock().len();
-        for _ in 0..count {
-            let Some(runnable) = self.pop() else { break };
+        let mut batch = self.take_ready();
+        for runnable in batch.drain(..) {
             // A panic in a poll is caught inside the task, but one in the drop of its future is not.
             super::core::guard("a task", || {
                 runnable.run();
             });
         }
+        self.give_back(batch);
     }
 
     pub(crate) fn spawn<F>(self: &Arc<Self>, future: F) -> WSTask<F::Output>
@@ -76,29 +93,42 @@ impl TaskQueue {
 
     /// Drops what is ready; the futures go with it. Returns whether anything was.
     pub(crate) fn clear(&self) -> bool {
-        let dropped: Vec<_> = std::iter::from_fn(|| self.pop()).collect();
-        !dropped.is_empty()
+        !self.take_ready().is_empty()
     }
 
     fn push(&self, runnable: Runnable) {
-        if self.closed.load(Ordering::SeqCst) && thread::current().id() == self.owner {
+        let on_the_loop = ThreadMark::here() == self.owner;
+        if on_the_loop && self.closed.load(Ordering::SeqCst) {
             return drop(runnable);
         }
         let mut ready = self.lock();
-        ready.push_back(runnable);
-        self.any_ready.store(true, Ordering::SeqCst);
-        drop(ready);
-        self.waker.wake();
+        ready.batch.push(runnable);
+        if on_the_loop {
+            // The loop looks for itself before it sleeps.
+            self.any_ready.store(true, Ordering::Relaxed);
+        } else {
+            self.any_ready.store(true, Ordering::SeqCst);
+            drop(ready);
+            self.waker.wake();
+        }
     }
 
-    fn pop(&self) -> Option<Runnable> {
+    fn take_ready(&self) -> Vec<Runnable> {
         let mut ready = self.lock();
-        let runnable = ready.pop_front();
-        self.any_ready.store(!ready.is_empty(), Ordering::SeqCst);
-        runnable
+        self.any_ready.store(false, Ordering::Relaxed);
+        let spare = std::mem::take(&mut ready.spare);
+        std::mem::replace(&mut ready.batch, spare)
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Runnable>> {
+    /// The memory of a batch that was run is that of the next but one.
+    fn give_back(&self, batch: Vec<Runnable>) {
+        let mut ready = self.lock();
+        if batch.capacity() > ready.spare.capacity() {
+            ready.spare = batch;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ready> {
         // Nothing panics while the lock is held, so a poisoned queue is still whole.
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -20,7 +20,7 @@ impl Inbox {
     /// Adds a message. The receiver that it is for.
     pub(super) fn push(&mut self, message: Message) -> Option<Waker> {
         self.messages.push_back(message);
-        self.receivers.get(self.messages.len() - 1)
+        self.receivers.take_waker(self.messages.len() - 1)
     }
 
     /// The message of the receiver at this place, if it is there.
@@ -30,7 +30,7 @@ impl Inbox {
             return None;
         }
         self.receivers.leave(place);
-        self.messages.remove(index)
+        if index == 0 { self.messages.pop_front() } else { self.messages.remove(index) }
     }
 
     /// Waits for a message.
@@ -42,7 +42,7 @@ impl Inbox {
     pub(super) fn leave(&mut self, place: &mut Place) -> Option<Waker> {
         let index = self.receivers.leave(place)?;
         let last = self.messages.len().checked_sub(1)?;
-        (index <= last).then(|| self.receivers.get(last)).flatten()
+        if index <= last { self.receivers.take_waker(last) } else { None }
     }
 
     /// Messages that nobody waits for.
@@ -55,8 +55,8 @@ impl Inbox {
     }
 
     /// Every receiver.
-    pub(super) fn receivers(&self) -> impl Iterator<Item = Waker> {
-        self.receivers.all()
+    pub(super) fn take_receivers(&mut self) -> impl Iterator<Item = Waker> {
+        self.receivers.take_wakers()
     }
 }
 

@@ -81,7 +81,7 @@ impl WSListener for Under {
     }
 
     fn resume_writing(&mut self, _: &WSTransport) {
-        let first = self.shared.state().writers.get(0);
+        let first = self.shared.state().writers.take_waker(0);
         wake(first);
     }
 }

@@ -166,7 +166,7 @@ impl Shared {
             let mut state = self.state();
             state.application = SideState::Disconnected;
             state.end.get_or_insert(End { reason: CloseReason::abnormal(), is_own: true });
-            state.openers.all().collect()
+            state.openers.take_wakers().collect()
         };
         if let Some(ticket) = server.ticket.take() {
             ticket.reject(response);

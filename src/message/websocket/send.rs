@@ -109,7 +109,7 @@ impl Shared {
         }
         if state.writers.leave(place).is_some() {
             // It had waited; so may the next one, which looks for itself whether the queue is too long again.
-            let next = state.writers.get(0);
+            let next = state.writers.take_waker(0);
             drop(state);
             wake(next);
         }
@@ -120,7 +120,7 @@ impl Shared {
         let next = {
             let mut state = self.state();
             match state.writers.leave(place) {
-                Some(0) => state.writers.get(0),
+                Some(0) => state.writers.take_waker(0),
                 _ => None,
             }
         };

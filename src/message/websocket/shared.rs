@@ -140,8 +140,8 @@ impl Shared {
         // There is one listener, and one `on_ws_connected`.
         let _ = self.transport.set(transport.clone());
         let (wakers, ended) = {
-            let state = self.state();
-            (state.openers.all().collect::<Vec<_>>(), state.end.clone())
+            let mut state = self.state();
+            (state.openers.take_wakers().collect::<Vec<_>>(), state.end.clone())
         };
         wake(wakers);
         if let Some(end) = ended {
@@ -308,9 +308,9 @@ impl State {
 
     /// Everybody who waits: they will find the end.
     fn everybody(&mut self) -> Vec<Waker> {
-        let mut wakers: Vec<_> = self.inbox.receivers().collect();
-        wakers.extend(self.writers.all());
-        wakers.extend(self.openers.all());
+        let mut wakers: Vec<_> = self.inbox.take_receivers().collect();
+        wakers.extend(self.writers.take_wakers());
+        wakers.extend(self.openers.take_wakers());
         wakers.extend(self.pings.take_wakers());
         wakers
     }

@@ -13,7 +13,8 @@ pub(super) type Place = Option<u64>;
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     next: u64,
-    queue: VecDeque<(u64, Waker)>,
+    /// The number of each, and its waker unless it was woken already.
+    queue: VecDeque<(u64, Option<Waker>)>,
 }
 
 impl Waiters {
@@ -29,31 +30,39 @@ impl Waiters {
     /// Waits, at the end of the queue if this one did not wait before.
     pub(super) fn wait(&mut self, place: &mut Place, waker: &Waker) {
         if let Some(index) = place.and_then(|id| self.find(id)) {
-            return self.queue[index].1.clone_from(waker);
+            self.queue[index].1 = Some(waker.clone());
+            return;
         }
         *place = Some(self.next);
-        self.queue.push_back((self.next, waker.clone()));
+        self.queue.push_back((self.next, Some(waker.clone())));
         self.next += 1;
     }
 
     /// Waits no more. Where it stood, if it waited.
     pub(super) fn leave(&mut self, place: &mut Place) -> Option<usize> {
         let index = self.find(place.take()?)?;
-        self.queue.remove(index);
+        if index == 0 {
+            self.queue.pop_front();
+        } else {
+            self.queue.remove(index);
+        }
         Some(index)
     }
 
-    /// The one with so many in front of it.
-    pub(super) fn get(&self, index: usize) -> Option<Waker> {
-        self.queue.get(index).map(|(_, waker)| waker.clone())
+    /// The waker of the one with so many in front of it, which keeps its place; `None` if it was woken and was not polled since.
+    pub(super) fn take_waker(&mut self, index: usize) -> Option<Waker> {
+        self.queue.get_mut(index)?.1.take()
     }
 
-    /// All of them, in order. They wait until each has left.
-    pub(super) fn all(&self) -> impl Iterator<Item = Waker> {
-        self.queue.iter().map(|(_, waker)| waker.clone())
+    /// All wakers, in order. The tasks keep their places.
+    pub(super) fn take_wakers(&mut self) -> impl Iterator<Item = Waker> {
+        self.queue.iter_mut().filter_map(|(_, waker)| waker.take())
     }
 
     fn find(&self, id: u64) -> Option<usize> {
-        self.queue.binary_search_by_key(&id, |(id, _)| *id).ok()
+        match self.queue.front() {
+            Some((first, _)) if *first == id => Some(0),
+            _ => self.queue.binary_search_by_key(&id, |(id, _)| *id).ok(),
+        }
     }
 }
