@@ -31,9 +31,9 @@ impl WebSocketRequest {
     /// Accepts with a subprotocol, headers or a session.
     ///
     /// # Errors
-    /// Those of [`WebSocket::accept`].
+    /// Those of [`WebSocket::accept_with`].
     pub async fn accept_with(&self, options: AcceptOptions) -> Result<WebSocket, WebSocketError> {
-        self.websocket.accept(options).await?;
+        self.websocket.accept_with(options).await?;
         Ok(self.websocket.clone())
     }
 

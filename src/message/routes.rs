@@ -24,7 +24,7 @@ use super::{Handler, WebSocket};
 /// use femtows::message::{HandlerError, Routes, WebSocket};
 ///
 /// async fn chat(ws: WebSocket) -> Result<(), HandlerError> {
-///     ws.accept(Default::default()).await?;
+///     ws.accept().await?;
 ///     let room = ws.path_parameter("room").unwrap_or_default();
 ///     ws.send_text(format!("welcome to {room}")).await?;
 ///     Ok(())

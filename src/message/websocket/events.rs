@@ -82,11 +82,11 @@ impl WebSocket {
     /// The state changes before anything is sent.
     ///
     /// # Errors
-    /// [`State`](WebSocketError::State) for any other order; otherwise those of [`accept`](Self::accept),
+    /// [`State`](WebSocketError::State) for any other order; otherwise those of [`accept_with`](Self::accept_with),
     /// [`send_message`](Self::send_message), [`close`](Self::close) and [`reject`](Self::reject).
     pub async fn send_event(&self, event: SendEvent) -> Result<(), WebSocketError> {
         match event {
-            SendEvent::Accept(options) => self.accept(options).await,
+            SendEvent::Accept(options) => self.accept_with(options).await,
             SendEvent::Send(message) => self.send_message(message).await,
             SendEvent::Close { code, reason } => self.close(code, &reason),
             SendEvent::HttpResponse(response) => self.reject(response),

@@ -98,7 +98,7 @@ impl WebSocket {
     }
 
     /// The first of `supported` that the client offered. It is not agreed on before
-    /// [`accept`](Self::accept) is given it.
+    /// [`accept_with`](Self::accept_with) is given it.
     pub fn select_subprotocol<'a>(&self, supported: &[&'a str]) -> Option<&'a str> {
         let offered = self.proposed_subprotocols();
         supported.iter().copied().find(|name| offered.iter().any(|offer| offer == name))
@@ -112,7 +112,7 @@ impl WebSocket {
         }
     }
 
-    /// The session: what [`accept`](Self::accept) has set, else the request's cookie `session_id`.
+    /// The session: what [`accept_with`](Self::accept_with) has set, else the request's cookie `session_id`.
     pub fn session_id(&self) -> Option<String> {
         let server = self.shared().server()?;
         if let Some(set) = server.session_id.get() {

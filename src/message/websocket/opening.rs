@@ -88,10 +88,18 @@ impl WebSocket {
     /// Accepts the request and waits until the connection is open.
     ///
     /// # Errors
+    /// Those of [`accept_with`](Self::accept_with).
+    pub async fn accept(&self) -> Result<(), WebSocketError> {
+        self.accept_with(AcceptOptions::new()).await
+    }
+
+    /// Accepts the request with a subprotocol, headers or a session, and waits until the connection is open.
+    ///
+    /// # Errors
     /// [`State`](WebSocketError::State) if there is nothing to decide any more, or the subprotocol was not offered;
     /// [`InvalidArgument`](WebSocketError::InvalidArgument) for headers that must not be sent; in both cases nothing has happened.
     /// [`Closed`](WebSocketError::Closed) with 1006 if the client has gone meanwhile.
-    pub async fn accept(&self, options: AcceptOptions) -> Result<(), WebSocketError> {
+    pub async fn accept_with(&self, options: AcceptOptions) -> Result<(), WebSocketError> {
         self.shared().start_accepting(&options)?;
         let mut waiting = Opening { shared: self.shared(), place: None };
         poll_fn(|cx| {

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use crate::WSCloseCode;
-use crate::message::{AcceptOptions, CloseReason, ConnectionClosed, HandlerError, SideState, WebSocketError};
+use crate::message::{CloseReason, ConnectionClosed, HandlerError, SideState, WebSocketError};
 
 use super::WebSocket;
 
@@ -34,7 +34,7 @@ impl WebSocket {
         body: impl AsyncFnOnce(WebSocket) -> Result<T, HandlerError>,
     ) -> Result<Option<T>, HandlerError> {
         if self.application_state() == SideState::Connecting {
-            self.accept(AcceptOptions::new()).await?;
+            self.accept().await?;
         }
         let result = body(self.clone()).await;
         self.finish(&result);
