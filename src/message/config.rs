@@ -105,7 +105,8 @@ impl WebSocketConfig {
         self.receive_type(kind).send_type(kind)
     }
 
-    /// Which ends of the connection are no error of the body of [`with`](super::WebSocket::with). Default: all.
+    /// Which ends of the connection are no error of the body of [`with`](super::WebSocket::with), nor of
+    /// [`values`](super::WebSocket::values). Default: all.
     #[must_use]
     pub fn catch_disconnect(mut self, which: CatchDisconnect) -> Self {
         self.catch_disconnect = which;

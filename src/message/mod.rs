@@ -63,7 +63,7 @@ pub use routes::Routes;
 pub use server::{IntoRoutes, WebSocketFactory, serve_websocket, websocket_factory};
 pub use websocket::{
     AcceptOptions, GetMessage, IterBytes, IterText, Messages, Ping, ReceiveEvent, SendEvent, SendMessage,
-    SideState, Value, WebSocket, WebSocketReceiver, WebSocketSender,
+    SideState, Value, Values, WebSocket, WebSocketReceiver, WebSocketSender,
 };
 #[cfg(feature = "json")]
 pub use websocket::{IterJson, JsonMode};

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use crate::{WSUpgradeRequest, WSUpgradeResponse};
 
 use super::handler::Serving;
-use super::{Handler, WebSocket};
+use super::{Handler, WebSocket, WebSocketConfig};
 
 /// Handlers by path.
 ///
@@ -43,6 +43,8 @@ pub struct Routes {
 
 struct Route {
     pattern: Pattern,
+    /// In place of the server's.
+    config: Option<Rc<WebSocketConfig>>,
     serve: Rc<dyn Fn(WebSocket) -> Serving>,
 }
 
@@ -66,13 +68,32 @@ impl Routes {
     /// If the pattern is none: it must begin with a slash; braces enclose a whole segment and a name in it, which no other parameter of
     /// the pattern has.
     #[must_use]
-    pub fn route<A>(mut self, pattern: &str, handler: impl Handler<A>) -> Self {
-        let pattern = match Pattern::parse(pattern) {
-            Ok(pattern) => pattern,
-            Err(problem) => panic!("the route {pattern:?} {problem}"),
-        };
-        self.table.push(Route { pattern, serve: Rc::new(move |websocket| handler.serve(websocket)) });
-        self
+    pub fn route<A>(self, pattern: &str, handler: impl Handler<A>) -> Self {
+        self.add(pattern, None, handler)
+    }
+
+    /// Adds a route with a configuration of its own: the types of values, what is caught, whether errors are exposed and how many
+    /// messages may wait. Time-outs, the size of messages and the connection below are those of the server on every route.
+    ///
+    /// ```
+    /// use femtows::message::{HandlerError, MessageType, Routes, WebSocket, WebSocketConfig};
+    ///
+    /// async fn echo(ws: WebSocket) -> Result<(), HandlerError> {
+    ///     ws.accept().await?;
+    ///     loop {
+    ///         ws.send(ws.receive().await?).await?;
+    ///     }
+    /// }
+    ///
+    /// let bytes = WebSocketConfig::default().value_type(MessageType::Bytes);
+    /// let routes = Routes::new().route("/text", echo).route_with("/bytes", bytes, echo);
+    /// ```
+    ///
+    /// # Panics
+    /// As [`route`](Self::route).
+    #[must_use]
+    pub fn route_with<A>(self, pattern: &str, config: WebSocketConfig, handler: impl Handler<A>) -> Self {
+        self.add(pattern, Some(Rc::new(config)), handler)
     }
 
     /// Answers plain HTTP requests: a page, a health check. Default: as [`not_found`](Self::not_found).
@@ -89,6 +110,20 @@ impl Routes {
         self
     }
 
+    fn add<A>(
+        mut self,
+        pattern: &str,
+        config: Option<Rc<WebSocketConfig>>,
+        handler: impl Handler<A>,
+    ) -> Self {
+        let pattern = match Pattern::parse(pattern) {
+            Ok(pattern) => pattern,
+            Err(problem) => panic!("the route {pattern:?} {problem}"),
+        };
+        self.table.push(Route { pattern, config, serve: Rc::new(move |websocket| handler.serve(websocket)) });
+        self
+    }
+
     /// Where this request goes.
     pub(super) fn find(&self, request: &WSUpgradeRequest) -> Found {
         if !request.is_upgrade() {
@@ -98,7 +133,8 @@ impl Routes {
         let path = path_of(request.path());
         for route in &self.table {
             if let Some(parameters) = route.pattern.matches(path) {
-                return Found::Handler { serve: Rc::clone(&route.serve), parameters };
+                let (serve, config) = (Rc::clone(&route.serve), route.config.clone());
+                return Found::Handler { serve, config, parameters };
             }
         }
         Found::Response(self.not_found.clone())
@@ -114,7 +150,12 @@ impl Routes {
 
 /// What serves a request.
 pub(super) enum Found {
-    Handler { serve: Rc<dyn Fn(WebSocket) -> Serving>, parameters: Vec<(Box<str>, String)> },
+    Handler {
+        serve: Rc<dyn Fn(WebSocket) -> Serving>,
+        /// In place of the server's.
+        config: Option<Rc<WebSocketConfig>>,
+        parameters: Vec<(Box<str>, String)>,
+    },
     Response(WSUpgradeResponse),
 }
 

@@ -38,8 +38,9 @@ pub fn websocket_factory<A>(
     let (handle, routes, config) = (handle.clone(), handler.into_routes(), Rc::new(config));
     Box::new(move |request| match routes.find(request) {
         Found::Response(response) => response.into_upgrade(),
-        Found::Handler { serve, parameters } => {
-            let (websocket, later) = undecided(&handle, &config, request, parameters);
+        Found::Handler { serve, config: own, parameters } => {
+            let config = own.as_ref().unwrap_or(&config);
+            let (websocket, later) = undecided(&handle, config, request, parameters);
             handle.spawn(handler::run(websocket, move |websocket| serve(websocket))).detach();
             WSUpgradeOutcome::Deferred(later)
         }

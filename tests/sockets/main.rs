@@ -29,3 +29,4 @@ mod sending;
 mod server_opening;
 mod shutdown;
 mod threads;
+mod values;

@@ -47,7 +47,7 @@ pub use send::SendMessage;
 #[cfg(feature = "json")]
 pub use streams::IterJson;
 pub use streams::{IterBytes, IterText, Messages, WebSocketReceiver, WebSocketSender};
-pub use typed::Value;
+pub use typed::{Value, Values};
 
 pub(super) use listener::Under;
 pub(super) use shared::{ServerSide, Shared, Side};

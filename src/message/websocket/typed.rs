@@ -1,8 +1,13 @@
 //! Values of the type that a connection is set to.
 
-use bytes::Bytes;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use crate::message::{Message, MessageType, WebSocketError};
+use bytes::Bytes;
+use futures_core::Stream;
+
+use crate::message::{Message, MessageType, Messages, WebSocketError};
 
 use super::WebSocket;
 
@@ -80,12 +85,14 @@ impl WebSocket {
     /// # Errors
     /// Those of [`get_message`](Self::get_message), and `Json` (feature `json`) if that is the type and the message is none.
     pub async fn receive(&self) -> Result<Value, WebSocketError> {
-        match self.shared().config.receive_type {
-            MessageType::Text => Ok(Value::Text(self.receive_text().await?)),
-            MessageType::Bytes => Ok(Value::Bytes(self.receive_bytes().await?)),
-            #[cfg(feature = "json")]
-            MessageType::Json => Ok(Value::Json(self.receive_json(super::JsonMode::Text).await?)),
-        }
+        value_of(self.get_message().await?, self.shared().config.receive_type)
+    }
+
+    /// All messages, as values of the [`receive_type`](crate::message::WebSocketConfig::receive_type), until the connection is closed in
+    /// a way that [`catch_disconnect`](crate::message::WebSocketConfig::catch_disconnect) names. Of any other end there is one error
+    /// first. A message that is not of the type is an error, and not the end.
+    pub fn values(&self) -> Values {
+        Values { websocket: self.clone(), messages: self.messages() }
     }
 
     /// Sends a value of the [`send_type`](crate::message::WebSocketConfig::send_type). Where JSON is to be sent, a string is
@@ -107,5 +114,46 @@ impl WebSocket {
             (expected, value) => return Err(WebSocketError::Type { expected, value: value.message_type() }),
         };
         self.send_message(message).await
+    }
+}
+
+/// All messages, as values; see [`WebSocket::values`]. Also a `Stream`.
+#[derive(Debug)]
+pub struct Values {
+    websocket: WebSocket,
+    messages: Messages,
+}
+
+impl Values {
+    /// The next one; `None` when the connection is closed.
+    pub async fn next(&mut self) -> Option<Result<Value, WebSocketError>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl Stream for Values {
+    type Item = Result<Value, WebSocketError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let config = &this.websocket.shared().config;
+        Poll::Ready(match ready!(Pin::new(&mut this.messages).poll_next(cx)) {
+            Some(Ok(message)) => Some(value_of(message, config.receive_type)),
+            Some(Err(WebSocketError::Closed(end))) if config.catch_disconnect.catches(end.reason.code) => {
+                None
+            }
+            Some(Err(error)) => Some(Err(error)),
+            None => None,
+        })
+    }
+}
+
+/// The message as a value of this type.
+fn value_of(message: Message, kind: MessageType) -> Result<Value, WebSocketError> {
+    match kind {
+        MessageType::Text => Ok(Value::Text(message.into_text())),
+        MessageType::Bytes => Ok(Value::Bytes(message.into_bytes())),
+        #[cfg(feature = "json")]
+        MessageType::Json => super::json::parse(message, super::JsonMode::Text).map(Value::Json),
     }
 }
