@@ -1,6 +1,6 @@
 //! What echoes: two listeners, and a task.
 
-use femtows::message::{AcceptOptions, WebSocket, WebSocketError};
+use femtows::message::{WebSocket, WebSocketError};
 use femtows::{WSFrame, WSListener, WSMessage, WSMessageListener, WSResult, WSTransport};
 
 /// Sends back every data frame as it came, fragments as fragments.
@@ -28,7 +28,7 @@ impl WSMessageListener for EchoMessages {
 /// Sends back every message in one frame, at either end, until the connection is closed.
 pub(crate) async fn echo_websocket(ws: WebSocket) -> Result<(), WebSocketError> {
     if !ws.accepted() {
-        ws.accept(AcceptOptions::new()).await?;
+        ws.accept().await?;
     }
     loop {
         let message = ws.get_message().await?;

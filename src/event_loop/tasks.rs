@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -81,7 +81,7 @@ impl TaskQueue {
     {
         let queue = Arc::clone(self);
         let schedule = move |runnable| queue.push(runnable);
-        let (runnable, task) = async_task::spawn_local(catch_panic(future), schedule);
+        let (runnable, task) = async_task::spawn_local(CatchPanic { future }, schedule);
         runnable.schedule();
         WSTask { task: Some(task.fallible()) }
     }
@@ -136,17 +136,27 @@ impl TaskQueue {
 
 type Caught<T> = Result<T, Box<dyn Any + Send>>;
 
-/// A panic in a task must not take the loop down: it is logged and kept for whoever awaits the task.
-async fn catch_panic<F: Future>(future: F) -> Caught<F::Output> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|cx| match panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(poll) => poll.map(Ok),
-        Err(panic) => {
-            log::error!("a task failed: {}", WSListenerError::from_panic(&*panic));
-            Poll::Ready(Err(panic))
+pin_project_lite::pin_project! {
+    /// A panic in a task must not take the loop down: it is logged and kept for whoever awaits the task.
+    struct CatchPanic<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for CatchPanic<F> {
+    type Output = Caught<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let future = self.project().future;
+        match panic::catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => {
+                log::error!("a task failed: {}", WSListenerError::from_panic(&*panic));
+                Poll::Ready(Err(panic))
+            }
         }
-    })
-    .await
+    }
 }
 
 /// A spawned task, and its result when awaited.

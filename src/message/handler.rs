@@ -5,9 +5,9 @@ use std::error::Error;
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use crate::WSListenerError;
+use crate::{WSListenerError, WSLoopHandle};
 
 use super::{WebSocket, WebSocketRequest};
 
@@ -23,21 +23,17 @@ pub type HandlerError = Box<dyn Error>;
 /// | it fails or panics | refused with 500, and logged | closed with 1011, and logged |
 /// | it fails because the connection is closed | | nothing: that is no failure |
 pub trait Handler<Argument>: 'static {
-    /// Serves this connection.
-    fn serve(&self, websocket: WebSocket) -> Serving;
+    /// Begins to serve this connection, as a task of the loop.
+    fn start(&self, handle: &WSLoopHandle, websocket: WebSocket);
 }
-
-/// A handler at work.
-pub type Serving = Pin<Box<dyn Future<Output = Result<(), HandlerError>>>>;
 
 impl<F, Fut> Handler<WebSocket> for F
 where
     F: Fn(WebSocket) -> Fut + 'static,
     Fut: Future<Output: IntoHandlerResult> + 'static,
 {
-    fn serve(&self, websocket: WebSocket) -> Serving {
-        let serving = self(websocket);
-        Box::pin(async move { serving.await.into_result() })
+    fn start(&self, handle: &WSLoopHandle, websocket: WebSocket) {
+        spawn(handle, websocket, self);
     }
 }
 
@@ -46,9 +42,8 @@ where
     F: Fn(WebSocketRequest) -> Fut + 'static,
     Fut: Future<Output: IntoHandlerResult> + 'static,
 {
-    fn serve(&self, websocket: WebSocket) -> Serving {
-        let serving = self(WebSocketRequest::new(websocket));
-        Box::pin(async move { serving.await.into_result() })
+    fn start(&self, handle: &WSLoopHandle, websocket: WebSocket) {
+        spawn(handle, websocket, |websocket| self(WebSocketRequest::new(websocket)));
     }
 }
 
@@ -73,19 +68,39 @@ impl<E: Into<HandlerError>> IntoHandlerResult for Result<(), E> {
     }
 }
 
-/// Runs a handler and ends its connection as its outcome asks for.
-pub(super) async fn run(websocket: WebSocket, serving: impl FnOnce(WebSocket) -> Serving) {
-    let mut body = match panic::catch_unwind(AssertUnwindSafe(|| serving(websocket.clone()))) {
-        Ok(body) => body,
-        Err(panic) => return websocket.finish::<()>(&Err(panicked(&*panic))),
-    };
-    let result =
-        std::future::poll_fn(|cx| match panic::catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(cx))) {
-            Ok(polled) => polled,
-            Err(panic) => Poll::Ready(Err(panicked(&*panic))),
-        })
-        .await;
-    websocket.finish(&result);
+/// Runs a handler as a task, and ends its connection as its outcome asks for.
+fn spawn<Fut>(handle: &WSLoopHandle, websocket: WebSocket, handler: impl FnOnce(WebSocket) -> Fut)
+where
+    Fut: Future<Output: IntoHandlerResult> + 'static,
+{
+    match panic::catch_unwind(AssertUnwindSafe(|| handler(websocket.clone()))) {
+        Ok(body) => handle.spawn(Serving { websocket, body }).detach(),
+        Err(panic) => websocket.finish::<()>(&Err(panicked(&*panic))),
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A handler at work. A task holds it as it is: the fewer places its state is spread over, the faster each wake-up.
+    struct Serving<F> {
+        websocket: WebSocket,
+        #[pin]
+        body: F,
+    }
+}
+
+impl<F: Future<Output: IntoHandlerResult>> Future for Serving<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let result = match panic::catch_unwind(AssertUnwindSafe(|| this.body.poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => output.into_result(),
+            Err(panic) => Err(panicked(&*panic)),
+        };
+        this.websocket.finish(&result);
+        Poll::Ready(())
+    }
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> HandlerError {

@@ -55,7 +55,7 @@ pub use client::{
 };
 pub use config::{CatchDisconnect, InvalidMessageType, MessageType, WebSocketConfig};
 pub use error::{CloseReason, ConnectionClosed, ConnectionRejected, StateError, WebSocketError};
-pub use handler::{Handler, HandlerError, IntoHandlerResult, Serving};
+pub use handler::{Handler, HandlerError, IntoHandlerResult};
 pub use listener::{WSMessage, WSMessageAdapter, WSMessageListener};
 pub use owned::Message;
 pub use request::WebSocketRequest;

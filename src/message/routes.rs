@@ -4,9 +4,8 @@ use std::rc::Rc;
 
 use percent_encoding::percent_decode_str;
 
-use crate::{WSUpgradeRequest, WSUpgradeResponse};
+use crate::{WSLoopHandle, WSUpgradeRequest, WSUpgradeResponse};
 
-use super::handler::Serving;
 use super::{Handler, WebSocket, WebSocketConfig};
 
 /// Handlers by path.
@@ -45,8 +44,11 @@ struct Route {
     pattern: Pattern,
     /// In place of the server's.
     config: Option<Rc<WebSocketConfig>>,
-    serve: Rc<dyn Fn(WebSocket) -> Serving>,
+    start: Start,
 }
+
+/// Begins to serve a connection.
+type Start = Rc<dyn Fn(&WSLoopHandle, WebSocket)>;
 
 type HttpHandler = Box<dyn Fn(&WSUpgradeRequest) -> WSUpgradeResponse>;
 
@@ -120,7 +122,8 @@ impl Routes {
             Ok(pattern) => pattern,
             Err(problem) => panic!("the route {pattern:?} {problem}"),
         };
-        self.table.push(Route { pattern, config, serve: Rc::new(move |websocket| handler.serve(websocket)) });
+        let start = Rc::new(move |handle: &WSLoopHandle, websocket| handler.start(handle, websocket));
+        self.table.push(Route { pattern, config, start });
         self
     }
 
@@ -133,8 +136,8 @@ impl Routes {
         let path = path_of(request.path());
         for route in &self.table {
             if let Some(parameters) = route.pattern.matches(path) {
-                let (serve, config) = (Rc::clone(&route.serve), route.config.clone());
-                return Found::Handler { serve, config, parameters };
+                let (start, config) = (Rc::clone(&route.start), route.config.clone());
+                return Found::Handler { start, config, parameters };
             }
         }
         Found::Response(self.not_found.clone())
@@ -151,7 +154,7 @@ impl Routes {
 /// What serves a request.
 pub(super) enum Found {
     Handler {
-        serve: Rc<dyn Fn(WebSocket) -> Serving>,
+        start: Start,
         /// In place of the server's.
         config: Option<Rc<WebSocketConfig>>,
         parameters: Vec<(Box<str>, String)>,

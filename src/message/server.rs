@@ -8,7 +8,7 @@ use crate::{WSError, WSIntoUpgrade, WSLoopHandle, WSServer, WSUpgradeRequest};
 
 use super::routes::Found;
 use super::websocket::{ServerSide, Shared, Side};
-use super::{Handler, Routes, WebSocket, WebSocketConfig, handler};
+use super::{Handler, Routes, WebSocket, WebSocketConfig};
 
 /// Listens on `addr` and runs `handler` for each request: an `async fn` of a [`WebSocket`] or a
 /// [`WebSocketRequest`](super::WebSocketRequest), for every path; or [`Routes`], for the paths that they name.
@@ -38,10 +38,10 @@ pub fn websocket_factory<A>(
     let (handle, routes, config) = (handle.clone(), handler.into_routes(), Rc::new(config));
     Box::new(move |request| match routes.find(request) {
         Found::Response(response) => response.into_upgrade(),
-        Found::Handler { serve, config: own, parameters } => {
+        Found::Handler { start, config: own, parameters } => {
             let config = own.as_ref().unwrap_or(&config);
             let (websocket, later) = undecided(&handle, config, request, parameters);
-            handle.spawn(handler::run(websocket, move |websocket| serve(websocket))).detach();
+            start(&handle, websocket);
             WSUpgradeOutcome::Deferred(later)
         }
     })

@@ -106,7 +106,7 @@ impl Waiting<'_> {
         if self.shared.transport().is_none() {
             let mut state = self.shared.state();
             let Some(end) = state.end.clone() else {
-                state.openers.wait(&mut self.opening, waker);
+                state.rare.openers.wait(&mut self.opening, waker);
                 return Poll::Pending;
             };
             state.client = SideState::Disconnected;
@@ -125,7 +125,7 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.shared.state().openers.leave(&mut self.opening);
+        self.shared.state().rare.openers.leave(&mut self.opening);
         self.shared.leave_inbox(&mut self.place);
     }
 }

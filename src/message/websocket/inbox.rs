@@ -1,9 +1,10 @@
 //! Messages that were received, and the tasks that wait for them.
 
-use std::collections::VecDeque;
 use std::task::Waker;
 
-use super::super::Message;
+use crate::message::Message;
+
+use super::line::Line;
 use super::waiters::{Place, Waiters};
 
 /// Messages in the order of their arrival, and receivers in the order of theirs.
@@ -12,14 +13,14 @@ use super::waiters::{Place, Waiters};
 /// is dropped takes nothing along: those behind it move up.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    messages: VecDeque<Message>,
+    messages: Line<Message>,
     receivers: Waiters,
 }
 
 impl Inbox {
     /// Adds a message. The receiver that it is for.
     pub(super) fn push(&mut self, message: Message) -> Option<Waker> {
-        self.messages.push_back(message);
+        self.messages.push(message);
         self.receivers.take_waker(self.messages.len() - 1)
     }
 
@@ -30,7 +31,7 @@ impl Inbox {
             return None;
         }
         self.receivers.leave(place);
-        if index == 0 { self.messages.pop_front() } else { self.messages.remove(index) }
+        self.messages.remove(index)
     }
 
     /// Waits for a message.

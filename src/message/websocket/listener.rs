@@ -22,7 +22,7 @@ impl Under {
 
     fn pong(&self, transport: &WSTransport, payload: &[u8]) {
         let now = self.shared.handle.core().clock();
-        let answered = self.shared.state().pings.answered(payload, now);
+        let answered = self.shared.state().rare.pings.answered(payload, now);
         if answered.proves_alive {
             transport.notify_user_specific_pong_received();
         }
@@ -71,13 +71,13 @@ impl WSListener for Under {
     fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {
         // The application's pings have payloads of their own, so that no answer is taken for another's.
         let payload = random(self.shared.handle.core());
-        self.shared.state().pings.auto_sent(payload);
+        self.shared.state().rare.pings.auto_sent(payload);
         transport.send_ping(payload)?;
         Ok(())
     }
 
     fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
-        frame.msg_type() == WSMsgType::Pong && self.shared.state().pings.is_auto(frame.payload())
+        frame.msg_type() == WSMsgType::Pong && self.shared.state().rare.pings.is_auto(frame.payload())
     }
 
     fn resume_writing(&mut self, _: &WSTransport) {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `shared` | what all handles of a connection and its listener share; how it ends |
 //! | `listener` | from callbacks to what tasks wait for |
-//! | `inbox`, `waiters`, `pings` | the parts of that, without I/O |
+//! | `inbox`, `waiters`, `line`, `pings` | the parts of that, without I/O |
 //! | `receive`, `send`, `ping`, `close` | what a task may ask for |
 //! | `opening` | accept, reject |
 //! | `events` | the two sides' states, and one event at a time |
@@ -19,6 +19,7 @@ mod facts;
 mod inbox;
 #[cfg(feature = "json")]
 mod json;
+mod line;
 mod listener;
 mod opening;
 mod ping;
@@ -79,41 +80,53 @@ use waiters::Place;
 ///
 /// A client's connection begins with both sides connected. As long as this end has not closed, messages that came before the peer's
 /// CLOSE are received first; then everything gives [`ConnectionClosed`](super::ConnectionClosed), each time it is asked.
-#[derive(Clone)]
 pub struct WebSocket {
-    handle: Rc<Handle>,
+    shared: Rc<Shared>,
     places: Places,
 }
 
 impl WebSocket {
     pub(super) fn new(shared: Rc<Shared>) -> Self {
-        Self { handle: Rc::new(Handle { shared }), places: Places::default() }
+        shared.handles.set(shared.handles.get() + 1);
+        Self { shared, places: Places::default() }
     }
 
     pub(super) fn shared(&self) -> &Rc<Shared> {
-        &self.handle.shared
+        &self.shared
+    }
+}
+
+impl Clone for WebSocket {
+    fn clone(&self) -> Self {
+        Self::new(Rc::clone(&self.shared))
     }
 }
 
 impl fmt::Debug for WebSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared().fmt(f)
+        self.shared.fmt(f)
     }
 }
 
 impl Drop for WebSocket {
     fn drop(&mut self) {
-        let shared = &self.handle.shared;
+        let shared = &self.shared;
         if self.places.receive.is_some() {
             shared.leave_inbox(&mut self.places.receive);
         }
         if self.places.send.is_some() {
             shared.leave_writers(&mut self.places.send);
         }
+        let others = shared.handles.get() - 1;
+        shared.handles.set(others);
+        if others == 0 {
+            let code = if thread::panicking() { WSCloseCode::INTERNAL_ERROR } else { WSCloseCode::OK };
+            shared.abandon(code);
+        }
     }
 }
 
-/// The places of a handle as a `Stream` and as a `Sink`, which a clone does not share.
+/// The places of a handle as a `Stream` and as a `Sink`; each clone has its own.
 #[derive(Default)]
 struct Places {
     receive: Place,
@@ -123,21 +136,3 @@ struct Places {
 
 /// A sink that is being closed.
 type Closing = Pin<Box<dyn Future<Output = Result<(), WebSocketError>>>>;
-
-impl Clone for Places {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-/// What all clones of a [`WebSocket`] hold, and nobody else.
-struct Handle {
-    shared: Rc<Shared>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        let code = if thread::panicking() { WSCloseCode::INTERNAL_ERROR } else { WSCloseCode::OK };
-        self.shared.abandon(code);
-    }
-}

@@ -111,7 +111,7 @@ impl WebSocket {
                 state.application = SideState::Disconnected;
                 return Poll::Ready(Err(closed.into()));
             }
-            state.openers.wait(&mut waiting.place, cx.waker());
+            state.rare.openers.wait(&mut waiting.place, cx.waker());
             Poll::Pending
         })
         .await
@@ -138,7 +138,7 @@ struct Opening<'a> {
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        self.shared.state().openers.leave(&mut self.place);
+        self.shared.state().rare.openers.leave(&mut self.place);
     }
 }
 
@@ -173,8 +173,8 @@ impl Shared {
         let wakers: Vec<_> = {
             let mut state = self.state();
             state.application = SideState::Disconnected;
-            state.end.get_or_insert(End { reason: CloseReason::abnormal(), is_own: true });
-            state.openers.take_wakers().collect()
+            state.end.get_or_insert_with(|| Box::new(End { reason: CloseReason::abnormal(), is_own: true }));
+            state.rare.openers.take_wakers().collect()
         };
         if let Some(ticket) = server.ticket.take() {
             ticket.reject(response);

@@ -55,10 +55,10 @@ impl WebSocket {
         check_length(payload)?;
         shared.state().check_sendable()?;
         let transport = shared.transport().ok_or_else(not_accepted)?;
-        if shared.state().pings.is_in_flight(payload) {
+        if shared.state().rare.pings.is_in_flight(payload) {
             return Err(WebSocketError::argument("a PING with this payload is on its way"));
         }
-        let id = shared.state().pings.sent(payload, shared.handle.core().clock());
+        let id = shared.state().rare.pings.sent(payload, shared.handle.core().clock());
         transport.send_ping(payload)?;
         Ok(id)
     }
@@ -90,7 +90,7 @@ impl Future for Ping<'_> {
         }
         let Some(id) = self.id else { return Poll::Pending };
         let mut state = self.websocket.shared().state();
-        if let Some(took) = state.pings.poll(id, cx.waker()) {
+        if let Some(took) = state.rare.pings.poll(id, cx.waker()) {
             return Poll::Ready(Ok(took));
         }
         match state.closed() {
@@ -103,7 +103,7 @@ impl Future for Ping<'_> {
 impl Drop for Ping<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.websocket.shared().state().pings.forget(id);
+            self.websocket.shared().state().rare.pings.forget(id);
         }
     }
 }

@@ -22,13 +22,15 @@ use super::waiters::{Place, Waiters};
 /// - `state` is not borrowed while user code runs, wakers included.
 /// - `transport` is set from `on_ws_connected` on, and never changes.
 pub(in crate::message) struct Shared {
-    pub(in crate::message) handle: WSLoopHandle,
-    pub(in crate::message) config: Rc<WebSocketConfig>,
-    pub(super) side: Side,
-    transport: OnceCell<WSTransport>,
     state: RefCell<State>,
+    transport: OnceCell<WSTransport>,
+    pub(in crate::message) config: Rc<WebSocketConfig>,
+    pub(in crate::message) handle: WSLoopHandle,
+    /// How many [`WebSocket`](super::WebSocket)s there are.
+    pub(super) handles: Cell<usize>,
     /// Delivery is paused because the inbox is full.
     pub(super) crowded: Cell<bool>,
+    pub(super) side: Side,
 }
 
 /// Which end this is, and what only that end has.
@@ -62,20 +64,26 @@ impl ServerSide {
     }
 }
 
-/// What changes.
+/// What changes. What is needed for each message stands together, and is small: with many connections it is the caches that count.
 pub(super) struct State {
     /// What the application has seen of the peer.
     pub(super) client: SideState,
     /// What the application has done.
     pub(super) application: SideState,
+    /// How it ended, or is ending.
+    pub(super) end: Option<Box<End>>,
     pub(super) inbox: Inbox,
-    pub(super) pings: Pings,
     /// Tasks that wait to send.
     pub(super) writers: Waiters,
+    pub(super) rare: Box<Rare>,
+}
+
+/// What changes rarely.
+#[derive(Default)]
+pub(super) struct Rare {
+    pub(super) pings: Pings,
     /// Tasks that wait for the opening to be done, or for the end before it.
     pub(super) openers: Waiters,
-    /// How it ended, or is ending.
-    pub(super) end: Option<End>,
 }
 
 /// The end of a connection.
@@ -93,20 +101,20 @@ impl Shared {
             Side::Server(_) => SideState::Connecting,
         };
         Rc::new(Self {
-            handle,
-            config,
-            side,
-            transport: OnceCell::new(),
             state: RefCell::new(State {
                 client: state,
                 application: state,
-                inbox: Inbox::default(),
-                pings: Pings::default(),
-                writers: Waiters::default(),
-                openers: Waiters::default(),
                 end: None,
+                inbox: Inbox::default(),
+                writers: Waiters::default(),
+                rare: Box::default(),
             }),
+            transport: OnceCell::new(),
+            config,
+            handle,
+            handles: Cell::new(0),
             crowded: Cell::new(false),
+            side,
         })
     }
 
@@ -141,7 +149,7 @@ impl Shared {
         let _ = self.transport.set(transport.clone());
         let (wakers, ended) = {
             let mut state = self.state();
-            (state.openers.take_wakers().collect::<Vec<_>>(), state.end.clone())
+            (state.rare.openers.take_wakers().collect::<Vec<_>>(), state.end.clone())
         };
         wake(wakers);
         if let Some(end) = ended {
@@ -181,7 +189,7 @@ impl Shared {
             if state.end.is_some() {
                 return;
             }
-            state.end = Some(End { reason, is_own: false });
+            state.end = Some(Box::new(End { reason, is_own: false }));
             state.everybody()
         };
         wake(wakers);
@@ -236,7 +244,7 @@ impl Shared {
             }
             state.application = SideState::Disconnected;
             if state.end.is_none() {
-                state.end = Some(End { reason: CloseReason::new(code, reason), is_own: true });
+                state.end = Some(Box::new(End { reason: CloseReason::new(code, reason), is_own: true }));
                 state.inbox.discard_messages();
             }
             state.everybody()
@@ -310,8 +318,8 @@ impl State {
     fn everybody(&mut self) -> Vec<Waker> {
         let mut wakers: Vec<_> = self.inbox.take_receivers().collect();
         wakers.extend(self.writers.take_wakers());
-        wakers.extend(self.openers.take_wakers());
-        wakers.extend(self.pings.take_wakers());
+        wakers.extend(self.rare.openers.take_wakers());
+        wakers.extend(self.rare.pings.take_wakers());
         wakers
     }
 }

@@ -13,9 +13,9 @@ use crate::WSCloseCode;
 use crate::message::JsonMode;
 use crate::message::{Message, WebSocketError};
 
+use super::WebSocket;
 use super::shared::not_accepted;
 use super::waiters::Place;
-use super::{Places, WebSocket};
 
 impl WebSocket {
     /// All messages; at the end one error that says why, [`Closed`](WebSocketError::Closed) mostly.
@@ -223,7 +223,7 @@ impl Stream for WebSocket {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        this.handle.shared.poll_message(&mut this.places.receive, cx.waker()).map(Some)
+        this.shared.poll_message(&mut this.places.receive, cx.waker()).map(Some)
     }
 }
 
@@ -234,7 +234,7 @@ impl Sink<Message> for WebSocket {
     /// Ready when a message may be sent: see [`WebSocket::send_message`].
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
         let this = self.get_mut();
-        this.handle.shared.poll_turn_to_send(&mut this.places.send, cx.waker())
+        this.shared.poll_turn_to_send(&mut this.places.send, cx.waker())
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), WebSocketError> {
@@ -252,7 +252,7 @@ impl Sink<Message> for WebSocket {
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
         let this = self.get_mut();
         let closing = this.places.closing.get_or_insert_with(|| {
-            let websocket = Self { handle: std::rc::Rc::clone(&this.handle), places: Places::default() };
+            let websocket = Self::new(std::rc::Rc::clone(&this.shared));
             Box::pin(async move { websocket.aclose(WSCloseCode::OK, "").await })
         });
         let polled = closing.as_mut().poll(cx);

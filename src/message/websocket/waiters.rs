@@ -1,7 +1,8 @@
 //! Tasks that wait for their turn.
 
-use std::collections::VecDeque;
 use std::task::Waker;
+
+use super::line::Line;
 
 /// A place in a queue of [`Waiters`]; `None` while its future does not wait.
 pub(super) type Place = Option<u64>;
@@ -9,60 +10,67 @@ pub(super) type Place = Option<u64>;
 /// Tasks that wait, the one that came first in front.
 ///
 /// # Invariants
-/// - The numbers in `queue` ascend.
+/// - The numbers in `line` ascend.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     next: u64,
-    /// The number of each, and its waker unless it was woken already.
-    queue: VecDeque<(u64, Option<Waker>)>,
+    line: Line<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    /// `None` if it was woken and was not polled since.
+    waker: Option<Waker>,
 }
 
 impl Waiters {
+    #[inline]
     pub(super) fn len(&self) -> usize {
-        self.queue.len()
+        self.line.len()
     }
 
     /// How many wait in front of this one; one that does not wait would be the last.
+    #[inline]
     pub(super) fn ahead_of(&self, place: Place) -> usize {
-        place.and_then(|id| self.find(id)).unwrap_or(self.queue.len())
+        place.and_then(|number| self.find(number)).unwrap_or(self.line.len())
     }
 
     /// Waits, at the end of the queue if this one did not wait before.
     pub(super) fn wait(&mut self, place: &mut Place, waker: &Waker) {
-        if let Some(index) = place.and_then(|id| self.find(id)) {
-            self.queue[index].1 = Some(waker.clone());
+        let waker = Some(waker.clone());
+        let index = place.and_then(|number| self.find(number));
+        if let Some(waiter) = index.and_then(|index| self.line.get_mut(index)) {
+            waiter.waker = waker;
             return;
         }
-        *place = Some(self.next);
-        self.queue.push_back((self.next, Some(waker.clone())));
+        let number = self.next;
         self.next += 1;
+        *place = Some(number);
+        self.line.push(Waiter { number, waker });
     }
 
     /// Waits no more. Where it stood, if it waited.
+    #[inline]
     pub(super) fn leave(&mut self, place: &mut Place) -> Option<usize> {
         let index = self.find(place.take()?)?;
-        if index == 0 {
-            self.queue.pop_front();
-        } else {
-            self.queue.remove(index);
-        }
+        self.line.remove(index);
         Some(index)
     }
 
     /// The waker of the one with so many in front of it, which keeps its place; `None` if it was woken and was not polled since.
+    #[inline]
     pub(super) fn take_waker(&mut self, index: usize) -> Option<Waker> {
-        self.queue.get_mut(index)?.1.take()
+        self.line.get_mut(index)?.waker.take()
     }
 
     /// All wakers, in order. The tasks keep their places.
     pub(super) fn take_wakers(&mut self) -> impl Iterator<Item = Waker> {
-        self.queue.iter_mut().filter_map(|(_, waker)| waker.take())
+        self.line.iter_mut().filter_map(|waiter| waiter.waker.take())
     }
 
-    fn find(&self, id: u64) -> Option<usize> {
-        match self.queue.front() {
-            Some((first, _)) if *first == id => Some(0),
-            _ => self.queue.binary_search_by_key(&id, |(id, _)| *id).ok(),
-        }
+    #[inline]
+    fn find(&self, number: u64) -> Option<usize> {
+        self.line.find_by_key(number, |waiter| waiter.number)
     }
 }
