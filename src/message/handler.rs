@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::{WSListenerError, WSLoopHandle};
 
+use super::websocket::failure_in;
 use super::{WebSocket, WebSocketRequest};
 
 /// What a handler may fail with: any error.
@@ -75,7 +76,7 @@ where
 {
     match panic::catch_unwind(AssertUnwindSafe(|| handler(websocket.clone()))) {
         Ok(body) => handle.spawn(Serving { websocket, body }).detach(),
-        Err(panic) => websocket.finish::<()>(&Err(panicked(&*panic))),
+        Err(panic) => conclude(&websocket, &Err(panicked(&*panic))),
     }
 }
 
@@ -98,9 +99,16 @@ impl<F: Future<Output: IntoHandlerResult>> Future for Serving<F> {
             Ok(Poll::Ready(output)) => output.into_result(),
             Err(panic) => Err(panicked(&*panic)),
         };
-        this.websocket.finish(&result);
+        conclude(this.websocket, &result);
         Poll::Ready(())
     }
+}
+
+fn conclude(websocket: &WebSocket, result: &Result<(), HandlerError>) {
+    if let Some(error) = failure_in(result) {
+        log::error!("a handler failed: {error}");
+    }
+    websocket.finish(result);
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> HandlerError {

@@ -51,6 +51,7 @@ pub use streams::{IterBytes, IterText, Messages, WebSocketReceiver, WebSocketSen
 pub use typed::{Value, Values};
 
 pub(super) use listener::Under;
+pub(super) use scope::failure_in;
 pub(super) use shared::{ServerSide, Shared, Side};
 
 use crate::WSCloseCode;

@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-use crate::WSCloseCode;
 use crate::message::{CloseReason, ConnectionClosed, HandlerError, SideState, WebSocketError};
+use crate::{WSCloseCode, WSUpgradeResponse};
 
 use super::WebSocket;
 
@@ -47,18 +47,25 @@ impl WebSocket {
         }
     }
 
-    /// Closes as the outcome of a handler asks for.
+    /// Closes as the outcome of a handler asks for; refuses, if the request was not decided on.
     pub(in crate::message) fn finish<T>(&self, result: &Result<T, HandlerError>) {
-        let (code, reason) = match result {
-            Err(error) if disconnect_in(&**error).is_none() => {
-                let exposed = self.shared().config.expose_errors.then(|| error.to_string());
-                (WSCloseCode::INTERNAL_ERROR, exposed.unwrap_or_default())
+        // In each case an error says only that it is closed already.
+        let _ = match failure_in(result) {
+            None => self.close(WSCloseCode::OK, ""),
+            Some(_) if self.application_state() == SideState::Connecting => {
+                self.reject(WSUpgradeResponse::internal_error())
             }
-            _ => (WSCloseCode::OK, String::new()),
+            Some(error) => {
+                let exposed = self.shared().config.expose_errors.then(|| error.to_string());
+                self.close(WSCloseCode::INTERNAL_ERROR, &exposed.unwrap_or_default())
+            }
         };
-        // Only if it is closed already.
-        let _ = self.close(code, &reason);
     }
+}
+
+/// Why a handler failed, if it did: that the connection is closed is no failure.
+pub(in crate::message) fn failure_in<T>(result: &Result<T, HandlerError>) -> Option<&HandlerError> {
+    result.as_ref().err().filter(|error| disconnect_in(&***error).is_none())
 }
 
 /// The reason of the end, if its error says that the connection was closed.

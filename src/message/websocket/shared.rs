@@ -94,6 +94,13 @@ pub(super) struct End {
     pub(super) is_own: bool,
 }
 
+impl End {
+    /// Neither end has closed: I/O has failed.
+    fn is_broken(&self) -> bool {
+        !self.is_own && self.reason.code == WSCloseCode::ABNORMAL_CLOSURE
+    }
+}
+
 impl Shared {
     pub(in crate::message) fn new(handle: WSLoopHandle, config: Rc<WebSocketConfig>, side: Side) -> Rc<Self> {
         let state = match side {
@@ -291,6 +298,13 @@ impl State {
 
     /// Why nothing can be sent, if so.
     pub(super) fn check_sendable(&mut self) -> Result<(), WebSocketError> {
+        if let Some(end) = self.end.as_ref().filter(|end| end.is_broken()) {
+            let closed = WebSocketError::closed(end.reason.clone());
+            if self.application == SideState::Connected {
+                self.application = SideState::Disconnected;
+            }
+            return Err(closed);
+        }
         match self.application {
             SideState::Connecting => return Err(not_accepted()),
             SideState::Disconnected => {

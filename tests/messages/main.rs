@@ -1,0 +1,16 @@
+//! What tasks receive and send: each behaviour of the systems that the API comes from, by name, and what must hold beyond them.
+
+mod ends;
+mod polls;
+
+mod bocadillo;
+//X mod bursts;
+mod cancel;
+//X mod hostile;
+mod micropie;
+//X mod rules;
+//X mod rules_closing;
+//X mod rules_opening;
+//X mod schedules;
+mod starlette;
+mod trio;
