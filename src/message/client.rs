@@ -103,19 +103,20 @@ pub fn websocket_listener(
     config: WebSocketConfig,
 ) -> (impl WSListener + 'static, PendingWebSocket) {
     let shared = Shared::new(handle.clone(), Rc::new(config), Side::Client);
-    (Under::new(Rc::clone(&shared)), PendingWebSocket { shared })
+    (Under::new(Rc::clone(&shared)), PendingWebSocket { websocket: WebSocket::new(shared) })
 }
 
-/// A client's connection that is being opened; see [`websocket_listener`].
+/// A client's connection that is being opened; see [`websocket_listener`]. Dropped, it closes the connection.
 #[derive(Debug)]
+#[must_use = "dropping it closes the connection"]
 pub struct PendingWebSocket {
-    shared: Rc<Shared>,
+    websocket: WebSocket,
 }
 
 impl PendingWebSocket {
     /// The connection, once the connect has succeeded. Asked for earlier, or after a connect that failed, it gives one that can
     /// neither receive nor send.
     pub fn opened(self) -> WebSocket {
-        WebSocket::new(self.shared)
+        self.websocket
     }
 }

@@ -56,7 +56,10 @@ fn receivers(receive: impl AsyncFn(&WebSocket) -> String + Clone + 'static) {
                     }
                 });
                 kit.run_until_idle();
-                assert_eq!(got.take(), numbers(6), "queue {queue}, {dropped:?}, first: {is_first}");
+                // What was meant for the victim may come late.
+                let mut got = got.take();
+                got.sort_unstable();
+                assert_eq!(got, numbers(6), "queue {queue}, {dropped:?}, first: {is_first}");
                 kit.block_on(ends.client.aclose(1000, "")).expect("the peer answers");
                 kit.block_on(victim);
                 kit.block_on(other);
@@ -141,7 +144,7 @@ fn senders(send: impl AsyncFn(&WebSocket, String) -> Result<(), WebSocketError> 
                 }));
             }
             kit.run_until_idle();
-            assert_eq!(tasks.iter().filter(|task| !task.is_finished()).count() >= 3, true, "they wait");
+            assert!(tasks.iter().filter(|task| task.is_finished()).count() <= 1, "they wait");
             ends.link.to_client().unstall();
             tasks.into_iter().for_each(|task| kit.block_on(task));
             kit.run_until_idle();
@@ -266,11 +269,8 @@ fn accept_dropped_at_each_poll_leaves_a_whole_connection_or_none() {
         assert!(peer.read().starts_with(b"HTTP/1.1 101 "), "{dropped:?}");
         peer.send_frame(WSMsgType::Text, b"hello");
         assert_eq!(kit.block_on(ws.receive_text()).expect("open"), "hello");
-        drop(ws);
-        kit.run_until_idle();
-        assert_eq!(closes(&mut peer), [close_payload(1000, "")]);
         peer.close();
-        kit.run_until_idle();
+        assert_eq!(code(kit.block_on(ws.receive_text())), 1006);
         assert_eq!(kit.leftovers(), [""; 0], "{dropped:?}");
     }
 }
@@ -305,23 +305,25 @@ fn the_first_events_dropped_at_each_poll_leave_the_request_to_the_next() {
 }
 
 #[test]
-fn with_dropped_at_each_poll_closes_with_the_last_handle() {
+fn with_dropped_at_each_poll_leaves_the_rest_to_the_handler() {
     for dropped in Dropped::within(POLLS) {
         let mut kit = TestKit::new(1);
-        let asked = Slot::new();
-        let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
+        let ended = Slot::new();
+        let seen = ended.clone();
+        let handler = move |ws: WebSocket| {
+            let seen = seen.clone();
+            async move {
+                let body = ws.with(async |ws| -> Result<(), HandlerError> {
+                    loop {
+                        let text = ws.receive_text().await?;
+                        ws.send_text(text).await?;
+                    }
+                });
+                seen.put(until(dropped, body).await.is_some());
+            }
+        };
+        let mut peer = raw(&mut kit, handler, WebSocketConfig::default());
         peer.write(&request("/", ""));
-        kit.run_until_idle();
-        let ws = asked.take().into_websocket();
-        let victim = kit.handle().spawn(async move {
-            let body = ws.with(async |ws| {
-                loop {
-                    let text = ws.receive_text().await?;
-                    ws.send_text(text).await?;
-                }
-            });
-            until(dropped, body).await.map(|result: Result<Option<()>, _>| result.is_ok())
-        });
         kit.run_until_idle();
         let head = peer.read();
         if head.starts_with(b"HTTP/1.1 101 ") {
@@ -332,7 +334,7 @@ fn with_dropped_at_each_poll_closes_with_the_last_handle() {
         } else {
             assert!(head.starts_with(b"HTTP/1.1 403 "), "{dropped:?}: {}", String::from_utf8_lossy(&head));
         }
-        assert!(victim.is_finished(), "{dropped:?}");
+        ended.take();
         peer.close();
         kit.run_until_idle();
         assert_eq!(kit.leftovers(), [""; 0], "{dropped:?}");

@@ -110,7 +110,7 @@ pub(crate) fn request(path: &str, lines: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Both ends of an open connection, one handle each.
+/// Both ends of an open connection. The client's is the only handle.
 pub(crate) struct Pair {
     pub(crate) client: WebSocket,
     pub(crate) server: WebSocket,
@@ -147,9 +147,7 @@ pub(crate) fn raw_client(kit: &mut TestKit, config: WebSocketConfig) -> (WebSock
     (pending.opened(), peer)
 }
 
-/// A handler that accepts and leaves the connection to the test.
-///
-/// It waits for what never comes, so it is dropped with all that it holds: what the test is given is the only handle.
+/// A handler that accepts and leaves the connection to the test. It never returns, and so has a handle of its own.
 pub(crate) fn give_away(accepted: &Slot<WebSocket>) -> impl Handler<WebSocketRequest> + use<> {
     let accepted = accepted.clone();
     move |request: WebSocketRequest| {

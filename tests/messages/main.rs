@@ -4,9 +4,9 @@ mod ends;
 mod polls;
 
 mod bocadillo;
-//X mod bursts;
+mod bursts;
 mod cancel;
-//X mod hostile;
+mod hostile;
 mod micropie;
 //X mod rules;
 //X mod rules_closing;

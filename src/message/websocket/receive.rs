@@ -14,7 +14,8 @@ use super::waiters::Place;
 impl WebSocket {
     /// The next message.
     ///
-    /// Several tasks may wait: they are served in the order in which they were first polled, each message going to one of them.
+    /// Several tasks may wait: they are served in the order in which they were first polled, each message going to one of them. If
+    /// one gives up, its message is the next one's, which may have received a later one already.
     ///
     /// # Errors
     /// [`Closed`](WebSocketError::Closed) once the connection is closed and what came before is received;
