@@ -110,7 +110,7 @@ fn bocadillo_default_types_are_text() {
 fn bocadillo_raw_echo() {
     let mut kit = TestKit::new(1);
     let handler = |ws: WebSocket| async move {
-        ws.accept(AcceptOptions::new()).await?;
+        ws.accept().await?;
         loop {
             match ws.receive_event().await? {
                 ReceiveEvent::Receive(message) => ws.send_event(SendEvent::Send(message)).await?,
@@ -220,7 +220,7 @@ fn bocadillo_the_block_closes_with_1000_or_1011() {
 fn bocadillo_a_handler_error_is_1011_after_accept() {
     let mut kit = TestKit::new(1);
     let handler = |ws: WebSocket| async move {
-        ws.accept(AcceptOptions::new()).await?;
+        ws.accept().await?;
         Err::<(), HandlerError>("private".into())
     };
     let (client, _) = connect(&mut kit, handler, WebSocketConfig::default()).expect("it accepts");

@@ -256,7 +256,7 @@ fn accept_dropped_at_each_poll_leaves_a_whole_connection_or_none() {
         let ws = asked.take().into_websocket();
         let accepting = ws.clone();
         let victim = kit.handle().spawn(async move {
-            until(dropped, accepting.accept(AcceptOptions::new()))
+            until(dropped, accepting.accept())
                 .await
                 .map(|result| result.expect("it waits"));
         });
@@ -264,7 +264,7 @@ fn accept_dropped_at_each_poll_leaves_a_whole_connection_or_none() {
         assert!(victim.is_finished());
         if ws.application_state() == SideState::Connecting {
             assert!(peer.read().is_empty());
-            kit.block_on(ws.accept(AcceptOptions::new())).expect("nothing has happened");
+            kit.block_on(ws.accept()).expect("nothing has happened");
         }
         assert!(peer.read().starts_with(b"HTTP/1.1 101 "), "{dropped:?}");
         peer.send_frame(WSMsgType::Text, b"hello");
@@ -293,7 +293,7 @@ fn the_first_events_dropped_at_each_poll_leave_the_request_to_the_next() {
         kit.run_until_idle();
         assert!(accepted.is_finished());
         if ws.application_state() == SideState::Connecting {
-            kit.block_on(ws.accept(AcceptOptions::new())).expect("nothing has happened");
+            kit.block_on(ws.accept()).expect("nothing has happened");
         }
         assert!(peer.read().starts_with(b"HTTP/1.1 101 "), "{dropped:?}");
         peer.send_frame(WSMsgType::Text, b"one");
@@ -347,7 +347,7 @@ fn a_client_dropped_at_each_turn_of_its_opening_leaves_nothing() {
         let mut kit = TestKit::new(turns);
         let config = WebSocketConfig::default();
         let handler = |ws: WebSocket| async move {
-            ws.accept(AcceptOptions::new()).await?;
+            ws.accept().await?;
             ws.get_message().await.map(drop)
         };
         let (listener, pending) = websocket_listener(&kit.handle(), config.clone());
@@ -376,7 +376,7 @@ fn what_is_left_to_accept_is_refused_when_it_is_dropped() {
     kit.run_until_idle();
     let other = asked.take().into_websocket();
     kit.block_on(async {
-        let refused = other.accept(AcceptOptions::new().subprotocol("chat")).await;
+        let refused = other.accept_with(AcceptOptions::new().subprotocol("chat")).await;
         assert!(is_state_error(&refused), "it was not offered");
     });
     other.reject(WSUpgradeResponse::not_found()).expect("nothing was decided");

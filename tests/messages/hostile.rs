@@ -56,7 +56,7 @@ async fn panics_at(stage: Stage, ws: WebSocket, kit: femtows::WSLoopHandle) -> R
     if stage == Stage::InsideWith {
         ws.with(async |_| -> Result<(), HandlerError> { panic!("inside the block") }).await?;
     }
-    ws.accept(AcceptOptions::new()).await?;
+    ws.accept().await?;
     assert!(stage != Stage::Accepted, "after accept");
     if stage == Stage::Dropped {
         let _local = PanicsWhenDropped;
@@ -146,7 +146,7 @@ fn a_loop_that_goes_takes_its_handlers_along() {
                 match stage {
                     0 => pending().await,
                     1 => drop(ws.receive_event().await?),
-                    _ => ws.accept(AcceptOptions::new()).await?,
+                    _ => ws.accept().await?,
                 }
                 match stage {
                     2 => drop(ws.get_message().await),
@@ -366,7 +366,7 @@ fn a_waker_may_use_the_request_while_it_is_dropped() {
         });
         let mut future: Pin<Box<dyn Future<Output = ()> + '_>> = match index {
             0 => Box::pin(async { drop(ws.receive_event().await) }),
-            _ => Box::pin(async { drop(ws.accept(AcceptOptions::new()).await) }),
+            _ => Box::pin(async { drop(ws.accept().await) }),
         };
         assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         drop(waker);

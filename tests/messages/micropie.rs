@@ -10,7 +10,7 @@ fn micropie_accept_receive_answer_close() {
     let mut kit = TestKit::new(1);
     let handler = |ws: WebSocket| async move {
         assert!(!ws.accepted());
-        ws.accept(AcceptOptions::new()).await?;
+        ws.accept().await?;
         assert!(ws.accepted());
         let text = ws.receive_text().await?;
         ws.send_text(format!("Echo: {text}")).await?;
@@ -79,7 +79,7 @@ fn micropie_bytes_read_as_text_lose_what_is_not_utf8() {
 fn micropie_a_handler_may_return_that_the_connection_is_closed() {
     let mut kit = TestKit::new(1);
     let handler = |ws: WebSocket| async move {
-        ws.accept(AcceptOptions::new()).await?;
+        ws.accept().await?;
         loop {
             ws.receive_text().await?;
         }

@@ -33,7 +33,7 @@ fn starlette_a_duplicate_accept_close_or_disconnect_is_a_state_error() {
     let mut kit = TestKit::new(1);
     let ends = pair(&mut kit, WebSocketConfig::default());
     kit.block_on(async {
-        assert!(is_state_error(&ends.server.accept(AcceptOptions::new()).await));
+        assert!(is_state_error(&ends.server.accept().await));
         assert!(is_state_error(&ends.server.reject(WSUpgradeResponse::forbidden())));
         ends.client.close(1000, "").expect("open");
         assert!(is_state_error(&ends.client.close(1000, "")));
@@ -47,7 +47,7 @@ fn starlette_a_duplicate_accept_close_or_disconnect_is_a_state_error() {
 fn starlette_close_carries_code_and_reason() {
     let mut kit = TestKit::new(1);
     let handler = |ws: WebSocket| async move {
-        ws.accept(AcceptOptions::new()).await?;
+        ws.accept().await?;
         ws.close(1001, "Going Away")
     };
     let (client, _) = connect(&mut kit, handler, WebSocketConfig::default()).expect("it accepts");
@@ -60,7 +60,7 @@ fn starlette_close_before_accept_is_403() {
     let mut kit = TestKit::new(1);
     let handler = |ws: WebSocket| async move {
         ws.close(1001, "")?;
-        assert!(is_state_error(&ws.accept(AcceptOptions::new()).await));
+        assert!(is_state_error(&ws.accept().await));
         assert!(is_state_error(&ws.close(1001, "")));
         Ok::<(), WebSocketError>(())
     };
@@ -192,7 +192,7 @@ fn starlette_a_reader_task_and_a_writer_task_at_once() {
     let handler = move |ws: WebSocket| {
         let (handle, log) = (handle.clone(), log.clone());
         async move {
-            ws.accept(AcceptOptions::new()).await?;
+            ws.accept().await?;
             let reader = ws.clone();
             let reading = handle.spawn(async move {
                 let mut texts = reader.iter_text();
