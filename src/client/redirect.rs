@@ -44,6 +44,10 @@ pub(super) fn follow(
         for name in BOUND_TO_ORIGIN {
             config.extra_headers.remove(name);
         }
+        #[cfg(feature = "tls")]
+        {
+            config.tls = config.tls.as_ref().map(crate::WSClientTls::without_identity);
+        }
     }
     config.max_redirects -= 1;
     Ok(Some(to))

@@ -56,7 +56,7 @@ impl WSConnectConfig {
 
     /// Headers added to the request. `Host` among them replaces the generated one. Default none.
     ///
-    /// `Authorization`, `Cookie` and `Host` do not follow a redirection to another origin.
+    /// `Authorization`, `Cookie` and `Host` do not follow a redirection to another origin; nor does a client certificate.
     #[must_use]
     pub fn extra_headers(mut self, headers: WSHeaders) -> Self {
         self.extra_headers = headers;

@@ -262,6 +262,16 @@ impl AcceptorRemote {
         })
     }
 
+    /// What is accepted from the next turn on is secured so. It was built before, by which it was checked.
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_tls(&self, tls: crate::WSServerTls) -> Result<(), WSRemoteError> {
+        self.with(move |acceptor| {
+            if let Err(error) = acceptor.set_tls(&tls) {
+                log::error!("{acceptor}: TLS cannot be changed: {error}");
+            }
+        })
+    }
+
     /// Runs `call` on the thread of the server, unless it has stopped accepting.
     pub(crate) fn with(
         &self,

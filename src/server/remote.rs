@@ -18,6 +18,16 @@ impl WSServerRemote {
         self.0.adopt(socket.into())
     }
 
+    /// See [`WSServer::set_tls`](super::WSServer::set_tls).
+    ///
+    /// # Errors
+    /// [`WSError::TlsConfig`](crate::WSError::TlsConfig) if it cannot be used; then nothing has changed. [`WSError::Disconnected`](crate::WSError::Disconnected) if the loop is gone.
+    #[cfg(feature = "tls")]
+    pub fn set_tls(&self, tls: &crate::WSServerTls) -> Result<(), crate::WSError> {
+        tls.build()?;
+        self.0.set_tls(tls.clone()).map_err(|_| crate::WSError::Disconnected)
+    }
+
     /// See [`WSServer::close`](super::WSServer::close).
     ///
     /// # Errors

@@ -94,6 +94,22 @@ impl WSServerThreads {
         self.members.iter().map(|member| member.connections.load(Ordering::Relaxed))
     }
 
+    /// Changes certificate, key and all else that is said of TLS on all threads, for connections that are accepted from now on; see
+    /// [`WSServer::set_tls`](crate::WSServer::set_tls). Each thread takes it up in its next turn.
+    ///
+    /// # Errors
+    /// [`WSError::TlsConfig`] if it cannot be used; then nothing has changed on any thread.
+    #[cfg(feature = "tls")]
+    pub fn set_tls(&self, tls: &crate::WSServerTls) -> Result<(), WSError> {
+        // Clones share what is built here, so that no thread can fail.
+        tls.build()?;
+        for member in &self.members {
+            // An error says that this loop has ended.
+            let _ = member.acceptor.set_tls(tls.clone());
+        }
+        Ok(())
+    }
+
     /// Stops accepting on all threads. Open connections live on.
     pub fn close(&self) {
         for member in &self.members {

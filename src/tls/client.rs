@@ -2,10 +2,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, KeyLogFile, RootCertStore, SignatureScheme};
 
 use super::{ALPN, WSTlsConfigError, pem, provider};
@@ -149,6 +150,19 @@ impl WSClientTls {
         self.change(|own| own.key_log = on)
     }
 
+    /// The same, but that it presents no certificate.
+    pub(crate) fn without_identity(&self) -> Self {
+        match &self.source {
+            Source::Own(own) if own.identity.is_some() => self.clone().change(|own| own.identity = None),
+            Source::Rustls(config) if config.client_auth_cert_resolver.has_certs() => {
+                let mut config = ClientConfig::clone(config);
+                config.client_auth_cert_resolver = Arc::new(NoIdentity);
+                Self::from_rustls(Arc::new(config))
+            }
+            Source::Own(_) | Source::Rustls(_) => self.clone(),
+        }
+    }
+
     fn change(mut self, change: impl FnOnce(&mut Own)) -> Self {
         if let Source::Own(own) = &mut self.source {
             change(Arc::make_mut(own));
@@ -174,6 +188,20 @@ impl WSClientTls {
         }
         let config = own.build()?;
         Ok(Arc::clone(self.built.get_or_init(|| Arc::new(config))))
+    }
+}
+
+/// Presents nothing.
+#[derive(Debug)]
+struct NoIdentity;
+
+impl ResolvesClientCert for NoIdentity {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }
 

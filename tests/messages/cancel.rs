@@ -256,9 +256,7 @@ fn accept_dropped_at_each_poll_leaves_a_whole_connection_or_none() {
         let ws = asked.take().into_websocket();
         let accepting = ws.clone();
         let victim = kit.handle().spawn(async move {
-            until(dropped, accepting.accept())
-                .await
-                .map(|result| result.expect("it waits"));
+            until(dropped, accepting.accept()).await.map(|result| result.expect("it waits"));
         });
         kit.run_until_idle();
         assert!(victim.is_finished());

@@ -7,6 +7,7 @@ mod flow;
 mod opening;
 mod peers;
 mod records;
+mod redirections;
 mod sockets;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]

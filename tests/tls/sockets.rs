@@ -96,6 +96,45 @@ fn a_certificate_is_swapped_while_connections_live_on() {
     on.ask(|_| drop(SERVER.take()));
 }
 
+#[test]
+fn a_certificate_is_swapped_on_all_threads() {
+    let authority = Authority::new();
+    let (old, new) = (authority.issue(&["localhost"]), authority.issue(&["localhost"]));
+    let (events, _) = log();
+    let make_factory = move |_: &WSLoopHandle| {
+        let events = std::rc::Rc::new(events);
+        move |_: &WSUpgradeRequest| Probe::new(&events).echo()
+    };
+    let config = WSServerConfig::default().tls(old.server());
+    let threads = WSPerCoreConfig::default().threads(2).spread(WSSpread::RoundRobin);
+    let server = ws_serve_per_core(make_factory, "127.0.0.1:0", config, threads).unwrap();
+    let url = format!("wss://localhost:{}/", server.local_addr().port());
+    // One after the other they come to both threads.
+    let seen = || {
+        let seen = [(); 2].map(|()| {
+            let (log, _) = log();
+            let client = connect(&url, WSConnectConfig::default().tls(authority.client()), Probe::new(&log));
+            client.opened().unwrap();
+            certificate_seen_by(&client)
+        });
+        assert_eq!(seen[0], seen[1]);
+        seen[0].clone()
+    };
+    let before = seen();
+    let mismatch = Identity { chain: new.chain.clone(), key: old.key.clone() };
+    let mismatch = WSServerTls::from_pem(mismatch.chain.as_bytes(), mismatch.key.as_bytes()).unwrap();
+    assert!(matches!(server.set_tls(&mismatch), Err(WSError::TlsConfig(_))));
+    assert_eq!(seen(), before, "the old one stays");
+    server.set_tls(&new.server()).unwrap();
+    // What was posted before the answer to this has been done.
+    let (tell, told) = channel();
+    server.post_each(move |_| tell.send(()).unwrap());
+    (0..2).for_each(|_| told.recv_timeout(PATIENCE).unwrap());
+    assert_ne!(seen(), before);
+    server.stop();
+    server.join().unwrap();
+}
+
 thread_local! {
     /// The server of this thread's loop.
     static SERVER: std::cell::Cell<Option<femtows::server::WSServer>> = const { std::cell::Cell::new(None) };
