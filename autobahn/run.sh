@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Runs the Autobahn test suite against the example echo server and the example client.
 #
-#   run.sh [--quick|--full] [--side server|client|both] [--server-api API] [--client-api API]
+#   run.sh [--quick|--full] [--tls] [--side server|client|both] [--server-api API] [--client-api API]
 #          [--server-cmd CMD] [--client-cmd CMD]
 #
 #   --quick, --full   which cases (default: quick); see README.md for what quick leaves out
+#   --tls             over wss, with a certificate made by openssl for this run
 #   --side            which end to test (default: both)
 #   --server-api, --client-api
 #                     frames, messages or both (default: both): the API the example is to use
 #   --server-cmd CMD  test another server: CMD is a shell command, {addr} in it becomes HOST:PORT (port 0);
 #                     its first line of output has to be `listening on ws://HOST:PORT`, SIGTERM ends it
 #   --client-cmd CMD  test another client: {url} and {agent} in CMD become the fuzzing server and the agent's name
+#
+# With --tls, {cert} and {key} in both CMDs become PEM files, and the scheme is wss.
 #
 # Environment:
 #   WSTEST            a wstest launcher; if unset, Docker runs crossbario/autobahn-testsuite
@@ -27,10 +30,11 @@ reports=$here/reports
 image=crossbario/autobahn-testsuite
 limit=${CASE_TIMEOUT:-1800}
 
-selection=quick side=both server_api=both client_api=both server_cmd='' client_cmd=''
+selection=quick scheme=ws suffix='' side=both server_api=both client_api=both server_cmd='' client_cmd=''
 while [ $# -gt 0 ]; do
     case $1 in
         --quick | --full) selection=${1#--} ;;
+        --tls) scheme=wss suffix=-tls ;;
         --side) side=${2:?}; shift ;;
         --server-api) server_api=${2:?}; shift ;;
         --client-api) client_api=${2:?}; shift ;;
@@ -91,6 +95,23 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
+# certificate: makes $cert, which is for 127.0.0.1 and vouches for itself, and its $key
+certificate() {
+    cat >"$work/openssl.cnf" <<'EOF'
+[req]
+distinguished_name = name
+x509_extensions = extensions
+prompt = no
+[name]
+CN = femtows under test
+[extensions]
+basicConstraints = critical, CA:FALSE
+subjectAltName = IP:127.0.0.1
+EOF
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -config "$work/openssl.cnf" \
+        -keyout "$key" -out "$cert" 2>"$work/openssl.log" || { cat "$work/openssl.log" >&2; return 1; }
+}
+
 # wstest LAUNCHER_ARGUMENTS -- DOCKER_NETWORK_ARGUMENTS: puts the command line into $wstest_command
 wstest() {
     local arguments=()
@@ -107,6 +128,7 @@ wstest() {
 # spec TEMPLATE NAME URL: writes the spec of run NAME and prints its path
 spec() {
     sed -e "s|@OUTDIR@|$reports/$2|; s|@AGENT@|$2|; s|@URL@|$3|; s|@CASES@|$cases|; s|@EXCLUDE@|$exclude|" \
+        -e "s|@KEY@|$key|; s|@CERT@|$cert|" \
         "$here/$1" >"$work/$2.json"
     echo "$work/$2.json"
 }
@@ -128,7 +150,7 @@ test_server() {
     rm -rf "${reports:?}/$name"
     start "$work/$name.log" "${@:2}"
     server=$started
-    url=$(wait_for "$work/$name.log" '^listening on ws://' "$server") || { fail "$name did not start"; return; }
+    url=$(wait_for "$work/$name.log" "^listening on $scheme://" "$server") || { fail "$name did not start"; return; }
     wstest -m fuzzingclient -s "$(spec fuzzingclient.json "$name" "$url")" -- --network host
     start "$work/$name.wstest.log" "${wstest_command[@]}"
     wait "$started" || fail "$name: wstest ended with status $?"
@@ -141,7 +163,7 @@ test_client() {
     local name=$1 url=$2 fuzzer
     rm -rf "${reports:?}/$name"
     wstest -m fuzzingserver -s "$(spec fuzzingserver.json "$name" "$url")" --webport 0 \
-        -- -p "${url#ws://}:${url##*:}"
+        -- -p "${url#*://}:${url##*:}"
     start "$work/$name.wstest.log" "${wstest_command[@]}"
     fuzzer=$started
     wait_for "$work/$name.wstest.log" '^Ok, will run' "$fuzzer" >/dev/null || { fail "$name: no fuzzing server"; return; }
@@ -164,33 +186,48 @@ apis() {
     esac
 }
 
+# other CMD NAME URL: CMD with everything in braces replaced
+other() {
+    local command=${1//'{addr}'/127.0.0.1:0}
+    command=${command//'{agent}'/$2} command=${command//'{url}'/$3}
+    command=${command//'{cert}'/$cert}
+    echo "exec ${command//'{key}'/$key}"
+}
+
 # ---------------------------------------------------------------- all runs
 mkdir -p "$work" "$reports"
+cert='' key='' server_tls=() client_tls=() features=()
+if [ "$scheme" = wss ]; then
+    cert=$work/cert.pem key=$work/key.pem
+    server_tls=(--tls-cert "$cert" --tls-key "$key") client_tls=(--tls-ca "$cert") features=(--features tls)
+    certificate
+fi
 server_apis=$(apis "$server_api")
 client_apis=$(apis "$client_api")
 case $side in server | client | both) ;; *) echo "run.sh: --side is server, client or both" >&2; exit 2 ;; esac
 if { [ "$side" != client ] && [ -z "$server_cmd" ]; } || { [ "$side" != server ] && [ -z "$client_cmd" ]; }; then
-    cargo build --manifest-path "$root/Cargo.toml" --release --example echo_server --example autobahn_client
+    cargo build --manifest-path "$root/Cargo.toml" --release "${features[@]}" \
+        --example echo_server --example autobahn_client
 fi
 examples=${CARGO_TARGET_DIR:-$root/target}/release/examples
 
 if [ "$side" != client ] && [ -n "$server_cmd" ]; then
-    test_server server-other bash -c "exec ${server_cmd//'{addr}'/127.0.0.1:0}"
+    name=server-other$suffix
+    test_server "$name" bash -c "$(other "$server_cmd" "$name" '')"
 elif [ "$side" != client ]; then
     for api in $server_apis; do
-        test_server "server-$api" "$examples/echo_server" --addr 127.0.0.1:0 --api "$api" --validate-utf8 \
-            --max-frame $((32 << 20)) --max-message $((32 << 20))
+        test_server "server-$api$suffix" "$examples/echo_server" --addr 127.0.0.1:0 --api "$api" --validate-utf8 \
+            --max-frame $((32 << 20)) --max-message $((32 << 20)) "${server_tls[@]}"
     done
 fi
 
 if [ "$side" != server ] && [ -n "$client_cmd" ]; then
-    url=ws://127.0.0.1:$(free_port)
-    command=${client_cmd//'{url}'/$url}
-    test_client client-other "$url" bash -c "exec ${command//'{agent}'/client-other}"
+    name=client-other$suffix url=$scheme://127.0.0.1:$(free_port)
+    test_client "$name" "$url" bash -c "$(other "$client_cmd" "$name" "$url")"
 elif [ "$side" != server ]; then
     for api in $client_apis; do
-        url=ws://127.0.0.1:$(free_port)
-        test_client "client-$api" "$url" "$examples/autobahn_client" "$url" "client-$api" --api "$api"
+        name=client-$api$suffix url=$scheme://127.0.0.1:$(free_port)
+        test_client "$name" "$url" "$examples/autobahn_client" "$url" "$name" --api "$api" "${client_tls[@]}"
     done
 fi
 exit "$failed"

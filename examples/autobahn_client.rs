@@ -1,8 +1,10 @@
 //! Drives the fuzzing server of the Autobahn test suite, as a client that echoes.
 //!
 //! ```text
-//! autobahn_client URL AGENT [--api frames|messages|async]
+//! autobahn_client URL AGENT [--api frames|messages|async] [--tls-ca FILE | --insecure]
 //! ```
+//!
+//! A `wss` URL needs the feature `tls`. `--tls-ca` trusts the authorities in a PEM file too; `--insecure` trusts anybody.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -18,9 +20,12 @@ use femtows::{
 mod args;
 #[path = "support/echo.rs"]
 mod echo;
+#[path = "support/trust.rs"]
+mod trust;
 
 use args::Args;
 use echo::{EchoFrames, EchoMessages, echo_websocket};
+use trust::Trust;
 
 /// Learns the number of cases.
 struct CaseCount(Rc<Cell<usize>>);
@@ -34,25 +39,24 @@ impl WSMessageListener for CaseCount {
     }
 }
 
-fn config() -> WSConnectConfig {
-    let limits =
-        WSLimits::default().max_frame_size(32 << 20).max_message_size(32 << 20).max_outbound(64 << 20);
-    WSConnectConfig::default().limits(limits).validate_utf8(true)
-}
-
 /// Connects and stays until the server ends the connection.
-fn visit(event_loop: &mut WSLoop, url: &str, listener: Box<dyn WSListener>) -> Result<(), Box<dyn Error>> {
+fn visit(
+    event_loop: &mut WSLoop,
+    url: &str,
+    listener: Box<dyn WSListener>,
+    config: &WSConnectConfig,
+) -> Result<(), Box<dyn Error>> {
     let handle = event_loop.handle();
-    let transport = event_loop.block_on(ws_connect(&handle, listener, url, config()))??;
+    let transport = event_loop.block_on(ws_connect(&handle, listener, url, config.clone()))??;
     // The peer's faults are what the suite is about: they are not ours.
     let _ = event_loop.block_on(transport.wait_disconnected())?;
     Ok(())
 }
 
 /// The same, as a task that echoes.
-fn visit_as_task(event_loop: &mut WSLoop, url: &str) -> Result<(), Box<dyn Error>> {
+fn visit_as_task(event_loop: &mut WSLoop, url: &str, config: &WSConnectConfig) -> Result<(), Box<dyn Error>> {
     let handle = event_loop.handle();
-    let settings = WebSocketConfig::default().max_message_size(32 << 20).client(config());
+    let settings = WebSocketConfig::default().max_message_size(32 << 20).client(config.clone());
     let ws = event_loop.block_on(connect_websocket_url(&handle, url, settings))??;
     let echo = handle.spawn(async move {
         // As above.
@@ -64,30 +68,35 @@ fn visit_as_task(event_loop: &mut WSLoop, url: &str) -> Result<(), Box<dyn Error
 }
 
 /// Echoes on one connection.
-type Echo = fn(&mut WSLoop, &str) -> Result<(), Box<dyn Error>>;
+type Echo = fn(&mut WSLoop, &str, &WSConnectConfig) -> Result<(), Box<dyn Error>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut args = Args::parse("autobahn_client URL AGENT [--api frames|messages|async]");
+    let mut args =
+        Args::parse("autobahn_client URL AGENT [--api frames|messages|async] [--tls-ca FILE | --insecure]");
     let echo: Echo = match args.value("--api").as_deref() {
-        None | Some("messages") => {
-            |event_loop, url| visit(event_loop, url, Box::new(WSMessageAdapter::new(EchoMessages)))
-        }
-        Some("frames") => |event_loop, url| visit(event_loop, url, Box::new(EchoFrames)),
+        None | Some("messages") => |event_loop, url, config| {
+            visit(event_loop, url, Box::new(WSMessageAdapter::new(EchoMessages)), config)
+        },
+        Some("frames") => |event_loop, url, config| visit(event_loop, url, Box::new(EchoFrames), config),
         Some("async") => visit_as_task,
         Some(other) => args.fail(&format!("unknown api {other:?}")),
     };
+    let trust = Trust::parse(&mut args);
     let url = args.positional("URL");
     let agent = args.positional("AGENT");
     args.finish();
+    let limits =
+        WSLimits::default().max_frame_size(32 << 20).max_message_size(32 << 20).max_outbound(64 << 20);
+    let config = trust.apply(WSConnectConfig::default().limits(limits).validate_utf8(true))?;
 
     let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
     let count = Rc::new(Cell::new(0));
     let counter = Box::new(WSMessageAdapter::new(CaseCount(Rc::clone(&count))));
-    visit(&mut event_loop, &format!("{url}/getCaseCount"), counter)?;
+    visit(&mut event_loop, &format!("{url}/getCaseCount"), counter, &config)?;
     for case in 1..=count.get() {
-        echo(&mut event_loop, &format!("{url}/runCase?case={case}&agent={agent}"))?;
+        echo(&mut event_loop, &format!("{url}/runCase?case={case}&agent={agent}"), &config)?;
     }
-    visit(&mut event_loop, &format!("{url}/updateReports?agent={agent}"), Box::new(EchoFrames))?;
+    visit(&mut event_loop, &format!("{url}/updateReports?agent={agent}"), Box::new(EchoFrames), &config)?;
     println!("{} cases done", count.get());
     Ok(())
 }

@@ -32,11 +32,14 @@ mod histogram;
 mod numbers;
 #[path = "support/payload.rs"]
 mod payload;
+#[path = "support/trust.rs"]
+mod trust;
 
 use args::Args;
 use histogram::Histogram;
 use numbers::{grouped, micros};
 use payload::Payload;
+use trust::Trust;
 
 const USAGE: &str = "echo_client URL [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json] \
                      [--tls-ca FILE | --insecure]";
@@ -56,17 +59,12 @@ fn main() -> ExitCode {
     let json = args.flag("--json");
     let proxy = args.value("--proxy").map(|url| WSProxy::parse(&url));
     let proxy = proxy.transpose().unwrap_or_else(|error| args.fail(&error.to_string()));
-    let trust = match (args.value("--tls-ca"), args.flag("--insecure")) {
-        (None, false) => Trust::WebRoots,
-        (Some(file), false) => Trust::Authority(file),
-        (None, true) => Trust::Anybody,
-        (Some(_), true) => args.fail("--tls-ca and --insecure exclude each other"),
-    };
+    let trust = Trust::parse(&mut args);
     let url = args.positional("URL");
     args.finish();
 
     let config = WSConnectConfig::default().proxy(proxy);
-    let measured = trusting(config, &trust).and_then(|config| measure(&url, config, size, end, spin));
+    let measured = trust.apply(config).and_then(|config| measure(&url, config, size, end, spin));
     match measured {
         Ok((_, times)) if json => print_json(size, &times),
         Ok((report, times)) => {
@@ -79,13 +77,6 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
-}
-
-/// Whose certificates are good.
-enum Trust {
-    WebRoots,
-    Authority(String),
-    Anybody,
 }
 
 /// When to stop.
@@ -188,25 +179,6 @@ fn measure(
     match transport.disconnect_info() {
         Some(info) if !measured.is_complete => Err(format!("ended too early: {info}").into()),
         _ => Ok((report, measured.times)),
-    }
-}
-
-#[cfg(feature = "tls")]
-fn trusting(config: WSConnectConfig, trust: &Trust) -> Result<WSConnectConfig, Box<dyn Error>> {
-    let tls = femtows::WSClientTls::default();
-    Ok(match trust {
-        Trust::WebRoots => config,
-        Trust::Authority(file) => config.tls(tls.ca_file(file)?),
-        Trust::Anybody => config.tls(tls.dangerous_accept_any_certificate()),
-    })
-}
-
-#[cfg(not(feature = "tls"))]
-fn trusting(config: WSConnectConfig, trust: &Trust) -> Result<WSConnectConfig, Box<dyn Error>> {
-    match trust {
-        Trust::WebRoots => Ok(config),
-        Trust::Authority(file) => Err(format!("trusting {file} needs the feature `tls`").into()),
-        Trust::Anybody => Err("TLS needs the feature `tls`".into()),
     }
 }
 
