@@ -252,7 +252,7 @@ fn a_server_that_ends_before_it_was_asked_is_seen_at_once() {
     let connecting = handle.spawn(ws_connect(&handle, listener, &server.url("/"), config));
     event_loop.run_once(Some(Duration::ZERO)).unwrap();
     // TCP is there before the loop looks: the event that says so says of the end too.
-    let peer = server.accept_tcp();
+    let mut peer = server.accept_tcp();
     peer.shutdown_write();
     thread::sleep(Duration::from_millis(50));
     let error = block_on(&mut event_loop, connecting).unwrap_err();

@@ -1,63 +1,16 @@
 //! Memory: grows with what arrives, never with what a header claims; none per frame once things are running.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use femtows::{WSFrame, WSListener, WSLoopHandle, WSResult, WSServerConfig, WSTransport};
 
+use crate::heap;
 use crate::own_process;
 use crate::support::eventually;
 use crate::support::peer::Peer;
 use crate::support::probe::{Probe, echo, log};
 use crate::support::running::{Server, serve};
 use crate::support::wire::{BINARY, Frame};
-
-/// Tells how often, and how much at once, is asked for while `COUNTING`.
-struct CountingAllocator;
-
-static COUNTING: AtomicBool = AtomicBool::new(false);
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-static LARGEST: AtomicUsize = AtomicUsize::new(0);
-
-fn note(size: usize) {
-    if COUNTING.load(Ordering::Relaxed) {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        LARGEST.fetch_max(size, Ordering::Relaxed);
-    }
-}
-
-// SAFETY: everything is left to the system's allocator.
-unsafe impl GlobalAlloc for CountingAllocator {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(memory, layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note(size);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator;
-
-/// Number and largest size of the allocations during `work`, on any thread.
-fn count(work: impl FnOnce()) -> (usize, usize) {
-    ALLOCATIONS.store(0, Ordering::SeqCst);
-    LARGEST.store(0, Ordering::SeqCst);
-    COUNTING.store(true, Ordering::SeqCst);
-    work();
-    COUNTING.store(false, Ordering::SeqCst);
-    (ALLOCATIONS.load(Ordering::SeqCst), LARGEST.load(Ordering::SeqCst))
-}
 
 /// Echoes, and allocates nothing itself.
 struct Echo;
@@ -80,12 +33,12 @@ fn t07_no_allocation_of_a_claimed_size_above_the_limit() {
     let _process = own_process();
     let server = serve(WSServerConfig::default().max_frame_size(64 << 10), |_| Echo);
     let mut peer = Peer::connect(server.addr);
-    let (_, largest) = count(|| {
+    let used = heap::measure(|| {
         peer.write(&claim(128 << 10));
         assert_eq!(peer.read_frame().close_code(), Some(1009));
     });
     // What is there already is reused; this is the test's own buffer.
-    assert!(largest <= 64 << 10, "{largest} bytes at once");
+    assert!(used.largest <= 64 << 10, "{used:?}");
 }
 
 #[test]
@@ -93,7 +46,7 @@ fn t07_no_allocation_of_a_claimed_size_below_the_limit() {
     let _process = own_process();
     let server = serve(WSServerConfig::default().max_frame_size(64 * MIB), |_| Echo);
     let mut peer = Peer::connect(server.addr);
-    let (_, largest) = count(|| {
+    let used = heap::measure(|| {
         peer.write(&claim(60 * MIB as u64));
         for _ in 0..10 {
             peer.write(&[7; 5000]);
@@ -102,7 +55,7 @@ fn t07_no_allocation_of_a_claimed_size_below_the_limit() {
         }
         server.slots();
     });
-    assert!(largest < MIB, "{largest} bytes at once for 50 KB that arrived");
+    assert!(used.largest < MIB, "{used:?} for 50 KB that arrived");
     eventually("the connection lives on, alone", || server.slots() == 1);
 }
 
@@ -127,7 +80,7 @@ fn no_allocation_per_frame_in_the_steady_state() {
     let client = EchoingClient::connect(&server);
     for size in [0, 5, 125, 1000, 20_000, 100_000] {
         client.round_trips(size, 50);
-        let (allocations, _) = count(|| client.round_trips(size, 200));
+        let heap::Use { allocations, .. } = heap::measure(|| client.round_trips(size, 200));
         // What is asked of the loop costs some; 200 frames that cost one each cost more.
         assert!(allocations < 100, "{allocations} allocations in 400 frames of {size} bytes");
     }

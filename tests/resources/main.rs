@@ -3,12 +3,22 @@
 //! All of it belongs to the whole process, so each test here has the process for itself.
 
 mod allocations;
+#[cfg(feature = "tls")]
+#[path = "../tls/authority.rs"]
+#[allow(dead_code, reason = "shared with the tests of TLS, which use all of it")]
+mod authority;
 mod churn;
 mod descriptors;
+#[path = "../support/heap.rs"]
+#[allow(dead_code, reason = "shared with another test target, which uses the rest")]
+mod heap;
 mod signals;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
 mod support;
+#[path = "../support/way.rs"]
+#[allow(dead_code, reason = "shared with another test target, which uses all of it")]
+mod way;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

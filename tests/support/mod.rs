@@ -5,11 +5,16 @@
 //! | `wire` | frames by the letter of the RFC, without the library: the naive twin of its codec |
 //! | `peer` | both ends of a connection on a blocking socket, without the library |
 //! | `probe` | a listener that tells what it sees |
+//! | `secure` | TLS for those peers |
 //! | `running` | loops on threads of their own, with a server or a client on them |
+//!
+//! Two more files are for the targets that name them: `way` runs a test over plain TCP and over TLS, `heap` counts what is allocated.
 
 pub(crate) mod peer;
 pub(crate) mod probe;
 pub(crate) mod running;
+#[cfg(feature = "tls")]
+pub(crate) mod secure;
 pub(crate) mod wire;
 
 use std::thread;

@@ -1,6 +1,6 @@
 //! Both ends of a connection on a blocking socket, without any help of the library.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -8,14 +8,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::PATIENCE;
+#[cfg(feature = "tls")]
+use super::secure::Session;
 use super::wire::{Frame, PING, PONG};
 
 /// The key of every client here: that of RFC 6455 section 1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// One end of a TCP connection. Every wait is bounded; what does not come is a panic.
+/// One end of a TCP connection, or of TLS over it. Every wait is bounded; what does not come is a panic.
+///
+/// Dropped, it closes TCP without a word, and so without `close_notify`.
 pub(crate) struct Peer {
     stream: TcpStream,
+    #[cfg(feature = "tls")]
+    session: Option<Box<Session>>,
     received: Vec<u8>,
     /// Whether this is the client.
     masks: bool,
@@ -98,7 +104,21 @@ impl Peer {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, received: Vec::new(), masks }
+        Self {
+            stream,
+            #[cfg(feature = "tls")]
+            session: None,
+            received: Vec::new(),
+            masks,
+        }
+    }
+
+    /// TLS from here on; its handshake is done now.
+    #[cfg(feature = "tls")]
+    pub(crate) fn secured(mut self, mut session: Session) -> Self {
+        session.handshake(&mut self.stream).unwrap();
+        self.session = Some(Box::new(session));
+        self
     }
 
     /// A client with TCP only.
@@ -113,11 +133,15 @@ impl Peer {
 
     /// A client with the opening handshake done.
     pub(crate) fn connect(addr: SocketAddr) -> Self {
-        let mut peer = Self::connect_tcp(addr);
-        let head = peer.ask(&upgrade_request("/", ""));
+        Self::connect_tcp(addr).upgraded()
+    }
+
+    /// The client's side of the opening handshake.
+    pub(crate) fn upgraded(mut self) -> Self {
+        let head = self.ask(&upgrade_request("/", ""));
         assert_eq!(status(&head), 101, "{head}");
         assert_eq!(header(&head, "Sec-WebSocket-Accept").as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
-        peer
+        self
     }
 
     /// Sends a request and reads the head of the response.
@@ -127,12 +151,36 @@ impl Peer {
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
+        self.send_bytes(bytes).unwrap();
     }
 
     /// As [`write`](Self::write), for when the other end may have gone.
     pub(crate) fn try_write(&mut self, bytes: &[u8]) -> bool {
+        self.send_bytes(bytes).is_ok()
+    }
+
+    fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(session) = &mut self.session {
+            return session.write(&mut self.stream, bytes);
+        }
+        self.stream.write_all(bytes)
+    }
+
+    /// Bytes for TCP itself, past TLS.
+    pub(crate) fn write_raw(&mut self, bytes: &[u8]) {
+        assert!(self.try_write_raw(bytes), "the other end has gone");
+    }
+
+    /// As [`write_raw`](Self::write_raw), for when the other end may have gone.
+    pub(crate) fn try_write_raw(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
+    }
+
+    /// The TLS session, to make records of its own.
+    #[cfg(feature = "tls")]
+    pub(crate) fn session(&mut self) -> &mut Session {
+        self.session.as_mut().expect("a peer over TLS")
     }
 
     /// The frame as this end sends it.
@@ -185,11 +233,17 @@ impl Peer {
         self.next_frame().expect("a frame, not EOF")
     }
 
+    /// A frame that has been received whole.
+    pub(crate) fn take_frame(&mut self) -> Option<Frame> {
+        let (frame, len) = Frame::decode(&self.received, !self.masks)?;
+        self.received.drain(..len);
+        Some(frame)
+    }
+
     /// `None` at EOF.
     pub(crate) fn next_frame(&mut self) -> Option<Frame> {
         loop {
-            if let Some((frame, len)) = Frame::decode(&self.received, !self.masks) {
-                self.received.drain(..len);
+            if let Some(frame) = self.take_frame() {
                 return Some(frame);
             }
             if !self.fill() {
@@ -235,8 +289,25 @@ impl Peer {
         }
     }
 
-    /// Ends the outgoing half.
-    pub(crate) fn shutdown_write(&self) {
+    /// Ends the outgoing half, behind `close_notify` if there is TLS.
+    pub(crate) fn shutdown_write(&mut self) {
+        assert!(self.try_shutdown_write(), "the other end has gone already");
+    }
+
+    /// As [`shutdown_write`](Self::shutdown_write), for when the other end may have gone.
+    pub(crate) fn try_shutdown_write(&mut self) -> bool {
+        #[cfg(feature = "tls")]
+        if let Some(session) = &mut self.session {
+            let alert = session.close_notify();
+            if self.stream.write_all(&alert).is_err() {
+                return false;
+            }
+        }
+        self.stream.shutdown(Shutdown::Write).is_ok()
+    }
+
+    /// Ends the outgoing half of TCP, without `close_notify`.
+    pub(crate) fn cut_write(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
@@ -247,9 +318,22 @@ impl Peer {
 
     /// Whether more bytes came; false at EOF.
     fn fill(&mut self) -> bool {
+        self.try_fill().unwrap()
+    }
+
+    /// As [`fill`](Self::fill), with what went wrong.
+    pub(crate) fn try_fill(&mut self) -> io::Result<bool> {
         let mut buffer = vec![0; 64 * 1024];
-        let n = self.stream.read(&mut buffer).unwrap();
+        let n = self.receive_bytes(&mut buffer)?;
         self.received.extend(&buffer[..n]);
-        n > 0
+        Ok(n > 0)
+    }
+
+    fn receive_bytes(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(session) = &mut self.session {
+            return session.read(&mut self.stream, buffer);
+        }
+        self.stream.read(buffer)
     }
 }

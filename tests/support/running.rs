@@ -110,7 +110,16 @@ where
     F: FnMut(&WSUpgradeRequest) -> R + Send + 'static,
     R: WSIntoUpgrade,
 {
-    let on = LoopThread::start(WSLoopConfig::default());
+    serve_on(WSLoopConfig::default(), config, factory)
+}
+
+/// A server on a loop of its own, which is to be as `on` says.
+pub(crate) fn serve_on<F, R>(on: WSLoopConfig, config: WSServerConfig, factory: F) -> Server
+where
+    F: FnMut(&WSUpgradeRequest) -> R + Send + 'static,
+    R: WSIntoUpgrade,
+{
+    let on = LoopThread::start(on);
     let addr =
         on.ask(move |handle| ws_create_server(handle, factory, "127.0.0.1:0", config).unwrap().local_addr());
     Server { addr, on }
