@@ -2,6 +2,7 @@
 
 use femtows::{WSDisconnectCause, WSDisconnectSide, WSServerConfig};
 
+use crate::own_process;
 use crate::scene::Scene;
 use crate::support::wire::Frame;
 use crate::way::Way;
@@ -18,6 +19,7 @@ enum End {
 /// Every prefix of a CLOSE frame, and every end behind it.
 #[test]
 fn t09_a_close_that_is_cut_short_is_no_close() {
+    let _process = own_process();
     for way in Way::all() {
         let scene = Scene::set(&way, WSServerConfig::default());
         for end in [End::Said, End::Cut, End::Reset] {
@@ -54,6 +56,7 @@ fn t09_a_close_that_is_cut_short_is_no_close() {
 /// Behind a whole closing handshake nobody misses `close_notify`.
 #[test]
 fn t09_a_whole_close_and_a_cut_is_a_closing_handshake() {
+    let _process = own_process();
     for way in Way::all() {
         let scene = Scene::set(&way, WSServerConfig::default());
         let mut peer = scene.connect();
@@ -70,6 +73,7 @@ fn t09_a_whole_close_and_a_cut_is_a_closing_handshake() {
 /// Behind a CLOSE of this end that the peer does not answer, a cut is the peer's fault, and told as such.
 #[test]
 fn t09_a_cut_instead_of_an_answer_is_told() {
+    let _process = own_process();
     for way in Way::all() {
         let scene = Scene::set(&way, WSServerConfig::default());
         for end in [End::Said, End::Cut] {

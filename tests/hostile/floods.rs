@@ -3,6 +3,7 @@
 use femtows::{WSDisconnectCause, WSLimits, WSServerConfig, WSTransport};
 
 use crate::heap;
+use crate::own_process;
 use crate::scene::Scene;
 use crate::support::peer::Peer;
 use crate::support::wire::{CLOSE, Frame, PING, PONG};
@@ -17,6 +18,7 @@ fn frugal() -> WSServerConfig {
 
 #[test]
 fn t09_a_flood_of_closes_is_answered_once() {
+    let _process = own_process();
     for way in Way::all() {
         let scene = Scene::set(&way, WSServerConfig::default());
         let mut peer = scene.connect();
@@ -46,6 +48,7 @@ fn t09_a_flood_of_closes_is_answered_once() {
 /// CLOSE frames that come one by one, behind the first that was answered, are not answered and not read for ever.
 #[test]
 fn t09_closes_behind_an_answered_one_are_ignored() {
+    let _process = own_process();
     for way in Way::all() {
         let scene = Scene::set(&way, WSServerConfig::default());
         let mut peer = scene.connect();
@@ -76,6 +79,7 @@ fn pongs_up_to(peer: &mut Peer, last: u32) -> Vec<u32> {
 
 #[test]
 fn a_flood_of_pings_without_reading_is_bounded() {
+    let _process = own_process();
     const PINGS: u32 = 200_000;
     for way in Way::all() {
         let scene = Scene::set(&way, frugal());
@@ -102,6 +106,7 @@ fn a_flood_of_pings_without_reading_is_bounded() {
 
 #[test]
 fn a_flood_of_echoes_without_reading_is_bounded() {
+    let _process = own_process();
     for way in Way::all() {
         let scene = Scene::set(&way, frugal());
         let mut peer = scene.connect();
@@ -116,6 +121,7 @@ fn a_flood_of_echoes_without_reading_is_bounded() {
 /// A hundred thousand frames with nothing in them cost the peer more than this end.
 #[test]
 fn a_flood_of_empty_frames_is_bounded() {
+    let _process = own_process();
     for way in Way::all() {
         let scene = Scene::set(&way, WSServerConfig::default());
         let mut peer = scene.connect();

@@ -3,6 +3,7 @@
 use femtows::{WSDisconnectCause, WSServerConfig};
 
 use crate::heap;
+use crate::own_process;
 use crate::scene::Scene;
 use crate::support::pattern;
 use crate::support::peer::Peer;
@@ -30,6 +31,7 @@ fn crumbs() -> (Vec<Frame>, Vec<Frame>) {
 /// Every byte in a segment of its own, and in a record of its own if there is TLS.
 #[test]
 fn t01_frames_of_one_byte_per_segment_come_back() {
+    let _process = own_process();
     for way in Way::all() {
         let scene = Scene::set(&way, WSServerConfig::default());
         let mut peer = scene.connect();
@@ -54,6 +56,7 @@ fn t01_frames_of_one_byte_per_segment_come_back() {
 #[cfg(feature = "tls")]
 #[test]
 fn t01_records_of_one_byte_per_segment_come_back() {
+    let _process = own_process();
     let scene = Scene::set(&Way::tls(), WSServerConfig::default());
     let mut peer = scene.connect();
     let (frames, answers) = crumbs();
@@ -85,6 +88,7 @@ fn claim(len: u64) -> Vec<u8> {
 
 #[test]
 fn t07_claims_within_the_limit_cost_what_arrives() {
+    let _process = own_process();
     const PEERS: usize = 200;
     let generous = WSServerConfig::default().max_frame_size(4 << 30);
     for way in Way::all() {
@@ -109,6 +113,7 @@ fn t07_claims_within_the_limit_cost_what_arrives() {
 
 #[test]
 fn t07_claims_above_the_limit_are_refused() {
+    let _process = own_process();
     for way in Way::all() {
         let scene = Scene::set(&way, WSServerConfig::default());
         for len in [(10 << 20) + 1, 1 << 32, 1 << 48, (1 << 63) - 1] {
@@ -130,6 +135,7 @@ fn t07_claims_above_the_limit_are_refused() {
 /// RFC 6455 section 5.2: the most significant bit of a length is zero; and section 5.1: a client masks.
 #[test]
 fn t08_violations_close_with_1002_over_each_way() {
+    let _process = own_process();
     for way in Way::all() {
         let scene = Scene::set(&way, WSServerConfig::default());
         let violations: [&[u8]; 6] = [

@@ -23,3 +23,12 @@ mod support;
 #[path = "../support/way.rs"]
 #[allow(dead_code, reason = "shared with another test target, which uses the rest")]
 mod way;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static PROCESS: Mutex<()> = Mutex::new(());
+
+/// The process, until this is dropped.
+fn own_process() -> MutexGuard<'static, ()> {
+    PROCESS.lock().unwrap_or_else(PoisonError::into_inner)
+}

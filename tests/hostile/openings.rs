@@ -5,6 +5,7 @@ use std::time::Duration;
 use femtows::{WSHandshakeFailure, WSServerConfig};
 
 use crate::heap;
+use crate::own_process;
 use crate::scene::Scene;
 use crate::support::eventually;
 use crate::support::peer::{Peer, status, upgrade_request};
@@ -29,6 +30,7 @@ fn impatient() -> WSServerConfig {
 
 #[test]
 fn t02_many_slow_requests_are_cut_off_at_the_deadline() {
+    let _process = own_process();
     let request = upgrade_request("/", &format!("X-Long: {}\r\n", "x".repeat(10_000)));
     for way in Way::all() {
         let scene = Scene::set(&way, impatient());
@@ -40,6 +42,7 @@ fn t02_many_slow_requests_are_cut_off_at_the_deadline() {
 #[cfg(feature = "tls")]
 #[test]
 fn t02_many_slow_tls_handshakes_are_cut_off_at_the_deadline() {
+    let _process = own_process();
     let way = Way::tls();
     // A record that is longer than can be sent in time; its message begins well.
     let hello = [&[22, 3, 1, 0x40, 0][..], &[1, 0, 0x3f, 0xfc, 3, 3], &[7; 10_000]].concat();
@@ -51,6 +54,7 @@ fn t02_many_slow_tls_handshakes_are_cut_off_at_the_deadline() {
 /// Who goes on sending headers is told what is wrong, and then closed on.
 #[test]
 fn t11_endless_headers_are_refused() {
+    let _process = own_process();
     for way in Way::all() {
         let scene = Scene::set(&way, WSServerConfig::default());
         let mut peer = way.dial(scene.server.addr);
@@ -71,6 +75,7 @@ fn t11_endless_headers_are_refused() {
 
 #[test]
 fn t11_lines_of_a_megabyte_are_refused() {
+    let _process = own_process();
     let long = "x".repeat(1 << 20);
     let heads = [
         ("a header", format!("GET / HTTP/1.1\r\nHost: here\r\nX-Long: {long}\r\n\r\n"), 431),

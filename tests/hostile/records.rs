@@ -4,6 +4,7 @@ use femtows::{WSConnectConfig, WSDisconnectCause, WSError, WSHandshakeFailure, W
 use rustls::AlertDescription;
 
 use crate::heap;
+use crate::own_process;
 use crate::scene::Scene;
 use crate::support::peer::{Peer, PeerServer, header, switching};
 use crate::support::probe::{Probe, log};
@@ -44,6 +45,7 @@ fn alert(peer: &mut Peer) -> AlertDescription {
 
 #[test]
 fn garbage_behind_the_handshake_is_answered_with_an_alert() {
+    let _process = own_process();
     let scene = Scene::set(&Way::tls(), WSServerConfig::default());
     for (name, bytes) in garbage() {
         let mut peer = scene.connect();
@@ -59,6 +61,7 @@ fn garbage_behind_the_handshake_is_answered_with_an_alert() {
 
 #[test]
 fn garbage_from_a_server_is_an_error_of_tls() {
+    let _process = own_process();
     let way = Way::tls();
     let server = PeerServer::bind();
     for (name, bytes) in garbage() {
@@ -84,6 +87,7 @@ fn garbage_from_a_server_is_an_error_of_tls() {
 /// Half a record, and then the end.
 #[test]
 fn records_that_are_cut_short_are_truncations() {
+    let _process = own_process();
     let scene = Scene::set(&Way::tls(), WSServerConfig::default());
     for len in [1, 4, 5, 6, 30] {
         let mut peer = scene.connect();
@@ -100,6 +104,7 @@ fn records_that_are_cut_short_are_truncations() {
 
 #[test]
 fn garbage_instead_of_a_handshake_is_answered_with_an_alert() {
+    let _process = own_process();
     let scene = Scene::set(&Way::tls(), WSServerConfig::default());
     let garbage = [
         ("HTTP", b"GET / HTTP/1.1\r\nHost: here\r\n\r\n".to_vec()),
@@ -123,6 +128,7 @@ fn garbage_instead_of_a_handshake_is_answered_with_an_alert() {
 /// RFC 8446 section 4.6.3 lets a peer change its keys, and ask for other ones, as often as it likes.
 #[test]
 fn a_flood_of_key_updates_is_bounded() {
+    let _process = own_process();
     let scene = Scene::set(&Way::tls(), WSServerConfig::default());
     let mut peer = scene.connect();
     let updates: Vec<u8> = (0..20_000).flat_map(|_| peer.session().update_keys()).collect();
@@ -141,6 +147,7 @@ fn a_flood_of_key_updates_is_bounded() {
 /// A first message that claims 16 MiB, in records that are as they should be. rustls gives up on it without an alert.
 #[test]
 fn an_endless_handshake_message_is_bounded() {
+    let _process = own_process();
     let scene = Scene::set(&Way::tls(), WSServerConfig::default());
     let mut peer = Peer::connect_tcp(scene.server.addr);
     let first = [&[22, 3, 1, 0x40, 0, 1, 0xff, 0xff, 0xf0][..], &[3; 16_380]].concat();

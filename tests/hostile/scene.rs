@@ -1,9 +1,9 @@
 //! A server, and a connection of good will on its loop.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -19,24 +19,20 @@ use crate::support::wire::Frame;
 use crate::support::{PATIENCE, eventually, pattern};
 use crate::way::Way;
 
-static PROCESS: Mutex<()> = Mutex::new(());
-
-/// The process, an echo server, and its neighbour.
+/// An echo server, and the neighbour.
 pub(crate) struct Scene {
     pub(crate) way: Way,
     pub(crate) server: Server,
     ended: Receiver<WSDisconnectInfo>,
     neighbour: Neighbour,
-    _process: MutexGuard<'static, ()>,
 }
 
 impl Scene {
     pub(crate) fn set(way: &Way, config: WSServerConfig) -> Self {
-        let process = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
         let (tell, ended) = channel();
         let server = serve(way.server(config), move |_| Echo(tell.clone()));
         let neighbour = Neighbour::start(way, server.addr);
-        Self { way: way.clone(), server, ended, neighbour, _process: process }
+        Self { way: way.clone(), server, ended, neighbour }
     }
 
     /// A further connection, open.

@@ -15,6 +15,8 @@ mod server;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_faults;
 
 /// Which of the two ways to receive is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

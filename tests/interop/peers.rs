@@ -59,17 +59,30 @@ impl Peer {
 
     /// [`check`](Self::check) with additions to the environment.
     pub(crate) fn check_with(self, url: &str, environment: &[(&str, &str)]) {
-        let mut child = self.spawn(&["client", url], environment);
-        let output = read_all(child.stdout.take().unwrap());
-        let errors = read_all(child.stderr.take().unwrap());
-        let status = wait(&mut child);
-        let (output, errors) = (output.recv().unwrap(), errors.recv().unwrap());
+        let (status, output, errors) = self.run_client(url, environment);
         let good = output.lines().filter(|line| line.starts_with("ok ")).count();
         assert!(
             status == Some(0) && good > 10 && !output.contains("FAIL "),
             "{} against {url}: status {status:?}\n{output}{errors}",
             self.name
         );
+    }
+
+    /// Why the peer's client cannot connect.
+    pub(crate) fn refuses(self, url: &str, environment: &[(&str, &str)]) -> String {
+        let (status, output, errors) = self.run_client(url, environment);
+        let why = output.strip_prefix("FAIL connection: ").filter(|_| status == Some(1));
+        why.unwrap_or_else(|| panic!("{} against {url}: status {status:?}\n{output}{errors}", self.name))
+            .to_owned()
+    }
+
+    /// Exit status, output and errors.
+    fn run_client(self, url: &str, environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
+        let mut child = self.spawn(&["client", url], environment);
+        let output = read_all(child.stdout.take().unwrap());
+        let errors = read_all(child.stderr.take().unwrap());
+        let status = wait(&mut child);
+        (status, output.recv().unwrap(), errors.recv().unwrap())
     }
 
     pub(crate) fn serve(self) -> PeerServer {

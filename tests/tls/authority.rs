@@ -1,6 +1,7 @@
 //! Certificates made for a test.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use femtows::{WSClientTls, WSServerTls};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
@@ -16,6 +17,37 @@ pub(crate) struct Authority {
 pub(crate) struct Identity {
     pub(crate) chain: String,
     pub(crate) key: String,
+}
+
+/// What is wrong with a server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    WrongName,
+    Expired,
+    UnknownIssuer,
+}
+
+pub(crate) const FAULTS: [Fault; 3] = [Fault::WrongName, Fault::Expired, Fault::UnknownIssuer];
+
+impl Fault {
+    /// A certificate that is faulty for a server of this name, and the authority that its clients trust.
+    pub(crate) fn certificate(self, name: &str) -> (Identity, Authority) {
+        let authority = Authority::new();
+        match self {
+            Self::WrongName => (authority.issue(&["elsewhere.test"]), authority),
+            Self::Expired => (authority.issue_until(&[name], 2001), authority),
+            Self::UnknownIssuer => (authority.issue(&[name]), Authority::new()),
+        }
+    }
+
+    /// Words of the error that this library's client gives.
+    pub(crate) fn our_words(self) -> &'static str {
+        match self {
+            Self::WrongName => "elsewhere.test",
+            Self::Expired => "expired",
+            Self::UnknownIssuer => "issued by nobody who is trusted",
+        }
+    }
 }
 
 impl Authority {
@@ -60,8 +92,11 @@ impl Identity {
     }
 }
 
+/// A new file with this text: no other test has it.
 pub(crate) fn file(name: &str, text: &str) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    static FILES: AtomicUsize = AtomicUsize::new(0);
+    let own = format!("{}.{}.{name}", env!("CARGO_CRATE_NAME"), FILES.fetch_add(1, Ordering::Relaxed));
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(own);
     std::fs::write(&path, text).unwrap();
     path
 }

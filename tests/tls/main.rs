@@ -5,6 +5,7 @@ mod ends;
 mod faults;
 mod flow;
 mod opening;
+mod openssl_faults;
 mod peers;
 mod records;
 mod redirections;

@@ -13,7 +13,7 @@ use crate::support::running::{Server, serve};
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 
-fn is_installed(tool: &str) -> bool {
+pub(crate) fn is_installed(tool: &str) -> bool {
     let installed =
         Command::new(tool).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     let required = std::env::var_os("FEMTOWS_INTEROP").is_some_and(|value| value == "require");
@@ -34,21 +34,25 @@ fn secure_server(test: &str) -> (Server, String) {
     (server, ca.into_os_string().into_string().unwrap())
 }
 
-/// `openssl s_client`, killed when this is dropped.
-struct OpenSsl {
+/// An `openssl` command that talks, killed when this is dropped.
+pub(crate) struct OpenSsl {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
 impl OpenSsl {
-    fn connect(addr: SocketAddr, ca: &str, options: &[&str]) -> Self {
+    /// `s_client`, which trusts this authority only.
+    pub(crate) fn connect(addr: SocketAddr, ca: &str, options: &[&str]) -> Self {
         let addr = addr.to_string();
+        let command = ["s_client", "-connect", &addr, "-CAfile", ca, "-verify_return_error"];
+        Self::run(&[&command[..], &["-servername", "localhost", "-alpn", "http/1.1"], options].concat())
+    }
+
+    pub(crate) fn run(arguments: &[&str]) -> Self {
         // What it says and what it complains of come in the order in which they happen.
         let mut child = Command::new("sh")
             .args(["-c", "exec \"$@\" 2>&1", "sh", "openssl"])
-            .args(["s_client", "-connect", &addr, "-CAfile", ca, "-verify_return_error"])
-            .args(["-servername", "localhost", "-alpn", "http/1.1"])
-            .args(options)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -57,14 +61,14 @@ impl OpenSsl {
         Self { child, output }
     }
 
-    fn write(&mut self, text: &str) {
+    pub(crate) fn write(&mut self, text: &str) {
         let input = self.child.stdin.as_mut().unwrap();
         input.write_all(text.as_bytes()).unwrap();
         input.flush().unwrap();
     }
 
     /// All lines up to one that contains this.
-    fn until(&mut self, wanted: &str) -> String {
+    pub(crate) fn until(&mut self, wanted: &str) -> String {
         let mut seen = String::new();
         loop {
             let mut line = String::new();
