@@ -79,8 +79,8 @@ fn pongs_up_to(peer: &mut Peer, last: u32) -> Vec<u32> {
 
 #[test]
 fn a_flood_of_pings_without_reading_is_bounded() {
-    let _process = own_process();
     const PINGS: u32 = 200_000;
+    let _process = own_process();
     for way in Way::all() {
         let scene = Scene::set(&way, frugal());
         let mut peer = scene.connect();

@@ -88,8 +88,8 @@ fn claim(len: u64) -> Vec<u8> {
 
 #[test]
 fn t07_claims_within_the_limit_cost_what_arrives() {
-    let _process = own_process();
     const PEERS: usize = 200;
+    let _process = own_process();
     let generous = WSServerConfig::default().max_frame_size(4 << 30);
     for way in Way::all() {
         let scene = Scene::set(&way, generous.clone());

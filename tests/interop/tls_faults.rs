@@ -103,10 +103,10 @@ fn our_client_refuses_the_certificate_of_ws() {
 
 /// What the ends say that find no TLS at the other end.
 struct Words {
-    their_tls_client: &'static str,
-    their_plain_client: &'static str,
+    theirs_over_tls: &'static str,
+    theirs_plain: &'static str,
     /// What the peer's plain server makes our client say.
-    our_tls_client: &'static str,
+    ours_over_tls: &'static str,
 }
 
 /// Clients that speak TLS to a server that does not, and the other way round.
@@ -121,18 +121,18 @@ fn one_end_is_plain(peer: Peer, words: &Words) {
     let plain = our_server(WSServerConfig::default());
     let url = format!("wss://{}/", plain.addr);
     let why = peer.refuses(&url, &[("SSL_CERT_FILE", &ca), ("NODE_EXTRA_CA_CERTS", &ca)]);
-    assert!(why.contains(words.their_tls_client), "{why}");
+    assert!(why.contains(words.theirs_over_tls), "{why}");
     one_has_failed(&plain, &[WSHandshakeFailure::Invalid]);
 
     let secure = our_server(WSServerConfig::default().tls(identity.server()));
     let why = peer.refuses(&format!("ws://{}/", secure.addr), &[]);
-    assert!(why.contains(words.their_plain_client), "{why}");
+    assert!(why.contains(words.theirs_plain), "{why}");
     one_has_failed(&secure, &[WSHandshakeFailure::Tls]);
 
     let plain = their_server(peer, None);
     let url = format!("wss://127.0.0.1:{}/", plain.port());
     let error = our_error(&url, WSConnectConfig::default().tls(authority.client()));
-    assert!(error.to_string().contains(words.our_tls_client), "{error}");
+    assert!(error.to_string().contains(words.ours_over_tls), "{error}");
     plain.stop();
 
     let secure = their_server(peer, Some(&identity));
@@ -144,9 +144,9 @@ fn one_end_is_plain(peer: Peer, words: &Words) {
 #[test]
 fn websockets_and_one_plain_end() {
     let words = Words {
-        their_tls_client: "wrong version number",
-        their_plain_client: "did not receive a valid HTTP response",
-        our_tls_client: "the peer closed the connection during the TLS handshake",
+        theirs_over_tls: "wrong version number",
+        theirs_plain: "did not receive a valid HTTP response",
+        ours_over_tls: "the peer closed the connection during the TLS handshake",
     };
     one_end_is_plain(WEBSOCKETS, &words);
 }
@@ -154,9 +154,9 @@ fn websockets_and_one_plain_end() {
 #[test]
 fn ws_and_one_plain_end() {
     let words = Words {
-        their_tls_client: "wrong version number",
-        their_plain_client: "Parse Error",
-        our_tls_client: "the peer does not speak TLS",
+        theirs_over_tls: "wrong version number",
+        theirs_plain: "Parse Error",
+        ours_over_tls: "the peer does not speak TLS",
     };
     one_end_is_plain(WS, &words);
 }

@@ -117,7 +117,7 @@ fn clients_without_a_good_certificate_are_refused() {
 }
 
 #[test]
-fn plain_bytes_on_a_tls_port_are_answered_with_an_alert() {
+fn t11_plain_bytes_on_a_tls_port_are_answered_with_an_alert() {
     let mut kit = TestKit::new(4);
     let (server, _) = both_ends();
     let mut peer = kit.raw_server(|_: &WSUpgradeRequest| echo(), server);

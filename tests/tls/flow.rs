@@ -13,7 +13,7 @@ const SIZES: [usize; 14] =
     [0, 1, 125, 126, 16_383, 16_384, 16_385, 32_768, 65_535, 65_536, 65_537, 100_000, 200_000, 1 << 20];
 
 #[test]
-fn messages_of_all_sizes_come_back() {
+fn t01_messages_of_all_sizes_come_back() {
     for seed in 0..20 {
         let mut kit = TestKit::new(seed);
         let (pair, received) = secure_pair(&mut kit);
@@ -85,7 +85,7 @@ fn headers_do_not_cost_a_record() {
 }
 
 #[test]
-fn what_the_kernel_refuses_is_counted_and_paused() {
+fn t06_what_the_kernel_refuses_is_counted_and_paused() {
     struct Pausing(Received);
     impl WSListener for Pausing {
         fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
@@ -159,7 +159,7 @@ fn an_abort_counts_what_was_sealed_and_did_not_leave() {
 }
 
 #[test]
-fn the_closing_handshake_ends_both_ends_cleanly() {
+fn t09_the_closing_handshake_ends_both_ends_cleanly() {
     for closer in [Role::Client, Role::Server] {
         let mut kit = TestKit::new(36);
         let (pair, _) = secure_pair(&mut kit);
@@ -176,7 +176,7 @@ fn the_closing_handshake_ends_both_ends_cleanly() {
 }
 
 #[test]
-fn close_notify_tells_an_end_from_a_cut() {
+fn t09_close_notify_tells_an_end_from_a_cut() {
     for (cut, cause) in [(false, WSDisconnectCause::PeerEof), (true, WSDisconnectCause::Truncated)] {
         let mut kit = TestKit::new(37);
         let (pair, _) = secure_pair(&mut kit);

@@ -1,6 +1,7 @@
 //! TLS: over simulated links, on real sockets, and against peers that speak it by other means.
 
 mod authority;
+mod behaviours;
 mod ends;
 mod faults;
 mod flow;
@@ -13,3 +14,6 @@ mod sockets;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
 mod support;
+#[path = "../support/way.rs"]
+#[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
+mod way;

@@ -36,7 +36,7 @@ fn a_plain_pair_is_not_secure() {
 }
 
 #[test]
-fn the_whole_opening_byte_by_byte() {
+fn t01_the_whole_opening_byte_by_byte() {
     let mut kit = TestKit::new(3);
     let (server, client) = both_ends();
     let opening = kit.opening(|_: &WSUpgradeRequest| echo(), |_, _| echo(), server, client);
@@ -59,7 +59,7 @@ fn the_whole_opening_byte_by_byte() {
 
 /// Each flight arrives in two parts, cut at each byte.
 #[test]
-fn handshake_records_cut_at_every_byte() {
+fn t01_handshake_records_cut_at_every_byte() {
     let (server, client) = both_ends();
     let mut cut = 1;
     loop {
@@ -104,7 +104,7 @@ fn a_link_that_takes_few_bytes_at_a_time() {
 }
 
 #[test]
-fn half_a_record_does_not_outlive_the_deadline() {
+fn t02_half_a_record_does_not_outlive_the_deadline() {
     for handshake_bytes in [1, 4, 5, 100] {
         let mut kit = TestKit::new(5);
         let (server, client) = both_ends();
@@ -124,7 +124,7 @@ fn half_a_record_does_not_outlive_the_deadline() {
 }
 
 #[test]
-fn a_silent_server_does_not_outlive_the_clients_deadline() {
+fn t02_a_silent_server_does_not_outlive_the_clients_deadline() {
     let mut kit = TestKit::new(6);
     let (_, client) = both_ends();
     let (peer, client) = kit.raw_client(echo(), client);

@@ -7,7 +7,7 @@ use crate::ends::secure_pair;
 use crate::support::pattern;
 
 #[test]
-fn records_cut_at_every_byte() {
+fn t01_records_cut_at_every_byte() {
     let mut kit = TestKit::new(1);
     let (pair, received) = secure_pair(&mut kit);
     kit.run_until_idle();

@@ -26,7 +26,7 @@ fn echo_server(tls: WSServerTls) -> Server {
 }
 
 #[test]
-fn messages_come_back_over_wss() {
+fn t01_messages_come_back_over_wss() {
     let authority = Authority::new();
     let server = echo_server(authority.issue(&["localhost", "127.0.0.1"]).server());
     for host in ["localhost", "127.0.0.1"] {
@@ -150,7 +150,7 @@ fn web_roots_do_not_know_the_tests_authority() {
 }
 
 #[test]
-fn plain_bytes_get_an_alert_and_an_end() {
+fn t11_plain_bytes_get_an_alert_and_an_end() {
     let server = echo_server(Authority::new().issue(&["localhost"]).server());
     let mut socket = TcpStream::connect(server.addr).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
