@@ -69,6 +69,7 @@ impl Peer {
     }
 
     /// Why the peer's client cannot connect.
+    #[cfg(feature = "tls")]
     pub(crate) fn refuses(self, url: &str, environment: &[(&str, &str)]) -> String {
         let (status, output, errors) = self.run_client(url, environment);
         let why = output.strip_prefix("FAIL connection: ").filter(|_| status == Some(1));
