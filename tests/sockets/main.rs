@@ -30,3 +30,4 @@ mod server_opening;
 mod shutdown;
 mod threads;
 mod values;
+mod websockets;

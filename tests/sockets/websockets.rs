@@ -1,0 +1,154 @@
+//! Ways to a `WebSocket`, and what it knows of itself.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use femtows::message::*;
+use femtows::{
+    WSCloseCode, WSFrame, WSListener, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType, WSResult,
+    WSServerConfig, WSSocket, WSTransport, WSUpgradeRequest, WSUpgradeResponse, ws_create_server,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs this on a loop of its own.
+fn run<T>(body: impl AsyncFnOnce(WSLoopHandle) -> T) -> T {
+    let mut event_loop = WSLoop::new(WSLoopConfig::default()).unwrap();
+    let handle = event_loop.handle();
+    event_loop.block_on(handle.timeout(PATIENCE, body(handle.clone()))).unwrap().unwrap()
+}
+
+async fn echo(request: WebSocketRequest) -> Result<(), HandlerError> {
+    let ws = request.accept().await?;
+    loop {
+        ws.send_message(ws.get_message().await?).await?;
+    }
+}
+
+async fn comes_back(ws: &WebSocket) -> Result<bool, WebSocketError> {
+    ws.send_message("Hello").await?;
+    Ok(ws.get_message().await? == Message::from("Hello"))
+}
+
+#[test]
+fn open_websocket_closes_with_1000_behind_its_body() {
+    run(async |handle| {
+        let server = serve_websocket(&handle, echo, "127.0.0.1:0", WebSocketConfig::default()).unwrap();
+        let (url, port) = (format!("ws://{}/", server.local_addr()), server.local_addr().port());
+        let config = WebSocketConfig::default;
+        let body = async |ws: WebSocket| (comes_back(&ws).await.unwrap(), ws);
+        let by_url = open_websocket_url(&handle, &url, config(), body).await.unwrap();
+        let in_parts = open_websocket(&handle, "127.0.0.1", port, "", false, config(), body).await.unwrap();
+        for (came_back, ws) in [by_url, in_parts] {
+            assert!(came_back);
+            assert_eq!(ws.close_reason(), Some(CloseReason::new(WSCloseCode::OK, "")));
+            assert!(ws.transport().unwrap().is_disconnected());
+        }
+    });
+}
+
+#[test]
+fn connect_websocket_leaves_the_end_to_the_caller() {
+    run(async |handle| {
+        let server = serve_websocket(&handle, echo, "127.0.0.1:0", WebSocketConfig::default()).unwrap();
+        let port = server.local_addr().port();
+        let ws = connect_websocket(&handle, "127.0.0.1", port, "a?b", false, WebSocketConfig::default());
+        let ws = ws.await.unwrap();
+        assert!(comes_back(&ws).await.unwrap());
+        assert_eq!(ws.path(), "/a?b");
+        assert!(!ws.is_closed());
+        ws.aclose(1000, "").await.unwrap();
+        assert!(ws.is_closed());
+    });
+}
+
+#[test]
+fn streams_that_are_there_already_are_wrapped() {
+    run(async |handle| {
+        let (client, server) = WSSocket::pair().unwrap();
+        let accepting = handle.spawn({
+            let handle = handle.clone();
+            async move {
+                let request = wrap_server_stream(&handle, server, WebSocketConfig::default()).await.unwrap();
+                assert_eq!(request.path(), "/wrapped");
+                request.accept().await.unwrap()
+            }
+        });
+        let url = "ws://localhost/wrapped";
+        let client = wrap_client_stream(&handle, client, url, WebSocketConfig::default()).await.unwrap();
+        let server = accepting.await;
+        server.send_text("Hello").await.unwrap();
+        assert_eq!(client.receive_text().await.unwrap(), "Hello");
+    });
+}
+
+#[test]
+fn a_wrapped_stream_may_be_rejected() {
+    run(async |handle| {
+        let (client, server) = WSSocket::pair().unwrap();
+        let rejecting = handle.spawn({
+            let handle = handle.clone();
+            async move {
+                let request = wrap_server_stream(&handle, server, WebSocketConfig::default()).await.unwrap();
+                request.reject(WSUpgradeResponse::error(418, "no").unwrap()).unwrap();
+            }
+        });
+        let client = wrap_client_stream(&handle, client, "ws://localhost/", WebSocketConfig::default()).await;
+        assert!(matches!(client, Err(WebSocketError::Rejected(refused)) if refused.status == 418));
+        rejecting.await;
+    });
+}
+
+#[test]
+fn both_ends_know_who_and_where_they_are() {
+    run(async |handle| {
+        let server_end = Rc::new(Cell::new(None));
+        let keep = Rc::clone(&server_end);
+        let handler = move |ws: WebSocket| {
+            let keep = Rc::clone(&keep);
+            async move {
+                assert_eq!(ws.path_parameter("room"), Some("a b"));
+                assert_eq!(ws.query_parameter("name").as_deref(), Some("\u{fc} x"));
+                assert_eq!(ws.query_parameters().len(), 2);
+                ws.accept().await?;
+                keep.set(Some(ws.clone()));
+                Err::<(), _>(ws.get_message().await.unwrap_err())
+            }
+        };
+        let routes = Routes::new().route("/in/{room}", handler);
+        let server = serve_websocket(&handle, routes, "127.0.0.1:0", WebSocketConfig::default()).unwrap();
+        let url = format!("ws://{}/in/a%20b?name=%C3%BC+x&n=1", server.local_addr());
+        let client = connect_websocket_url(&handle, &url, WebSocketConfig::default()).await.unwrap();
+        client.ping(None).await.unwrap();
+        let server = server_end.take().unwrap();
+        assert!(client.is_client() && !client.is_server() && client.accepted());
+        assert!(server.is_server() && !server.is_client() && server.accepted());
+        assert_eq!(client.local().unwrap(), server.remote().unwrap());
+        assert_eq!(client.remote().unwrap(), server.local().unwrap());
+        assert_eq!([client.url(), server.url()], [url.clone(), url]);
+    });
+}
+
+#[test]
+fn a_pong_is_sent_unasked() {
+    /// Tells what PONG it got.
+    struct Ear;
+    impl WSListener for Ear {
+        fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+            if frame.msg_type() == WSMsgType::Pong {
+                transport.send(WSMsgType::Binary, frame.payload());
+            }
+            Ok(())
+        }
+    }
+    run(async |handle| {
+        let factory = |_: &WSUpgradeRequest| Ear;
+        let server = ws_create_server(&handle, factory, "127.0.0.1:0", WSServerConfig::default()).unwrap();
+        let url = format!("ws://{}/", server.local_addr());
+        let ws = connect_websocket_url(&handle, &url, WebSocketConfig::default()).await.unwrap();
+        ws.pong(b"alive").unwrap();
+        assert_eq!(ws.receive_bytes().await.unwrap(), &b"alive"[..]);
+        assert!(matches!(ws.pong(&[0; 126]), Err(WebSocketError::TooBig { size: 126, limit: 125 })));
+    });
+}
