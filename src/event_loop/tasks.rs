@@ -1,12 +1,13 @@
 //! The executor of the loop.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use async_task::Runnable;
 
@@ -19,6 +20,10 @@ pub(crate) struct TaskQueue {
     ready: Mutex<Ready>,
     /// Whether `ready` holds anything; written under its lock, read without.
     any_ready: AtomicBool,
+    /// Tasks that have not ended, by number: they go when the loop does, whatever they wait for.
+    unfinished: Mutex<HashMap<u64, Waker>>,
+    /// The number of the next task.
+    next: AtomicU64,
     /// The loop is gone: no task is polled any more.
     closed: AtomicBool,
     /// The loop's thread, the only one that may drop a task.
@@ -50,6 +55,8 @@ impl TaskQueue {
         Self {
             ready: Mutex::default(),
             any_ready: AtomicBool::new(false),
+            unfinished: Mutex::default(),
+            next: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             owner: ThreadMark::here(),
             waker,
@@ -81,7 +88,10 @@ impl TaskQueue {
     {
         let queue = Arc::clone(self);
         let schedule = move |runnable| queue.push(runnable);
-        let (runnable, task) = async_task::spawn_local(CatchPanic { future }, schedule);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let entry = Entry { queue: Arc::clone(self), number };
+        let (runnable, task) = async_task::spawn_local(Entered { future, entry }, schedule);
+        lock(&self.unfinished).insert(number, runnable.waker());
         runnable.schedule();
         WSTask { task: Some(task.fallible()) }
     }
@@ -91,8 +101,11 @@ impl TaskQueue {
         self.closed.store(true, Ordering::SeqCst);
     }
 
-    /// Drops what is ready; the futures go with it. Returns whether anything was.
+    /// Drops all tasks; the futures go with them. Returns whether there were any.
     pub(crate) fn clear(&self) -> bool {
+        let unfinished = std::mem::take(&mut *lock(&self.unfinished));
+        // A task that is to be dropped has to be ready.
+        unfinished.into_values().for_each(Waker::wake);
         !self.take_ready().is_empty()
     }
 
@@ -101,7 +114,7 @@ impl TaskQueue {
         if on_the_loop && self.closed.load(Ordering::SeqCst) {
             return drop(runnable);
         }
-        let mut ready = self.lock();
+        let mut ready = lock(&self.ready);
         ready.batch.push(runnable);
         if on_the_loop {
             // The loop looks for itself before it sleeps.
@@ -114,7 +127,7 @@ impl TaskQueue {
     }
 
     fn take_ready(&self) -> Vec<Runnable> {
-        let mut ready = self.lock();
+        let mut ready = lock(&self.ready);
         self.any_ready.store(false, Ordering::Relaxed);
         let spare = std::mem::take(&mut ready.spare);
         std::mem::replace(&mut ready.batch, spare)
@@ -122,29 +135,43 @@ impl TaskQueue {
 
     /// The memory of a batch that was run is that of the next but one.
     fn give_back(&self, batch: Vec<Runnable>) {
-        let mut ready = self.lock();
+        let mut ready = lock(&self.ready);
         if batch.capacity() > ready.spare.capacity() {
             ready.spare = batch;
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Ready> {
-        // Nothing panics while the lock is held, so a poisoned queue is still whole.
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while a lock is held, so what it guards is whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The entry of a task among the unfinished ones. It goes with the task's future.
+struct Entry {
+    queue: Arc<TaskQueue>,
+    number: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let waker = lock(&self.queue.unfinished).remove(&self.number);
+        drop(waker);
     }
 }
 
 type Caught<T> = Result<T, Box<dyn Any + Send>>;
 
 pin_project_lite::pin_project! {
-    /// A panic in a task must not take the loop down: it is logged and kept for whoever awaits the task.
-    struct CatchPanic<F> {
+    /// What a task runs. A panic in it must not take the loop down: it is logged and kept for whoever awaits the task.
+    struct Entered<F> {
         #[pin]
         future: F,
+        entry: Entry,
     }
 }
 
-impl<F: Future> Future for CatchPanic<F> {
+impl<F: Future> Future for Entered<F> {
     type Output = Caught<F::Output>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
