@@ -50,8 +50,9 @@ fn a_burst_arrives_in_order_however_slow_the_reader() {
                 }
             });
             assert_eq!(kit.block_on(reader), 1000, "queue {queue}, pause {pause}");
+            kit.run_until_idle();
             assert_eq!(log.take(), hundred(), "queue {queue}, pause {pause}");
-            assert_eq!(closes(&mut peer), [close_payload(1000, "all")]);
+            assert_eq!(closes(&mut peer), [close_payload(1000, "")]);
         }
     }
 }
@@ -154,28 +155,41 @@ fn a_local_close_drops_what_is_queued_and_sees_the_peers_close_behind_it() {
             closed.await.expect("the peer's CLOSE is there");
             assert_eq!(code(received.receive_text().await), 1000);
         });
-        assert_eq!(kit.now(), start);
+        assert!(kit.now() - start < 60 * SECOND, "the disconnect timeout was not needed");
     }
 }
+
+/// Bytes that are gathered at most before the kernel is asked, which alone can find that the queue is long.
+const GATHERED: usize = 256 * 1024;
 
 #[test]
 fn senders_wait_at_the_high_watermark() {
     let mut kit = TestKit::new(1);
-    let tuning = femtows::WSTuning::default().write_watermarks(1000, 5000);
+    let tuning = femtows::WSTuning::default().write_watermarks(1000, 100_000);
     let server = WebSocketConfig::default().server(femtows::WSServerConfig::default().tuning(tuning));
     let (ws, mut peer) = raw_pair(&mut kit, server);
-    peer.link().to_client().capacity(500);
-    for number in 0..100u8 {
+    peer.link().to_client().capacity(50_000);
+    // One task that never waits by itself, and many.
+    let many = ws.clone();
+    kit.handle()
+        .spawn(async move {
+            for number in 0..100u8 {
+                many.send_bytes(vec![number; 30_000]).await.expect("open");
+            }
+        })
+        .detach();
+    for number in 100..200u8 {
         let ws = ws.clone();
-        kit.handle().spawn(async move { ws.send_bytes(vec![number; 300]).await.expect("open") }).detach();
+        kit.handle().spawn(async move { ws.send_bytes(vec![number; 30_000]).await.expect("open") }).detach();
     }
     let transport = ws.transport().expect("open").clone();
     let mut received = Vec::new();
-    while received.len() < 100 {
+    while received.len() < 200 {
         kit.run_until_idle();
-        // One message more than the watermark, and its header.
-        assert!(transport.buffered_amount() <= 5000 + 304, "{}", transport.buffered_amount());
+        let most = 100_000 + 30_004 + GATHERED;
+        assert!(transport.buffered_amount() <= most, "{}", transport.buffered_amount());
         received.extend(peer.frames().into_iter().map(|frame| frame.payload[0]));
     }
-    assert_eq!(received, (0..100).collect::<Vec<_>>());
+    let (one, many): (Vec<_>, Vec<_>) = received.into_iter().partition(|&number| number < 100);
+    assert_eq!((one, many), ((0..100).collect(), (100..200).collect()));
 }

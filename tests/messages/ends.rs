@@ -28,13 +28,6 @@ impl<T> Slot<T> {
     pub(crate) fn take(&self) -> T {
         self.0.take().expect("something was put there")
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        let value = self.0.take();
-        let is_empty = value.is_none();
-        self.0.set(value);
-        is_empty
-    }
 }
 
 impl<T> Clone for Slot<T> {

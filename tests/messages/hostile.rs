@@ -204,6 +204,7 @@ fn clones_that_outlive_the_handler_find_the_connection_closed() {
         assert!(is_state_error(&ws.ping(None).await));
         ws.aclose(1000, "").await.expect("idempotent");
     });
+    kit.run_until_idle();
     assert_eq!(kit.leftovers(), [""; 0]);
 }
 

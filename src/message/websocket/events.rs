@@ -106,7 +106,9 @@ impl Waiting<'_> {
         if self.shared.transport().is_none() {
             let mut state = self.shared.state();
             let Some(end) = state.end.clone() else {
-                state.rare.openers.wait(&mut self.opening, waker);
+                let old = state.rare.openers.wait(&mut self.opening, waker);
+                drop(state);
+                drop(old);
                 return Poll::Pending;
             };
             state.client = SideState::Disconnected;
@@ -125,7 +127,7 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.shared.state().rare.openers.leave(&mut self.opening);
+        self.shared.leave_openers(&mut self.opening);
         self.shared.leave_inbox(&mut self.place);
     }
 }

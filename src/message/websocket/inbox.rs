@@ -24,26 +24,23 @@ impl Inbox {
         self.receivers.take_waker(self.messages.len() - 1)
     }
 
-    /// The message of the receiver at this place, if it is there.
-    pub(super) fn take(&mut self, place: &mut Place) -> Option<Message> {
+    /// The message of the receiver at this place, if it is there; and the waker of the receiver, if it waited.
+    pub(super) fn take(&mut self, place: &mut Place) -> Option<(Message, Option<Waker>)> {
         let index = self.receivers.ahead_of(*place);
-        if index >= self.messages.len() {
-            return None;
-        }
-        self.receivers.leave(place);
-        self.messages.remove(index)
+        let message = self.messages.remove(index)?;
+        Some((message, self.receivers.leave(place).and_then(|(_, waker)| waker)))
     }
 
-    /// Waits for a message.
-    pub(super) fn wait(&mut self, place: &mut Place, waker: &Waker) {
-        self.receivers.wait(place, waker);
+    /// Waits for a message. The waker that this receiver had before.
+    pub(super) fn wait(&mut self, place: &mut Place, waker: &Waker) -> Option<Waker> {
+        self.receivers.wait(place, waker)
     }
 
-    /// A receiver gives up. The one that now has the message that it had.
-    pub(super) fn leave(&mut self, place: &mut Place) -> Option<Waker> {
-        let index = self.receivers.leave(place)?;
-        let last = self.messages.len().checked_sub(1)?;
-        if index <= last { self.receivers.take_waker(last) } else { None }
+    /// A receiver gives up. The one that now has the message that it had, and the waker of the one that left.
+    pub(super) fn leave(&mut self, place: &mut Place) -> (Option<Waker>, Option<Waker>) {
+        let Some((index, left)) = self.receivers.leave(place) else { return (None, None) };
+        let last = self.messages.len().checked_sub(1).filter(|&last| index <= last);
+        (last.and_then(|last| self.receivers.take_waker(last)), left)
     }
 
     /// Messages that nobody waits for.
@@ -86,13 +83,18 @@ mod tests {
     impl Receiver {
         fn waiting_at(inbox: &mut Inbox) -> Self {
             let mut receiver = Self { place: None, woken: Arc::default() };
-            inbox.wait(&mut receiver.place, &Waker::from(Arc::clone(&receiver.woken)));
+            let waker = Waker::from(Arc::clone(&receiver.woken));
+            assert!(inbox.wait(&mut receiver.place, &waker).is_none());
             receiver
         }
 
         fn is_woken(&self) -> bool {
             self.woken.0.load(Ordering::SeqCst) > 0
         }
+    }
+
+    fn take(inbox: &mut Inbox, place: &mut Place) -> Option<Message> {
+        inbox.take(place).map(|(message, _)| message)
     }
 
     fn push(inbox: &mut Inbox, text: &str) {
@@ -109,9 +111,9 @@ mod tests {
         assert!(first.is_woken() && !second.is_woken());
         push(&mut inbox, "b");
         assert!(second.is_woken());
-        assert_eq!(inbox.take(&mut None), None, "both are spoken for");
-        assert_eq!(inbox.take(&mut second.place), Some("b".into()), "whoever is polled first");
-        assert_eq!(inbox.take(&mut first.place), Some("a".into()));
+        assert_eq!(take(&mut inbox, &mut None), None, "both are spoken for");
+        assert_eq!(take(&mut inbox, &mut second.place), Some("b".into()), "whoever is polled first");
+        assert_eq!(take(&mut inbox, &mut first.place), Some("a".into()));
     }
 
     #[test]
@@ -119,10 +121,10 @@ mod tests {
         let mut inbox = Inbox::default();
         let (mut first, mut second) = (Receiver::waiting_at(&mut inbox), Receiver::waiting_at(&mut inbox));
         push(&mut inbox, "a");
-        let next = inbox.leave(&mut first.place).expect("there is one behind");
+        let next = inbox.leave(&mut first.place).0.expect("there is one behind");
         next.wake();
         assert!(second.is_woken());
-        assert_eq!(inbox.take(&mut second.place), Some("a".into()));
+        assert_eq!(take(&mut inbox, &mut second.place), Some("a".into()));
     }
 
     #[test]
@@ -130,8 +132,8 @@ mod tests {
         let mut inbox = Inbox::default();
         let mut receivers: Vec<_> = (0..3).map(|_| Receiver::waiting_at(&mut inbox)).collect();
         push(&mut inbox, "a");
-        assert!(inbox.leave(&mut receivers[1].place).is_none());
+        assert!(inbox.leave(&mut receivers[1].place).0.is_none());
         assert_eq!(inbox.held(), 0);
-        assert_eq!(inbox.take(&mut receivers[0].place), Some("a".into()));
+        assert_eq!(take(&mut inbox, &mut receivers[0].place), Some("a".into()));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use crate::message::{CloseReason, SideState, StateError, WebSocketError};
 use crate::{WSHeaders, WSUpgradeResponse, WSUpgradeResponseWithListener};
@@ -102,19 +102,7 @@ impl WebSocket {
     pub async fn accept_with(&self, options: AcceptOptions) -> Result<(), WebSocketError> {
         self.shared().start_accepting(&options)?;
         let mut waiting = Opening { shared: self.shared(), place: None };
-        poll_fn(|cx| {
-            let mut state = waiting.shared.state();
-            if waiting.shared.transport().is_some() {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(closed) = state.closed() {
-                state.application = SideState::Disconnected;
-                return Poll::Ready(Err(closed.into()));
-            }
-            state.rare.openers.wait(&mut waiting.place, cx.waker());
-            Poll::Pending
-        })
-        .await
+        poll_fn(|cx| waiting.poll(cx.waker())).await
     }
 
     /// Refuses the request with this response, which must not be 101; then the connection is closed.
@@ -136,9 +124,26 @@ struct Opening<'a> {
     place: Place,
 }
 
+impl Opening<'_> {
+    fn poll(&mut self, waker: &Waker) -> Poll<Result<(), WebSocketError>> {
+        if self.shared.transport().is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut state = self.shared.state();
+        if let Some(closed) = state.closed() {
+            state.application = SideState::Disconnected;
+            return Poll::Ready(Err(closed.into()));
+        }
+        let old = state.rare.openers.wait(&mut self.place, waker);
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+}
+
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        self.shared.state().rare.openers.leave(&mut self.place);
+        self.shared.leave_openers(&mut self.place);
     }
 }
 
@@ -181,6 +186,12 @@ impl Shared {
         }
         wake(wakers);
         Ok(())
+    }
+
+    /// Waits for the opening no more.
+    pub(super) fn leave_openers(&self, place: &mut Place) {
+        let left = self.state().rare.openers.leave(place);
+        drop(left);
     }
 
     /// What only a request has that was not decided on yet.

@@ -90,20 +90,24 @@ impl Future for Ping<'_> {
         }
         let Some(id) = self.id else { return Poll::Pending };
         let mut state = self.websocket.shared().state();
-        if let Some(took) = state.rare.pings.poll(id, cx.waker()) {
+        if let Some(took) = state.rare.pings.took(id) {
             return Poll::Ready(Ok(took));
         }
-        match state.closed() {
-            Some(closed) => Poll::Ready(Err(closed.into())),
-            None => Poll::Pending,
+        if let Some(closed) = state.closed() {
+            return Poll::Ready(Err(closed.into()));
         }
+        let old = state.rare.pings.wait(id, cx.waker());
+        drop(state);
+        drop(old);
+        Poll::Pending
     }
 }
 
 impl Drop for Ping<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.websocket.shared().state().rare.pings.forget(id);
+            let left = self.websocket.shared().state().rare.pings.forget(id);
+            drop(left);
         }
     }
 }

@@ -63,16 +63,23 @@ impl Pings {
         Answered { wakers, proves_alive: self.auto.is_some_and(|(next, _)| next <= newest) }
     }
 
-    /// How long the answer took, if it is there; else its task is woken when it comes.
-    pub(super) fn poll(&mut self, id: u64, waker: &Waker) -> Option<Duration> {
-        let ping = self.in_flight.iter_mut().find(|ping| ping.id == id)?;
-        ping.waker = Some(waker.clone());
-        ping.took
+    /// How long the answer took, if it is there.
+    pub(super) fn took(&self, id: u64) -> Option<Duration> {
+        self.in_flight.iter().find(|ping| ping.id == id)?.took
     }
 
-    /// Nobody waits for this one any more.
-    pub(super) fn forget(&mut self, id: u64) {
-        self.in_flight.retain(|ping| ping.id != id);
+    /// Its task is woken when the answer comes. The waker that it had before, which is to be dropped outside of borrows.
+    #[must_use = "a waker is dropped outside of borrows"]
+    pub(super) fn wait(&mut self, id: u64, waker: &Waker) -> Option<Waker> {
+        let ping = self.in_flight.iter_mut().find(|ping| ping.id == id)?;
+        ping.waker.replace(waker.clone())
+    }
+
+    /// Nobody waits for this one any more. Its waker.
+    #[must_use = "a waker is dropped outside of borrows"]
+    pub(super) fn forget(&mut self, id: u64) -> Option<Waker> {
+        let index = self.in_flight.iter().position(|ping| ping.id == id)?;
+        self.in_flight.remove(index)?.waker
     }
 
     /// The liveness check is about to send a PING with this payload.
@@ -99,10 +106,9 @@ mod tests {
         let (mut pings, start) = (Pings::default(), Instant::now());
         let (a, b, c) = (pings.sent(b"a", start), pings.sent(b"b", start), pings.sent(b"c", start));
         pings.answered(b"b", start + Duration::from_millis(7));
-        let waker = Waker::noop();
-        assert_eq!(pings.poll(a, waker), Some(Duration::from_millis(7)));
-        assert_eq!(pings.poll(b, waker), Some(Duration::from_millis(7)));
-        assert_eq!(pings.poll(c, waker), None);
+        assert_eq!(pings.took(a), Some(Duration::from_millis(7)));
+        assert_eq!(pings.took(b), Some(Duration::from_millis(7)));
+        assert_eq!(pings.took(c), None);
         assert!(pings.is_in_flight(b"c") && !pings.is_in_flight(b"a"));
     }
 
@@ -111,7 +117,8 @@ mod tests {
         let (mut pings, start) = (Pings::default(), Instant::now());
         let a = pings.sent(b"a", start);
         assert!(pings.answered(b"x", start).wakers.is_empty());
-        assert_eq!(pings.poll(a, Waker::noop()), None);
+        assert_eq!(pings.took(a), None);
+        assert!(pings.wait(a, Waker::noop()).is_none());
         assert_eq!(pings.answered(b"a", start).wakers.len(), 1);
         assert_eq!(pings.answered(b"a", start).wakers.len(), 0);
     }

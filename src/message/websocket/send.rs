@@ -97,33 +97,33 @@ impl Shared {
         place: &mut Place,
         waker: &Waker,
     ) -> Poll<Result<(), WebSocketError>> {
-        let mut state = self.state();
         let is_long = self.transport().is_some_and(|transport| transport.conn().awaits_resume());
-        if let Err(error) = state.check_sendable() {
-            state.writers.leave(place);
-            return Poll::Ready(Err(error));
-        }
-        if is_long || state.writers.ahead_of(*place) > 0 {
-            state.writers.wait(place, waker);
+        let mut state = self.state();
+        let sendable = state.check_sendable();
+        if sendable.is_ok() && (is_long || state.writers.ahead_of(*place) > 0) {
+            let old = state.writers.wait(place, waker);
+            drop(state);
+            drop(old);
             return Poll::Pending;
         }
-        if state.writers.leave(place).is_some() {
+        if let Some((_, left)) = state.writers.leave(place) {
             // It had waited; so may the next one, which looks for itself whether the queue is too long again.
             let next = state.writers.take_waker(0);
             drop(state);
+            drop(left);
             wake(next);
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(sendable)
     }
 
     pub(super) fn leave_writers(&self, place: &mut Place) {
-        let next = {
+        let (left, next) = {
             let mut state = self.state();
-            match state.writers.leave(place) {
-                Some(0) => state.writers.take_waker(0),
-                _ => None,
-            }
+            let left = state.writers.leave(place);
+            let was_first = matches!(left, Some((0, _)));
+            (left, was_first.then(|| state.writers.take_waker(0)).flatten())
         };
+        drop(left);
         wake(next);
     }
 

@@ -19,7 +19,7 @@ use super::waiters::{Place, Waiters};
 /// A connection, as all its handles, its futures and its listener see it.
 ///
 /// # Invariants
-/// - `state` is not borrowed while user code runs, wakers included.
+/// - `state` is not borrowed while user code runs: when wakers are woken, and when they are dropped.
 /// - `transport` is set from `on_ws_connected` on, and never changes.
 pub(in crate::message) struct Shared {
     state: RefCell<State>,
@@ -210,14 +210,16 @@ impl Shared {
         place: &mut Place,
         waker: &Waker,
     ) -> Poll<Result<Message, WebSocketError>> {
-        let polled = self.state().poll_message(place, waker);
+        let (polled, left) = self.state().poll_message(place, waker);
+        drop(left);
         self.resume_if_room();
         polled
     }
 
     /// A receiver is dropped; what it would have got is the next one's.
     pub(super) fn leave_inbox(&self, place: &mut Place) {
-        let next = self.state().inbox.leave(place);
+        let (next, left) = self.state().inbox.leave(place);
+        drop(left);
         wake(next);
         self.pause_if_full();
     }
@@ -280,20 +282,23 @@ impl QueueOwner for Shared {
 }
 
 impl State {
-    fn poll_message(&mut self, place: &mut Place, waker: &Waker) -> Poll<Result<Message, WebSocketError>> {
+    /// The message, or why there is none; and a waker that is not needed any more.
+    fn poll_message(
+        &mut self,
+        place: &mut Place,
+        waker: &Waker,
+    ) -> (Poll<Result<Message, WebSocketError>>, Option<Waker>) {
         if self.application == SideState::Connecting {
-            return Poll::Ready(Err(not_accepted()));
+            return (Poll::Ready(Err(not_accepted())), None);
         }
-        if let Some(message) = self.inbox.take(place) {
-            return Poll::Ready(Ok(message));
+        if let Some((message, left)) = self.inbox.take(place) {
+            return (Poll::Ready(Ok(message)), left);
         }
         let Some(closed) = self.closed() else {
-            self.inbox.wait(place, waker);
-            return Poll::Pending;
+            return (Poll::Pending, self.inbox.wait(place, waker));
         };
-        self.inbox.leave(place);
         self.client = SideState::Disconnected;
-        Poll::Ready(Err(closed.into()))
+        (Poll::Ready(Err(closed.into())), self.inbox.leave(place).1)
     }
 
     /// Why nothing can be sent, if so.

@@ -9,6 +9,8 @@ pub(super) type Place = Option<u64>;
 
 /// Tasks that wait, the one that came first in front.
 ///
+/// Wakers that are not needed any more are handed out: to drop one may run user code, which must not happen while this is borrowed.
+///
 /// # Invariants
 /// - The numbers in `line` ascend.
 #[derive(Debug, Default)]
@@ -36,26 +38,27 @@ impl Waiters {
         place.and_then(|number| self.find(number)).unwrap_or(self.line.len())
     }
 
-    /// Waits, at the end of the queue if this one did not wait before.
-    pub(super) fn wait(&mut self, place: &mut Place, waker: &Waker) {
+    /// Waits, at the end of the queue if this one did not wait before. The waker that it had before.
+    #[must_use = "a waker is dropped outside of borrows"]
+    pub(super) fn wait(&mut self, place: &mut Place, waker: &Waker) -> Option<Waker> {
         let waker = Some(waker.clone());
         let index = place.and_then(|number| self.find(number));
         if let Some(waiter) = index.and_then(|index| self.line.get_mut(index)) {
-            waiter.waker = waker;
-            return;
+            return std::mem::replace(&mut waiter.waker, waker);
         }
         let number = self.next;
         self.next += 1;
         *place = Some(number);
         self.line.push(Waiter { number, waker });
+        None
     }
 
-    /// Waits no more. Where it stood, if it waited.
+    /// Waits no more. Where it stood, if it waited, and its waker if it was not woken.
     #[inline]
-    pub(super) fn leave(&mut self, place: &mut Place) -> Option<usize> {
+    #[must_use = "a waker is dropped outside of borrows"]
+    pub(super) fn leave(&mut self, place: &mut Place) -> Option<(usize, Option<Waker>)> {
         let index = self.find(place.take()?)?;
-        self.line.remove(index);
-        Some(index)
+        self.line.remove(index).map(|waiter| (index, waiter.waker))
     }
 
     /// The waker of the one with so many in front of it, which keeps its place; `None` if it was woken and was not polled since.
