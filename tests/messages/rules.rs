@@ -1,0 +1,234 @@
+//! What must hold while a connection is open.
+
+use std::time::Duration;
+
+use femtows::message::*;
+use femtows::testkit::TestKit;
+use femtows::{SendOptions, WSConnectConfig, WSMsgType};
+
+use crate::ends::*;
+
+#[test]
+fn rule_defaults() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_pair(&mut kit, WebSocketConfig::default());
+    assert_eq!(ws.disconnect_timeout(), 60 * SECOND);
+    peer.send_frame(WSMsgType::Text, b"1");
+    kit.run_until_idle();
+    assert!(ws.transport().expect("open").is_reading_paused(), "a queue of one message");
+    peer.link().to_server().capacity(usize::MAX);
+    peer.send_frame(WSMsgType::Binary, &vec![0; 1 << 20]);
+    assert_eq!(kit.block_on(ws.get_message()).expect("open"), Message::from("1"));
+    assert_eq!(kit.block_on(ws.get_message()).expect("open").len(), 1 << 20);
+    peer.send_frame(WSMsgType::Binary, &vec![0; (1 << 20) + 1]);
+    assert_eq!(code(kit.block_on(ws.get_message())), 1009);
+}
+
+#[test]
+fn rule_too_big_discards_the_queue() {
+    for fragmented in [false, true] {
+        let mut kit = TestKit::new(1);
+        let config = WebSocketConfig::default().max_message_size(100).message_queue_size(16);
+        let (ws, mut peer) = raw_pair(&mut kit, config);
+        peer.send_frame(WSMsgType::Text, b"queued");
+        if fragmented {
+            let options = SendOptions { fin: false, ..SendOptions::default() };
+            let first = peer.encode_frame(WSMsgType::Binary, &[0; 60], options);
+            peer.write(&first);
+            peer.send_frame(WSMsgType::Continuation, &[0; 41]);
+        } else {
+            peer.send_frame(WSMsgType::Binary, &[0; 101]);
+        }
+        kit.run_until_idle();
+        assert_eq!(closes(&mut peer)[0][..2], 1009u16.to_be_bytes());
+        peer.close();
+        kit.run_until_idle();
+        assert_eq!(code(kit.block_on(ws.get_message())), 1009);
+    }
+}
+
+#[test]
+fn rule_receivers_are_served_in_the_order_of_their_coming() {
+    let mut kit = TestKit::new(1);
+    let ends = pair(&mut kit, WebSocketConfig::default());
+    let log = Log::new();
+    for number in 0..5 {
+        let (ws, log) = (ends.server.clone(), log.clone());
+        kit.handle()
+            .spawn(async move { log.add(format!("{number} {}", ws.receive_text().await.expect("open"))) })
+            .detach();
+    }
+    kit.run_until_idle();
+    kit.block_on(async {
+        for number in 0..5 {
+            ends.client.send_text(number.to_string()).await.expect("open");
+        }
+    });
+    kit.run_until_idle();
+    assert_eq!(log.take(), ["0 0", "1 1", "2 2", "3 3", "4 4"]);
+}
+
+#[test]
+fn rule_text_that_is_not_utf8_is_1007() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_pair(&mut kit, WebSocketConfig::default());
+    peer.send_frame(WSMsgType::Text, b"a\xff");
+    kit.run_until_idle();
+    assert_eq!(closes(&mut peer)[0][..2], 1007u16.to_be_bytes());
+    peer.close();
+    assert_eq!(code(kit.block_on(ws.get_message())), 1007);
+}
+
+#[test]
+fn rule_a_json_error_leaves_the_connection_open() {
+    let mut kit = TestKit::new(1);
+    let ends = pair(&mut kit, WebSocketConfig::default());
+    kit.block_on(async {
+        for bad in [Message::from("{"), Message::from("\"text\""), Message::from(b"")] {
+            ends.client.send_message(bad).await.expect("open");
+            let result = ends.server.receive_json::<u32>(JsonMode::Text).await;
+            assert!(matches!(result, Err(WebSocketError::Json(_))), "{result:?}");
+        }
+        // Decoded first: text mode drops what is not UTF-8, binary mode does not.
+        for (mode, is_good) in [(JsonMode::Text, true), (JsonMode::Binary, false)] {
+            ends.client.send_bytes(b"\"a\xffb\"").await.expect("open");
+            let result = ends.server.receive_json::<String>(mode).await;
+            assert_eq!(result.is_ok_and(|text| text == "ab"), is_good);
+        }
+        ends.client.send_text("7").await.expect("open");
+        assert_eq!(ends.server.receive_json::<u32>(JsonMode::Text).await.expect("JSON"), 7);
+        let mut values = ends.server.iter_json::<u32>(JsonMode::Text);
+        ends.client.send_text("x").await.expect("open");
+        assert!(values.next().await.is_some_and(|value| value.is_err()), "an error, and not the end");
+        ends.client.send_text("8").await.expect("open");
+        assert_eq!(values.next().await.expect("not the end").expect("JSON"), 8);
+    });
+}
+
+#[test]
+fn rule_json_finds_the_state_before_the_message() {
+    let mut kit = TestKit::new(1);
+    let asked = Slot::new();
+    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
+    peer.write(&request("/", ""));
+    kit.run_until_idle();
+    let request = asked.take();
+    kit.block_on(async {
+        assert!(is_state_error(&request.receive_json::<u32>(JsonMode::Text).await));
+        assert!(is_state_error(&request.send_json(&1, JsonMode::Binary).await));
+    });
+}
+
+#[test]
+fn rule_a_ping_without_a_payload_has_one_of_its_own() {
+    let mut kit = TestKit::new(1);
+    let (client, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
+    let tasks: Vec<_> = (0..10)
+        .map(|_| {
+            let client = client.clone();
+            kit.handle().spawn(async move { client.ping(None).await })
+        })
+        .collect();
+    kit.advance(Duration::from_millis(30));
+    let mut payloads: Vec<_> = peer.frames().into_iter().map(|frame| frame.payload).collect();
+    peer.send_frame(WSMsgType::Pong, &payloads[9]);
+    for task in tasks {
+        assert_eq!(kit.block_on(task).expect("answered"), Duration::from_millis(30));
+    }
+    payloads.sort_unstable();
+    payloads.dedup();
+    assert_eq!(payloads.len(), 10);
+    assert!(payloads.iter().all(|payload| !payload.is_empty()));
+}
+
+#[test]
+fn rule_a_ping_of_more_than_125_bytes_is_refused() {
+    let mut kit = TestKit::new(1);
+    let ends = pair(&mut kit, WebSocketConfig::default());
+    kit.block_on(ends.client.ping(&[7; 125][..])).expect("at the limit");
+    let refused = kit.block_on(ends.client.ping(&[7; 126][..]));
+    assert!(matches!(refused, Err(WebSocketError::TooBig { size: 126, limit: 125 })), "{refused:?}");
+    let refused = ends.client.pong(&[7; 126]);
+    assert!(matches!(refused, Err(WebSocketError::TooBig { size: 126, limit: 125 })), "{refused:?}");
+}
+
+#[test]
+fn rule_unknown_pongs_are_ignored() {
+    let mut kit = TestKit::new(1);
+    let (client, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
+    let pinging = client.clone();
+    let ping = kit.handle().spawn(async move { pinging.ping(&b"mine"[..]).await });
+    for unknown in [&b""[..], b"other", b"min"] {
+        peer.send_frame(WSMsgType::Pong, unknown);
+    }
+    kit.run_until_idle();
+    assert!(!ping.is_finished() && !client.is_closed());
+    peer.send_frame(WSMsgType::Pong, b"mine");
+    kit.block_on(ping).expect("answered");
+}
+
+#[test]
+fn rule_a_close_wakes_pings_receivers_and_senders() {
+    for is_own in [true, false] {
+        let mut kit = TestKit::new(1);
+        let tuning = femtows::WSTuning::default().write_watermarks(0, 10);
+        let config = WebSocketConfig::default().client(WSConnectConfig::default().tuning(tuning));
+        let (client, mut peer) = raw_client(&mut kit, config);
+        peer.link().to_server().capacity(10).stall();
+        kit.block_on(client.send_bytes([0; 100])).expect("open");
+        kit.run_until_idle();
+        let (ping, receive, send) = (client.clone(), client.clone(), client.clone());
+        let tasks = [
+            kit.handle().spawn(async move { ping.ping(None).await.map(drop) }),
+            kit.handle().spawn(async move { receive.get_message().await.map(drop) }),
+            kit.handle().spawn(async move { send.send_text("waits").await }),
+        ];
+        kit.run_until_idle();
+        assert!(tasks.iter().all(|task| !task.is_finished()));
+        if is_own {
+            client.close(4000, "").expect("open");
+        } else {
+            peer.send_frame(WSMsgType::Close, &close_payload(4000, ""));
+        }
+        kit.run_until_idle();
+        for task in tasks {
+            assert!(task.is_finished());
+            let error = kit.block_on(task).expect_err("closed");
+            assert_eq!(error.close_reason().expect("closed").code.0, 4000, "own: {is_own}");
+        }
+    }
+}
+
+#[test]
+fn rule_auto_ping_never_eats_the_applications_pongs() {
+    let mut kit = TestKit::new(1);
+    let client = WSConnectConfig::default()
+        .enable_auto_ping(true)
+        .auto_ping_idle_timeout(SECOND)
+        .auto_ping_reply_timeout(SECOND);
+    let (client, mut peer) = raw_client(&mut kit, WebSocketConfig::default().client(client));
+    let pinging = client.clone();
+    let ping = kit.handle().spawn(async move { pinging.ping(&b"mine"[..]).await });
+    kit.run_until_idle();
+    assert_eq!(peer.frames()[0].payload, b"mine");
+    kit.advance(SECOND + SECOND / 2);
+    let auto = peer.frames();
+    assert_eq!((auto.len(), auto[0].msg_type), (1, WSMsgType::Ping), "the check's own");
+    peer.send_frame(WSMsgType::Pong, b"mine");
+    kit.run_until_idle();
+    assert!(ping.is_finished(), "the answer to the application's came while the check's was awaited");
+    peer.send_frame(WSMsgType::Pong, &auto[0].payload);
+    kit.advance(SECOND / 2);
+    assert!(!client.is_closed());
+}
+
+#[test]
+fn rule_what_can_never_be_sent_is_too_big() {
+    let mut kit = TestKit::new(1);
+    let limits = femtows::WSLimits::default().max_outbound(1000);
+    let client = WSConnectConfig::default().limits(limits);
+    let (client, _peer) = raw_client(&mut kit, WebSocketConfig::default().client(client));
+    let refused = kit.block_on(client.send_bytes([0; 1001]));
+    assert!(matches!(refused, Err(WebSocketError::TooBig { size: 1001, .. })), "{refused:?}");
+    kit.block_on(client.send_bytes([0; 900])).expect("open");
+}
