@@ -90,7 +90,7 @@ impl TaskQueue {
         let schedule = move |runnable| queue.push(runnable);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let entry = Entry { queue: Arc::clone(self), number };
-        let (runnable, task) = async_task::spawn_local(Entered { future, entry }, schedule);
+        let (runnable, task) = async_task::spawn_local(Entered { future: Some(future), entry }, schedule);
         lock(&self.unfinished).insert(number, runnable.waker());
         runnable.schedule();
         WSTask { task: Some(task.fallible()) }
@@ -165,8 +165,9 @@ type Caught<T> = Result<T, Box<dyn Any + Send>>;
 pin_project_lite::pin_project! {
     /// What a task runs. A panic in it must not take the loop down: it is logged and kept for whoever awaits the task.
     struct Entered<F> {
+        // Dropped by the poll that ends it: were it left to async-task, a panic in its drop would abort the process.
         #[pin]
-        future: F,
+        future: Option<F>,
         entry: Entry,
     }
 }
@@ -175,14 +176,21 @@ impl<F: Future> Future for Entered<F> {
     type Output = Caught<F::Output>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let future = self.project().future;
-        match panic::catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-            Ok(poll) => poll.map(Ok),
+        let mut future = self.project().future;
+        let poll = panic::catch_unwind(AssertUnwindSafe(|| match future.as_mut().as_pin_mut() {
+            Some(future) => future.poll(cx),
+            None => Poll::Pending,
+        }));
+        let ended = match poll {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => Ok(output),
             Err(panic) => {
                 log::error!("a task failed: {}", WSListenerError::from_panic(&*panic));
-                Poll::Ready(Err(panic))
+                Err(panic)
             }
-        }
+        };
+        super::core::guard("dropping a task", || future.set(None));
+        Poll::Ready(ended)
     }
 }
 
