@@ -5,6 +5,7 @@
 //! | [`threading`] | what runs where, and how other threads reach it |
 //! | [`lifetimes`] | what is borrowed and how long, and who owns what |
 //! | [`latency`] | where the time goes, and what can be done about it |
+//! | [`messages`] | tasks that receive and send: handlers, back-pressure, cancelling, closing |
 //! | [`back_pressure`] | what happens when somebody is too slow |
 //! | [`shutdown`] | how connections, servers and loops end |
 //! | [`liveness`] | how a peer that is gone is noticed |
@@ -12,6 +13,7 @@
 //! | `tls` (feature `tls`) | certificates on both sides |
 //! | [`defaults`] | every default, and why |
 //! | [`picows`] | what became of each name of picows |
+//! | [`asyncapi`] | and of each name of trio-websocket, Starlette, bocadillo and `MicroPie` |
 //!
 //! These modules hold documentation only.
 
@@ -23,6 +25,9 @@ pub mod lifetimes {}
 
 #[doc = include_str!("latency.md")]
 pub mod latency {}
+
+#[doc = include_str!("messages.md")]
+pub mod messages {}
 
 #[doc = include_str!("back_pressure.md")]
 pub mod back_pressure {}
@@ -45,3 +50,6 @@ pub mod defaults {}
 
 #[doc = include_str!("../../docs/picows.md")]
 pub mod picows {}
+
+#[doc = include_str!("../../docs/asyncapi.md")]
+pub mod asyncapi {}
