@@ -88,7 +88,7 @@ async fn chat(ws: WebSocket, rooms: Rooms) -> Result<(), HandlerError> {
         ws.close(4000, "a name has 1 to 30 characters")?;
         return Ok(());
     };
-    let Some(transport) = ws.transport().cloned() else { return Ok(()) };
+    let Some(transport) = ws.transport() else { return Ok(()) };
     let seat = Seat::take(rooms, room, &name, transport);
     let mut lines = ws.iter_text();
     while let Some(line) = lines.next().await {
@@ -117,7 +117,7 @@ struct Seat {
 }
 
 impl Seat {
-    fn take(rooms: Rooms, room: String, name: &str, transport: WSTransport) -> Self {
+    fn take(rooms: Rooms, room: String, name: &str, transport: &WSTransport) -> Self {
         let name = {
             let mut rooms = rooms.borrow_mut();
             let members = rooms.entry(room.clone()).or_default();

@@ -236,7 +236,8 @@ mod names {
     #[cfg(feature = "json")]
     fn json(ws: &WebSocket) {
         use femtows::message::JsonMode;
-        drop(WebSocket::receive_json::<i32>(ws, JsonMode::Text));
+        let mode: JsonMode = JsonMode::Text;
+        drop(WebSocket::receive_json::<i32>(ws, mode));
         drop(WebSocket::iter_json::<i32>(ws, JsonMode::Binary));
         drop(WebSocket::send_json(ws, &0, JsonMode::Text));
     }
