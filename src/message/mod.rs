@@ -1,7 +1,7 @@
 //! Messages in place of frames: for callbacks, and for tasks.
 //!
 //! # Callbacks
-//! [`WSMessageListener`](crate::WSMessageListener) is [`WSListener`](crate::WSListener) on whole messages.
+//! [`WSMessageListener`] is [`WSListener`](crate::WSListener) on whole messages.
 //!
 //! # Tasks
 //! A [`WebSocket`] is what the tasks of the loop receive from and send to. A server is [`serve_websocket`] with one `async fn` per

@@ -149,6 +149,7 @@ impl Stream for Values {
 }
 
 /// The message as a value of this type.
+#[cfg_attr(not(feature = "json"), expect(clippy::unnecessary_wraps, reason = "only JSON may be malformed"))]
 fn value_of(message: Message, kind: MessageType) -> Result<Value, WebSocketError> {
     match kind {
         MessageType::Text => Ok(Value::Text(message.into_text())),
