@@ -1,0 +1,221 @@
+//! How connections end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use femtows::message::*;
+use femtows::proto::Role;
+use femtows::testkit::TestKit;
+use femtows::{WSCloseCode, WSMsgType};
+
+use crate::ends::*;
+
+#[test]
+fn rule_codes_that_are_never_sent_become_others() {
+    for (given, sent) in [
+        (1005, &b""[..]),
+        (1006, &[3, 232]),
+        (1015, &[3, 232]),
+        (1000, &[3, 232]),
+        (3000, &[0x0b, 0xb8]),
+        (4999, &[0x13, 0x87]),
+    ] {
+        let mut kit = TestKit::new(1);
+        let (ws, mut peer) = raw_pair(&mut kit, WebSocketConfig::default());
+        ws.close(given, "").expect("open");
+        kit.run_until_idle();
+        assert_eq!(closes(&mut peer), [sent], "{given}");
+    }
+    for invalid in [0, 999, 1004, 1016, 2999, 5000] {
+        let mut kit = TestKit::new(1);
+        let (ws, mut peer) = raw_pair(&mut kit, WebSocketConfig::default());
+        assert!(matches!(ws.close(invalid, ""), Err(WebSocketError::InvalidArgument(_))), "{invalid}");
+        let refused = kit.block_on(ws.aclose(invalid, ""));
+        assert!(matches!(refused, Err(WebSocketError::InvalidArgument(_))), "{invalid}");
+        assert!(!ws.is_closed() && closes(&mut peer).is_empty());
+    }
+}
+
+#[test]
+fn rule_an_empty_close_is_1005_and_an_end_without_one_1006() {
+    for (end, expected) in [("close", 1005), ("eof", 1006), ("reset", 1006)] {
+        let mut kit = TestKit::new(1);
+        let (ws, mut peer) = raw_pair(&mut kit, WebSocketConfig::default());
+        match end {
+            "close" => peer.send_frame(WSMsgType::Close, b""),
+            "eof" => peer.shutdown_write(),
+            _ => peer.link().reset(),
+        }
+        kit.run_until_idle();
+        assert_eq!(code(kit.block_on(ws.get_message())), expected, "{end}");
+        assert_eq!(ws.close_reason(), Some(reason(expected, "")));
+    }
+}
+
+#[test]
+fn rule_codes_have_names() {
+    for (number, name) in [
+        (1000, "NORMAL_CLOSURE"),
+        (1001, "GOING_AWAY"),
+        (1002, "PROTOCOL_ERROR"),
+        (1003, "UNSUPPORTED_DATA"),
+        (1005, "NO_STATUS_RCVD"),
+        (1006, "ABNORMAL_CLOSURE"),
+        (1007, "INVALID_FRAME_PAYLOAD_DATA"),
+        (1008, "POLICY_VIOLATION"),
+        (1009, "MESSAGE_TOO_BIG"),
+        (1011, "INTERNAL_ERROR"),
+        (1015, "TLS_HANDSHAKE_FAILED"),
+    ] {
+        println!("{number} {name} {}", reason(number, "").name());
+        assert_eq!(name.split('_').next(), reason(number, "").name().split('_').next());
+    }
+    assert_eq!(reason(3000, "").name(), reason(3999, "").name());
+    assert_eq!(reason(4000, "").name(), reason(4999, "").name());
+    assert_ne!(reason(3999, "").name(), reason(4000, "").name());
+}
+
+#[test]
+fn rule_aclose_waits_until_tcp_is_closed() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_pair(&mut kit, WebSocketConfig::default());
+    let closing = ws.clone();
+    let task = kit.handle().spawn(async move { closing.aclose(1000, "").await });
+    kit.run_until_idle();
+    assert!(!task.is_finished());
+    peer.send_frame(WSMsgType::Close, &close_payload(1000, ""));
+    peer.shutdown_write();
+    kit.block_on(task).expect("the peer has answered");
+    assert!(peer.link().is_closed(Role::Server));
+    kit.block_on(ws.aclose(4000, "")).expect("idempotent");
+    assert_eq!(ws.close_reason(), Some(reason(1000, "")));
+}
+
+#[test]
+fn rule_aclose_has_one_deadline() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_pair(&mut kit, WebSocketConfig::default().disconnect_timeout(3 * SECOND));
+    let start = kit.now();
+    let closing = ws.clone();
+    let task = kit.handle().spawn(async move { closing.aclose(1000, "").await });
+    for _ in 0..2 {
+        kit.advance(SECOND);
+        peer.send_frame(WSMsgType::Text, b"messages do not extend it");
+    }
+    let result = kit.block_on(task);
+    assert!(matches!(result, Err(WebSocketError::DisconnectionTimeout)), "{result:?}");
+    assert_eq!(kit.now() - start, 3 * SECOND);
+    assert!(peer.link().is_closed(Role::Server));
+}
+
+#[test]
+fn rule_after_a_local_close_the_queue_is_gone() {
+    let mut kit = TestKit::new(1);
+    let ends = pair(&mut kit, WebSocketConfig::default().message_queue_size(16));
+    kit.block_on(ends.client.send_text("queued")).expect("open");
+    kit.run_until_idle();
+    ends.server.close(1000, "").expect("open");
+    assert_eq!(code(kit.block_on(ends.server.get_message())), 1000);
+    let refused = kit.block_on(ends.server.send_text("x"));
+    assert!(is_state_error(&refused) && refused.expect_err("refused").is_closed());
+    kit.run_until_idle();
+    assert_eq!(code(kit.block_on(ends.client.send_text("x"))), 1000);
+    assert_eq!(code(kit.block_on(ends.client.send_text("x"))), 1000, "each time");
+}
+
+#[test]
+fn rule_the_last_handle_closes_with_1000_and_in_a_panic_with_1011() {
+    for panics in [false, true] {
+        let mut kit = TestKit::new(1);
+        let config = WebSocketConfig::default().disconnect_timeout(SECOND);
+        let (client, mut peer) = raw_client(&mut kit, config);
+        let clone = client.clone();
+        drop(client);
+        kit.run_until_idle();
+        assert!(closes(&mut peer).is_empty(), "there is another");
+        if panics {
+            let panic = catch_unwind(AssertUnwindSafe(move || {
+                let _held = clone;
+                panic!("on purpose");
+            }));
+            assert!(panic.is_err());
+        } else {
+            drop(clone);
+        }
+        kit.run_until_idle();
+        assert_eq!(closes(&mut peer), [close_payload(if panics { 1011 } else { 1000 }, "")]);
+        kit.advance(SECOND);
+        assert!(peer.link().is_closed(Role::Client), "the close deadline");
+    }
+}
+
+#[test]
+fn rule_iterators_streams_and_halves_are_handles() {
+    let mut kit = TestKit::new(1);
+    let (client, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
+    let texts = client.iter_text();
+    let (sender, receiver) = client.split();
+    drop(texts);
+    drop(sender);
+    kit.run_until_idle();
+    assert!(closes(&mut peer).is_empty());
+    drop(receiver);
+    kit.run_until_idle();
+    assert_eq!(closes(&mut peer), [close_payload(1000, "")]);
+}
+
+#[test]
+fn rule_a_sink_that_is_closed_closes_with_1000() {
+    let mut kit = TestKit::new(1);
+    let (client, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
+    let mut sink = client.clone();
+    let closing = kit.handle().spawn(async move {
+        std::future::poll_fn(|cx| futures_sink::Sink::poll_close(std::pin::Pin::new(&mut sink), cx)).await
+    });
+    kit.run_until_idle();
+    assert!(!closing.is_finished());
+    assert_eq!(closes(&mut peer), [close_payload(1000, "")]);
+    peer.send_frame(WSMsgType::Close, &close_payload(1000, ""));
+    peer.shutdown_write();
+    kit.block_on(closing).expect("the peer has answered");
+}
+
+#[test]
+fn rule_what_a_handler_fails_with_is_told_only_if_configured() {
+    for (expose, told) in [(false, ""), (true, "what went wrong")] {
+        let mut kit = TestKit::new(1);
+        let handler = |ws: WebSocket| async move {
+            ws.accept(AcceptOptions::new()).await?;
+            Err::<(), HandlerError>("what went wrong".into())
+        };
+        let config = WebSocketConfig::default().expose_errors(expose);
+        let (client, _) = connect(&mut kit, handler, config).expect("it accepts");
+        assert_eq!(code(kit.block_on(client.get_message())), 1011);
+        assert_eq!(client.close_reason(), Some(reason(1011, told)));
+    }
+}
+
+#[test]
+fn rule_connection_closed_out_of_a_handler_is_no_failure() {
+    // Both types of error, and wherever the connection in question was.
+    for direct in [true, false] {
+        let mut kit = TestKit::new(1);
+        let handler = move |ws: WebSocket| async move {
+            ws.accept(AcceptOptions::new()).await?;
+            let closed = ConnectionClosed { reason: reason(1001, "") };
+            let error: HandlerError =
+                if direct { closed.into() } else { WebSocketError::Closed(closed).into() };
+            Err::<(), HandlerError>(error)
+        };
+        let (client, _) = connect(&mut kit, handler, WebSocketConfig::default()).expect("it accepts");
+        assert_eq!(code(kit.block_on(client.get_message())), 1000, "as if it had returned");
+    }
+}
+
+#[test]
+fn rule_a_reason_is_cut_at_a_character() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_pair(&mut kit, WebSocketConfig::default());
+    ws.close(WSCloseCode::OK, &"\u{20ac}".repeat(50)).expect("open");
+    kit.run_until_idle();
+    assert_eq!(closes(&mut peer), [close_payload(1000, &"\u{20ac}".repeat(41))]);
+}

@@ -1,0 +1,250 @@
+//! How connections begin. On real sockets where a stream or an address is the point.
+
+use std::cell::Cell;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use femtows::message::*;
+use femtows::testkit::TestKit;
+use femtows::{WSLoop, WSLoopConfig, WSSocket, WSTask, WSUpgradeResponse};
+
+use crate::ends::*;
+use crate::polls::{Dropped, until};
+
+#[test]
+fn rule_a_subprotocol_must_have_been_offered_and_none_is_chosen_by_itself() {
+    for (options, chosen) in [
+        (AcceptOptions::new(), None),
+        (AcceptOptions::new().subprotocol("b"), Some("b")),
+        (AcceptOptions::new().subprotocol("B"), None),
+        (AcceptOptions::new().subprotocol("d"), None),
+    ] {
+        let is_valid = chosen.is_some() || !format!("{options:?}").contains("subprotocol: Some");
+        let mut kit = TestKit::new(1);
+        let asked = Slot::new();
+        let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
+        peer.write(&request("/", "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Protocol: c\r\n"));
+        kit.run_until_idle();
+        let request = asked.take();
+        assert_eq!(request.proposed_subprotocols(), ["a", "b", "c"]);
+        assert_eq!(request.select_subprotocol(&["x", "c", "a"]), Some("c"));
+        assert_eq!(request.select_subprotocol(&["x"]), None);
+        let result = kit.block_on(request.accept_with(options));
+        assert_eq!(result.is_ok(), is_valid);
+        assert!(is_valid || is_state_error(&result));
+        assert_eq!(request.subprotocol().as_deref(), chosen);
+        let head = String::from_utf8_lossy(&peer.read()).to_ascii_lowercase();
+        assert_eq!(head.contains("sec-websocket-protocol: b"), chosen.is_some());
+        assert!(is_valid || head.is_empty(), "nothing was sent");
+    }
+}
+
+#[test]
+fn rule_headers_are_a_multimap_in_the_order_of_arrival() {
+    let mut kit = TestKit::new(1);
+    let asked = Slot::new();
+    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
+    peer.write(&request("/a%20b?q=%C3%BC+x&r=1&q=2", "X-Two: 1\r\nX-Other: y\r\nx-TWO: 2\r\n"));
+    kit.run_until_idle();
+    let request = asked.take();
+    assert_eq!(request.headers().get_all("X-TWO").collect::<Vec<_>>(), ["1", "2"]);
+    assert_eq!(request.path(), "/a%20b?q=%C3%BC+x&r=1&q=2");
+    assert_eq!(request.query_parameter("q").as_deref(), Some("\u{fc} x"));
+    let pairs = [("q", "\u{fc} x"), ("r", "1"), ("q", "2")];
+    assert_eq!(request.query_parameters(), pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert!(request.is_server() && !request.is_client() && !request.accepted());
+}
+
+#[test]
+fn rule_headers_of_accept_are_sent_and_bad_ones_refused() {
+    let mut kit = TestKit::new(1);
+    let asked = Slot::new();
+    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
+    peer.write(&request("/", ""));
+    kit.run_until_idle();
+    let request = asked.take();
+    for (name, value) in [("X-Bad", "a\r\nX-Evil: 1"), ("X Bad", "a"), ("", "a"), ("X-Bad", "a\0")] {
+        let refused = kit.block_on(request.accept_with(AcceptOptions::new().header(name, value)));
+        assert!(matches!(refused, Err(WebSocketError::InvalidArgument(_))), "{name:?}: {value:?}");
+    }
+    let options = AcceptOptions::new().header("X-Good", "1").header("x-good", "2");
+    kit.block_on(request.accept_with(options)).expect("nothing has happened");
+    let head = String::from_utf8_lossy(&peer.read()).into_owned();
+    assert!(head.contains("X-Good: 1\r\n") && head.contains("x-good: 2\r\n"), "{head}");
+}
+
+#[test]
+fn rule_reject_takes_no_101_and_only_the_first_decision_counts() {
+    let mut kit = TestKit::new(1);
+    let asked = Slot::new();
+    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
+    peer.write(&request("/", ""));
+    kit.run_until_idle();
+    let request = asked.take();
+    let refused = request.reject(WSUpgradeResponse::switching_protocols());
+    assert!(matches!(refused, Err(WebSocketError::InvalidArgument(_))));
+    request.reject(WSUpgradeResponse::not_found()).expect("undecided");
+    assert!(is_state_error(&request.reject(WSUpgradeResponse::forbidden())));
+    assert!(is_state_error(&kit.block_on(request.accept())));
+    assert!(is_state_error(&kit.block_on(request.get_message())) || request.is_closed());
+    kit.run_until_idle();
+    assert!(peer.read().starts_with(b"HTTP/1.1 404 "));
+}
+
+#[test]
+fn rule_a_handler_that_returns_undecided_refuses_with_403() {
+    let mut kit = TestKit::new(1);
+    let handler = |request: WebSocketRequest| async move { drop(request) };
+    match connect(&mut kit, handler, WebSocketConfig::default()) {
+        Err(WebSocketError::Rejected(rejected)) => assert_eq!(rejected.status, 403),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rule_the_handler_is_never_called_after_the_deadline() {
+    for late in [false, true] {
+        let mut kit = TestKit::new(1);
+        let asked = Slot::new();
+        let called = Rc::new(Cell::new(false));
+        let (flag, slot) = (Rc::clone(&called), asked.clone());
+        let handler = move |request: WebSocketRequest| {
+            flag.set(true);
+            slot.put(request);
+            std::future::pending::<()>()
+        };
+        let mut peer = raw(&mut kit, handler, WebSocketConfig::default().connect_timeout(5 * SECOND));
+        let bytes = request("/", "");
+        let (first, rest) = bytes.split_at(20);
+        peer.write(first);
+        kit.advance(if late { 5 * SECOND } else { 5 * SECOND - Duration::from_nanos(1) });
+        peer.write(rest);
+        kit.run_until_idle();
+        assert_eq!(called.get(), !late);
+        if !late {
+            // The deadline was that of the request: the decision has all the time in the world.
+            kit.advance(1000 * SECOND);
+            kit.block_on(asked.take().accept()).expect("the client waits");
+        }
+    }
+}
+
+/// A loop with a server on it that tells the path, and its port.
+fn serving() -> (WSLoop, u16, femtows::WSServer) {
+    let event_loop = WSLoop::new(WSLoopConfig::default()).expect("a loop");
+    let handler = |ws: WebSocket| async move {
+        ws.accept(AcceptOptions::new()).await?;
+        ws.send_text(ws.path()).await?;
+        ws.get_message().await.map(drop)
+    };
+    let addr = (Ipv4Addr::LOCALHOST, 0);
+    let server =
+        serve_websocket(&event_loop.handle(), handler, addr, WebSocketConfig::default()).expect("a server");
+    let port = server.local_addr().port();
+    (event_loop, port, server)
+}
+
+#[test]
+fn trio_resources_with_and_without_their_first_slash() {
+    let (mut event_loop, port, _server) = serving();
+    let handle = event_loop.handle();
+    event_loop
+        .block_on(async move {
+            for (resource, path) in [("", "/"), ("/", "/"), ("/r?foo=bar", "/r?foo=bar"), ("r", "/r")] {
+                let config = WebSocketConfig::default();
+                let body = async |ws: WebSocket| ws.receive_text().await.expect("open");
+                let seen = open_websocket(&handle, "127.0.0.1", port, resource, false, config.clone(), body);
+                assert_eq!(seen.await.expect("it accepts"), path);
+                let ws = connect_websocket(&handle, "127.0.0.1", port, resource, false, config);
+                assert_eq!(ws.await.expect("it accepts").receive_text().await.expect("open"), path);
+            }
+        })
+        .expect("the loop runs");
+}
+
+/// Runs `task` to its end, and then until nothing is left on the loop but `kept` slots.
+fn drain<T: 'static>(event_loop: &mut WSLoop, task: WSTask<T>, kept: usize) -> T {
+    let output = event_loop.block_on(task).expect("the loop runs");
+    let handle = event_loop.handle();
+    // A wait that only a leak makes long.
+    for _ in 0..5000 {
+        if handle.slots() == kept {
+            return output;
+        }
+        event_loop.run_once(Some(Duration::from_millis(2))).expect("the loop runs");
+    }
+    panic!("{} slots are left", handle.slots());
+}
+
+#[test]
+fn connect_dropped_at_each_poll_leaves_nothing() {
+    let (mut event_loop, port, _server) = serving();
+    let mut finished = 0;
+    for dropped in Dropped::within(8) {
+        let handle = event_loop.handle();
+        let task = event_loop.handle().spawn(async move {
+            let url = format!("ws://127.0.0.1:{port}/");
+            let connecting = connect_websocket_url(&handle, &url, WebSocketConfig::default());
+            until(dropped, connecting).await.is_some_and(|ws| ws.is_ok())
+        });
+        finished += usize::from(drain(&mut event_loop, task, 1));
+    }
+    assert!(finished > 0, "some had polls enough");
+}
+
+#[test]
+fn open_websocket_url_dropped_at_each_poll_leaves_nothing() {
+    let (mut event_loop, port, _server) = serving();
+    let mut finished = 0;
+    for dropped in Dropped::within(12) {
+        let handle = event_loop.handle();
+        let task = event_loop.handle().spawn(async move {
+            let url = format!("ws://127.0.0.1:{port}/");
+            let body = async |ws: WebSocket| ws.receive_text().await.expect("open");
+            let opening = open_websocket_url(&handle, &url, WebSocketConfig::default(), body);
+            until(dropped, opening).await.is_some_and(|path| path.is_ok_and(|path| path == "/"))
+        });
+        finished += usize::from(drain(&mut event_loop, task, 1));
+    }
+    assert!(finished > 0, "some had polls enough");
+}
+
+/// The two ends of a pair of sockets, of which one is wrapped by a future that is dropped.
+fn wrapped(dropped: Dropped, drops_server: bool) -> bool {
+    let mut event_loop = WSLoop::new(WSLoopConfig::default()).expect("a loop");
+    let (here, there) = WSSocket::pair().expect("sockets");
+    let never = Dropped::After(usize::MAX);
+    let (server_fate, client_fate) = if drops_server { (dropped, never) } else { (never, dropped) };
+    let handle = event_loop.handle();
+    let config = WebSocketConfig::default;
+    let server = handle.clone();
+    let server = handle.spawn(async move {
+        let request = until(server_fate, wrap_server_stream(&server, here, config())).await;
+        let ws = request?.ok()?.accept().await.ok()?;
+        ws.receive_text().await.ok()
+    });
+    let client = handle.clone();
+    let client = handle.spawn(async move {
+        let wrapping = wrap_client_stream(&client, there, "ws://localhost/", config());
+        let Some(Ok(ws)) = until(client_fate, wrapping).await else { return false };
+        ws.send_text("hello").await.is_ok() && ws.get_message().await.is_err()
+    });
+    let both = handle.spawn(async move { (server.await, client.await) });
+    let (text, is_closed) = drain(&mut event_loop, both, 0);
+    assert_eq!(text.is_some(), is_closed, "{dropped:?}");
+    assert!(text.is_none_or(|text| text == "hello"));
+    is_closed
+}
+
+#[test]
+fn wrap_client_stream_dropped_at_each_poll_leaves_nothing() {
+    let finished = Dropped::within(6).filter(|&dropped| wrapped(dropped, false)).count();
+    assert!((1..14).contains(&finished), "{finished}");
+}
+
+#[test]
+fn wrap_server_stream_dropped_at_each_poll_leaves_nothing() {
+    let finished = Dropped::within(6).filter(|&dropped| wrapped(dropped, true)).count();
+    assert!((1..14).contains(&finished), "{finished}");
+}
