@@ -30,7 +30,8 @@ pub async fn wrap_client_stream(
     Ok(pending.opened())
 }
 
-/// The server's opening handshake over a stream that is connected: the request, once it is there, to accept or to reject.
+/// The server's opening handshake over a stream that is connected: the request, once it is there, to accept or to reject. Dropped before,
+/// the request is refused when it comes.
 ///
 /// # Errors
 /// [`ConnectionTimeout`](WebSocketError::ConnectionTimeout) if it is not there in time,
@@ -58,7 +59,8 @@ pub async fn wrap_server_stream(
     // From here on the opening alone holds the factory: it goes when the opening does.
     server.close();
     drop(server);
-    match poll_fn(|cx| arrived.poll(cx.waker())).await {
+    let awaited = Awaited(arrived);
+    match poll_fn(|cx| awaited.0.poll(cx.waker())).await {
         Some(request) => Ok(request),
         None if deadline.is_some_and(|deadline| deadline <= handle.now()) => {
             Err(WebSocketError::ConnectionTimeout)
@@ -73,11 +75,16 @@ struct Arrival {
     request: Cell<Option<WebSocketRequest>>,
     /// None will come any more.
     is_over: Cell<bool>,
+    /// Nobody waits any more.
+    is_abandoned: Cell<bool>,
     waker: Cell<Option<Waker>>,
 }
 
 impl Arrival {
     fn arrive(&self, request: WebSocketRequest) {
+        if self.is_abandoned.get() {
+            return drop(request);
+        }
         self.request.set(Some(request));
         self.wake();
     }
@@ -95,6 +102,16 @@ impl Arrival {
         }
         self.waker.set(Some(waker.clone()));
         Poll::Pending
+    }
+}
+
+/// The waiting end. Whatever comes when it is gone is dropped, which refuses it.
+struct Awaited(Rc<Arrival>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.is_abandoned.set(true);
+        drop(self.0.request.take());
     }
 }
 

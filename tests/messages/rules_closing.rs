@@ -64,10 +64,9 @@ fn rule_codes_have_names() {
         (1008, "POLICY_VIOLATION"),
         (1009, "MESSAGE_TOO_BIG"),
         (1011, "INTERNAL_ERROR"),
-        (1015, "TLS_HANDSHAKE_FAILED"),
+        (1015, "TLS_HANDSHAKE"),
     ] {
-        println!("{number} {name} {}", reason(number, "").name());
-        assert_eq!(name.split('_').next(), reason(number, "").name().split('_').next());
+        assert_eq!(reason(number, "").name(), name);
     }
     assert_eq!(reason(3000, "").name(), reason(3999, "").name());
     assert_eq!(reason(4000, "").name(), reason(4999, "").name());

@@ -227,7 +227,11 @@ fn wrapped(dropped: Dropped, drops_server: bool) -> bool {
     let client = handle.clone();
     let client = handle.spawn(async move {
         let wrapping = wrap_client_stream(&client, there, "ws://localhost/", config());
-        let Some(Ok(ws)) = until(client_fate, wrapping).await else { return false };
+        let ws = match until(client_fate, wrapping).await {
+            Some(Ok(ws)) => ws,
+            Some(Err(WebSocketError::ConnectionTimeout)) => panic!("nobody has answered"),
+            _ => return false,
+        };
         ws.send_text("hello").await.is_ok() && ws.get_message().await.is_err()
     });
     let both = handle.spawn(async move { (server.await, client.await) });
