@@ -137,7 +137,7 @@ fn with_until(catch: CatchDisconnect, peer_code: u16) -> Result<Option<()>, u16>
     let handler = move |ws: WebSocket| {
         let seen = seen.clone();
         async move {
-            let result = ws.with(async |ws| Ok(drop(ws.receive_text().await?))).await;
+            let result = ws.with(async |ws| Ok(ws.receive_text().await.map(drop)?)).await;
             seen.put(result.map_err(|error| {
                 let error = error.downcast::<WebSocketError>().expect("the body's");
                 error.close_reason().expect("closed").code.0

@@ -146,7 +146,9 @@ fn senders(send: impl AsyncFn(&WebSocket, String) -> Result<(), WebSocketError> 
             kit.run_until_idle();
             assert!(tasks.iter().filter(|task| task.is_finished()).count() <= 1, "they wait");
             ends.link.to_client().unstall();
-            tasks.into_iter().for_each(|task| kit.block_on(task));
+            for task in tasks {
+                kit.block_on(task);
+            }
             kit.run_until_idle();
             expected.extend((0..4).filter(|&n| n != victim || victim_has_sent.get()).map(|n| n.to_string()));
             let got = kit.block_on(async {
@@ -256,7 +258,9 @@ fn accept_dropped_at_each_poll_leaves_a_whole_connection_or_none() {
         let ws = asked.take().into_websocket();
         let accepting = ws.clone();
         let victim = kit.handle().spawn(async move {
-            until(dropped, accepting.accept()).await.map(|result| result.expect("it waits"));
+            if let Some(result) = until(dropped, accepting.accept()).await {
+                result.expect("it waits");
+            }
         });
         kit.run_until_idle();
         assert!(victim.is_finished());

@@ -119,7 +119,8 @@ fn a_handler_that_panics_ends_its_connection_and_no_other() {
         assert_eq!(neighbour.frames()[0].payload, b"still there");
         neighbour.send_frame(WSMsgType::Close, &close_payload(1000, ""));
         server.close();
-        (peer.close(), neighbour.close());
+        peer.close();
+        neighbour.close();
         kit.advance(61 * SECOND);
         assert_eq!(kit.leftovers(), [""; 0], "{stage:?}");
     }

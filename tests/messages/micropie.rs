@@ -1,4 +1,4 @@
-//! What programs written for MicroPie rely on.
+//! What programs written for `MicroPie` rely on.
 
 use femtows::message::*;
 use femtows::testkit::TestKit;

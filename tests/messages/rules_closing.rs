@@ -183,7 +183,7 @@ fn rule_what_a_handler_fails_with_is_told_only_if_configured() {
     for (expose, told) in [(false, ""), (true, "what went wrong")] {
         let mut kit = TestKit::new(1);
         let handler = |ws: WebSocket| async move {
-            ws.accept(AcceptOptions::new()).await?;
+            ws.accept().await?;
             Err::<(), HandlerError>("what went wrong".into())
         };
         let config = WebSocketConfig::default().expose_errors(expose);
@@ -199,7 +199,7 @@ fn rule_connection_closed_out_of_a_handler_is_no_failure() {
     for direct in [true, false] {
         let mut kit = TestKit::new(1);
         let handler = move |ws: WebSocket| async move {
-            ws.accept(AcceptOptions::new()).await?;
+            ws.accept().await?;
             let closed = ConnectionClosed { reason: reason(1001, "") };
             let error: HandlerError =
                 if direct { closed.into() } else { WebSocketError::Closed(closed).into() };

@@ -134,7 +134,7 @@ fn rule_the_handler_is_never_called_after_the_deadline() {
 fn serving() -> (WSLoop, u16, femtows::WSServer) {
     let event_loop = WSLoop::new(WSLoopConfig::default()).expect("a loop");
     let handler = |ws: WebSocket| async move {
-        ws.accept(AcceptOptions::new()).await?;
+        ws.accept().await?;
         ws.send_text(ws.path()).await?;
         ws.get_message().await.map(drop)
     };
