@@ -30,7 +30,7 @@
 //! | serve on many cores | [`ws_serve_per_core`], [`WSServerThreads`] |
 //! | connect | [`ws_connect`], [`ws_connect_over`], [`WSConnectConfig`], [`WSProxy`], [`WSConnectReport`], [`WSReconnect`] |
 //! | receive | [`WSListener`] on frames, [`WSMessageListener`] on messages |
-//! | send | [`WSTransport`] (same thread), [`WSRemote`] (other threads), [`WSBuffer`], [`WSPreparedFrame`] |
+//! | send | [`WSTransport`] (same thread), [`WSRemote`] (other threads), [`WSBuffer`], [`WSPreparedFrame`], [`WSPreparedMessage`] |
 //! | drive the protocol yourself | [`proto`], [`handshake`], [`mask`], [`buf`] |
 //! | know more: threads, lifetimes, latency, back-pressure, defaults | the guide, [`manual`] |
 
@@ -73,6 +73,8 @@ pub use client::{
     WSProxyError, WSProxyErrorKind, WSReconnect, WSRetry, WSUrl, ws_connect, ws_connect_over,
     ws_connect_with,
 };
+#[cfg(feature = "deflate")]
+pub use config::WSDeflateConfig;
 pub use config::{
     WSBudgetPolicy, WSConnectConfig, WSLimits, WSLoopConfig, WSOutbound, WSPerCoreConfig, WSServerConfig,
     WSSpread, WSTuning, WSWriteStrategy,
@@ -86,7 +88,7 @@ pub use handshake::{
     WSUpgradeRequest, WSUpgradeResponse,
 };
 pub use listener::{WSListener, WSResult};
-pub use message::{WSMessage, WSMessageAdapter, WSMessageListener};
+pub use message::{WSMessage, WSMessageAdapter, WSMessageListener, WSPreparedMessage};
 pub use metrics::{WSHandshakeFailure, WSMetrics, WSMetricsSnapshot};
 pub use proto::WSAutoPingStrategy;
 pub use proto::{
@@ -103,4 +105,4 @@ pub use socket::{WSListeningSocket, WSSocket};
 pub use tls::{
     WSClientCertificates, WSClientTls, WSServerTls, WSTlsConfigError, WSTlsError, WSTlsInfo, WSTlsVersion,
 };
-pub use transport::{WSDropped, WSSendStatus, WSTransport};
+pub use transport::{WSDropped, WSMessageOptions, WSSendStatus, WSTransport};

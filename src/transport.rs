@@ -11,8 +11,8 @@ use crate::proto::{
     MAX_CONTROL_PAYLOAD, Role, SendOptions, WSClose, WSCloseHandshake, WSDropReason, WSPreparedFrame,
 };
 use crate::{
-    WSCloseCode, WSConnectReport, WSDisconnectInfo, WSError, WSLoopHandle, WSMsgType, WSRemote,
-    WSUpgradeRequest, WSUpgradeResponse,
+    WSCloseCode, WSConnectReport, WSDisconnectInfo, WSError, WSLoopHandle, WSMsgType, WSPreparedMessage,
+    WSRemote, WSUpgradeRequest, WSUpgradeResponse,
 };
 
 /// The sending end of a connection, and all that can be asked of it.
@@ -40,6 +40,14 @@ pub enum WSSendStatus {
     Queued,
     /// It was dropped, and this is why. Nothing of it was or will be sent.
     Dropped(WSDropReason),
+}
+
+/// How a message is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WSMessageOptions {
+    /// Whether to compress the message. Default `None`: if it is [long enough](crate::WSDeflateConfig::threshold). Without effect if
+    /// compression was not agreed on.
+    pub compress: Option<bool>,
 }
 
 impl WSSendStatus {
@@ -74,6 +82,34 @@ impl WSTransport {
         options: SendOptions,
     ) -> WSSendStatus {
         self.conn.send(msg_type, payload.as_ref(), options)
+    }
+
+    /// Sends a whole message: as [`send`](Self::send) does, but compressed if that was agreed on (feature `deflate`), the message is
+    /// [long enough](crate::WSDeflateConfig::threshold) and, unless messages refer to earlier ones, gets shorter by it.
+    ///
+    /// TEXT and BINARY only; anything else goes the way of [`send`](Self::send).
+    #[inline]
+    pub fn send_message(&self, msg_type: WSMsgType, payload: impl AsRef<[u8]>) -> WSSendStatus {
+        self.conn.send_message(msg_type, payload.as_ref(), None)
+    }
+
+    /// [`send_message`](Self::send_message) with a choice of its own.
+    #[inline]
+    pub fn send_message_with(
+        &self,
+        msg_type: WSMsgType,
+        payload: impl AsRef<[u8]>,
+        options: WSMessageOptions,
+    ) -> WSSendStatus {
+        self.conn.send_message(msg_type, payload.as_ref(), options.compress)
+    }
+
+    /// Sends a message that was encoded once for many connections, in the form that fits this one.
+    ///
+    /// A compressed form makes this end forget its earlier messages: with context takeover, the next one compresses as if it were the
+    /// first.
+    pub fn send_prepared_message(&self, message: &WSPreparedMessage) -> WSSendStatus {
+        self.conn.send_prepared_message(message)
     }
 
     /// Sends a frame from the caller's own memory, which is changed: the header is written in front of the payload, and a client masks

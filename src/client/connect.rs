@@ -64,7 +64,7 @@ where
             return Err(WSError::Disconnected);
         }
         require_supported(&url, config.proxy.as_ref())?;
-        config.connection.liveness.check()?;
+        config.connection.check()?;
         let timeout = config.connection.handshake_timeout;
         let journey = RefCell::new(Journey::new(url.clone(), handle.now()));
         let open = open(&handle, factory, url, config, &journey);
@@ -169,6 +169,10 @@ pub(crate) fn client_handshake(
         && !request.extra_headers.contains("authorization")
     {
         request.extra_headers.append("Authorization", &credentials)?;
+    }
+    #[cfg(feature = "deflate")]
+    if let Some(deflate) = &config.connection.deflate {
+        deflate.offer_in(&mut request.extra_headers)?;
     }
     let mut nonce = [0; 16];
     handle.core().keys.borrow_mut().fill(&mut nonce);

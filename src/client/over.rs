@@ -32,7 +32,7 @@ pub fn ws_connect_over<L: WSListener + 'static>(
 ) -> impl Future<Output = Result<WSTransport, WSError>> + 'static {
     let (handle, socket, url) = (handle.clone(), socket.into(), WSUrl::parse(url));
     async move {
-        config.connection.liveness.check()?;
+        config.connection.check()?;
         let timeout = config.connection.handshake_timeout;
         let open = open(&handle, listener, socket, url?, config);
         within_opening_time(&handle, timeout, || WSPhase::Opening, open).await

@@ -2,6 +2,8 @@
 
 mod budget;
 mod connect;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod liveness;
 mod per_core;
 mod server;
@@ -9,12 +11,15 @@ mod server;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::WSError;
 use crate::handshake::HandshakeLimits;
 use crate::proto::{Rules, WSOverflowPolicy};
 
 pub use budget::{WSBudgetPolicy, WSOutbound};
 pub use connect::WSConnectConfig;
 pub(crate) use connect::{ConfigureSocket, SocketHooks};
+#[cfg(feature = "deflate")]
+pub use deflate::WSDeflateConfig;
 pub(crate) use liveness::LivenessConfig;
 use liveness::liveness_setters;
 pub use per_core::{WSPerCoreConfig, WSSpread};
@@ -231,6 +236,8 @@ pub(crate) struct ConnectionConfig {
     pub(crate) enable_auto_close: bool,
     pub(crate) validate_utf8: bool,
     pub(crate) allow_reserved_bits: bool,
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<WSDeflateConfig>,
 }
 
 impl Default for ConnectionConfig {
@@ -247,11 +254,22 @@ impl Default for ConnectionConfig {
             enable_auto_close: rules.enable_auto_close,
             validate_utf8: rules.validate_utf8,
             allow_reserved_bits: rules.allow_reserved_bits,
+            #[cfg(feature = "deflate")]
+            deflate: None,
         }
     }
 }
 
 impl ConnectionConfig {
+    /// What cannot be kept is the caller's fault, and told before anything is opened.
+    pub(crate) fn check(&self) -> Result<(), WSError> {
+        #[cfg(feature = "deflate")]
+        if let Some(deflate) = &self.deflate {
+            deflate.check()?;
+        }
+        self.liveness.check()
+    }
+
     pub(crate) fn rules(&self) -> Arc<Rules> {
         Arc::new(Rules {
             max_frame_size: self.limits.max_frame_size as u64,
@@ -345,6 +363,18 @@ macro_rules! connection_setters {
         #[must_use]
         pub fn allow_reserved_bits(mut self, on: bool) -> Self {
             self.connection.allow_reserved_bits = on;
+            self
+        }
+
+        /// Compression of messages (permessage-deflate, RFC 7692): offered by a client, accepted by a server. Default `None`: neither.
+        ///
+        /// Messages then are sent compressed by [`WSTransport::send_message`](crate::WSTransport::send_message), and inflated before
+        /// a [`WSMessageListener`](crate::WSMessageListener) gets them. A [`WSListener`](crate::WSListener) gets the frames of
+        /// compressed messages as they are, with [`rsv1`](crate::WSFrame::rsv1) set in the first.
+        #[cfg(feature = "deflate")]
+        #[must_use]
+        pub fn deflate(mut self, config: impl Into<Option<crate::WSDeflateConfig>>) -> Self {
+            self.connection.deflate = config.into();
             self
         }
     };

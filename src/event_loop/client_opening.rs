@@ -18,6 +18,8 @@ use crate::{WSError, WSListener, WSListenerError, WSTransport, sys};
 
 use super::connection::{Conn, Handshake, Settings};
 use super::core::{LoopCore, Readiness, Slot};
+#[cfg(feature = "deflate")]
+use super::deflate::check_deflate;
 use super::slots::Token;
 use super::stream::Stream;
 use super::tunnelling::Tunnelling;
@@ -363,6 +365,11 @@ impl Opening {
                 io::ErrorKind::InvalidData.into(),
             )));
         }
+        #[cfg(feature = "deflate")]
+        let deflate = match check_deflate(self.settings.deflate.as_ref(), &response) {
+            Ok(deflate) => deflate,
+            Err(error) => return self.end(Err(error.into())),
+        };
         let report = request.journey.arrived(self.core.now());
         let mut made = None;
         let factory = request.factory;
@@ -383,6 +390,10 @@ impl Opening {
         let conn =
             Conn::open(&self.core, &self.settings, Role::Client, stream, self.token, handshake, listener);
         conn.set_connect_report(report);
+        #[cfg(feature = "deflate")]
+        if let Some(parameters) = &deflate {
+            conn.enable_deflate(parameters);
+        }
         let transport = WSTransport::new(Rc::clone(&conn));
         conn.connected(early);
         if unread {

@@ -16,6 +16,8 @@ use mio::Interest;
 use socket2::SockRef;
 
 use crate::buf::RecvBuffer;
+#[cfg(feature = "deflate")]
+use crate::config::WSDeflateConfig;
 use crate::config::{ConnectionConfig, WSServerConfig, WSTuning};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::proto::{self, KeepAliveRules, Role, Rules, SendContext, WSCloseHandshake};
@@ -27,6 +29,8 @@ use crate::{
 use super::admission::Admission;
 use super::callbacks::Callback;
 use super::core::{Deferred, LoopCore, Readiness, Slot};
+#[cfg(feature = "deflate")]
+use super::deflate::ConnDeflate;
 use super::ending::Ending;
 use super::liveness::Liveness;
 use super::slots::Token;
@@ -41,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) tuning: WSTuning,
     pub(crate) keep_alive: KeepAliveRules,
     pub(crate) disconnect_on_error: bool,
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<WSDeflateConfig>,
     /// Open connections that use these settings.
     pub(crate) connections: Cell<usize>,
     /// Who is let in, if this is a server.
@@ -69,6 +75,8 @@ impl Settings {
             tuning: config.tuning.clone(),
             keep_alive: config.liveness.rules(),
             disconnect_on_error: config.disconnect_on_error,
+            #[cfg(feature = "deflate")]
+            deflate: config.deflate.clone(),
             connections: Cell::new(0),
             admission,
             shared_count,
@@ -143,6 +151,9 @@ pub(super) struct Extras {
     pub(super) received_at: Option<SystemTime>,
     /// Only if there is something to watch, or to measure.
     pub(super) liveness: Option<Box<Liveness>>,
+    /// Only if compression was agreed on.
+    #[cfg(feature = "deflate")]
+    pub(super) deflate: Option<Box<ConnDeflate>>,
 }
 
 /// Facts about a connection, one bit each.
@@ -185,6 +196,9 @@ impl Flags {
     /// The bytes go through TLS.
     #[cfg(feature = "tls")]
     pub(super) const SECURE: u32 = 1 << 16;
+    /// Compression was agreed on.
+    #[cfg(feature = "deflate")]
+    pub(super) const DEFLATE: u32 = 1 << 17;
 
     #[inline]
     pub(super) fn has(&self, flag: u32) -> bool {

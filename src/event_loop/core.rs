@@ -19,6 +19,8 @@ use super::accept::Acceptor;
 use super::budget::Budget;
 use super::client_opening::Opening;
 use super::connection::Conn;
+#[cfg(feature = "deflate")]
+use super::deflate::LoopDeflate;
 use super::inbox::{Inbox, LoopWaker, Mail, new_waker};
 use super::server_opening::ServerOpening;
 use super::slots::{Slots, Token};
@@ -105,6 +107,8 @@ pub(crate) struct LoopCore {
     /// Frames delivered; `metrics` is told after each run of them.
     pub(crate) delivered: Cell<u64>,
     pub(crate) keys: RefCell<MaskKeys>,
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Rc<LoopDeflate>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Rc<TlsShared>,
     /// The receive buffer of the loop.
@@ -142,6 +146,8 @@ impl LoopCore {
             metrics: Arc::default(),
             delivered: Cell::new(0),
             keys: RefCell::new(MaskKeys::new()),
+            #[cfg(feature = "deflate")]
+            deflate: Rc::default(),
             #[cfg(feature = "tls")]
             tls: Rc::default(),
             recv: Cell::new(Some(Box::new(RecvBuffer::with_capacity(config.read_buffer_size)))),

@@ -211,6 +211,8 @@ impl Conn {
             self.core.cancel_timer(timer);
         }
         self.stop_liveness();
+        #[cfg(feature = "deflate")]
+        self.drop_deflate();
         self.settings.closed(self.token);
         self.defer(Deferred::Disconnected(Rc::clone(self)));
         drop(self.core.remove(self.token));

@@ -22,6 +22,8 @@ mod callbacks;
 mod client_opening;
 mod connection;
 mod core;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod ending;
 mod handle;
 mod inbox;
@@ -51,6 +53,8 @@ pub(crate) use connection::{Conn, Settings};
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use core::{LoopCore, Readiness};
 pub(crate) use core::{QueueOwner, random};
+#[cfg(feature = "deflate")]
+pub(crate) use deflate::Inflated;
 pub use handle::{WSLoopHandle, WSSleep, WSTimer};
 pub use inbox::WSRemoteError;
 pub(crate) use listening::Listening;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use crate::buf::WSBuffer;
 use crate::proto::{MAX_SHORT_PAYLOAD, Role, SendOptions, WSDropReason};
 use crate::{
-    WSCloseCode, WSDisconnectCause, WSListener, WSMsgType, WSPreparedFrame, WSSendStatus, WSTransport,
-    WSWriteStrategy,
+    WSCloseCode, WSDisconnectCause, WSListener, WSMsgType, WSPreparedFrame, WSPreparedMessage, WSSendStatus,
+    WSTransport, WSWriteStrategy,
 };
 
 use super::callbacks::Callback;
@@ -40,6 +40,22 @@ impl Conn {
             return WSSendStatus::Queued;
         }
         self.send_any(msg_type, payload, options)
+    }
+
+    /// Sends a message, compressed if that was agreed on; `compress` overrules what the configuration says.
+    #[inline]
+    #[cfg_attr(not(feature = "deflate"), expect(unused_variables, reason = "nothing is compressed"))]
+    pub(crate) fn send_message(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        compress: Option<bool>,
+    ) -> WSSendStatus {
+        #[cfg(feature = "deflate")]
+        if self.flags.has(Flags::DEFLATE) {
+            return self.send_compressing(msg_type, payload, compress);
+        }
+        self.send(msg_type, payload, SendOptions::default())
     }
 
     #[inline(never)]
@@ -157,6 +173,14 @@ impl Conn {
         }
         let queued = self.with_proto(|proto, out| proto.send_prepared(frame, copy_below, out));
         self.sent(queued)
+    }
+
+    pub(crate) fn send_prepared_message(self: &Rc<Self>, message: &WSPreparedMessage) -> WSSendStatus {
+        #[cfg(feature = "deflate")]
+        if self.flags.has(Flags::DEFLATE) {
+            return self.send_prepared_compressing(message);
+        }
+        self.send_prepared(message.plain())
     }
 
     /// Queues the head of the opening handshake's response.

@@ -19,6 +19,8 @@ use crate::{WSHandshakeFailure, WSListener};
 use super::accept::Acceptor;
 use super::connection::{Conn, Handshake};
 use super::core::{Deferred, Readiness, Slot};
+#[cfg(feature = "deflate")]
+use super::deflate::accept_deflate;
 use super::slots::Token;
 use super::stream::Stream;
 use super::timers::{TimerAction, TimerId};
@@ -311,6 +313,10 @@ impl ServerOpening {
     ) {
         let Some(stream) = self.stream.take() else { return };
         self.phase.replace(Phase::Closed);
+        #[cfg(feature = "deflate")]
+        let mut head = head;
+        #[cfg(feature = "deflate")]
+        let deflate = accept_deflate(self.server.settings.deflate.as_ref(), request, &mut head);
         let handshake = self.server.settings.tuning.keep_handshake.then(|| {
             let response = WSUpgradeResponse::from_encoded(101, &head);
             Box::new(Handshake { request: request.clone(), response })
@@ -318,6 +324,10 @@ impl ServerOpening {
         let core = &self.server.core;
         let settings = &self.server.settings;
         let conn = Conn::open(core, settings, Role::Server, stream, self.token, handshake, listener);
+        #[cfg(feature = "deflate")]
+        if let Some(parameters) = &deflate {
+            conn.enable_deflate(parameters);
+        }
         conn.send_head(head);
         conn.connected(early);
         if unread {

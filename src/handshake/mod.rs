@@ -16,6 +16,8 @@ mod body;
 mod client;
 mod encode;
 mod error;
+#[cfg(feature = "deflate")]
+mod extensions;
 mod head;
 mod headers;
 mod key;
@@ -36,6 +38,8 @@ pub use encode::encode_default_switching;
 pub use error::{
     WSHandshakeError, WSHandshakeErrorKind, WSInvalidHeader, WSInvalidRequest, WSInvalidResponse,
 };
+#[cfg(feature = "deflate")]
+pub(crate) use extensions::{add_extension, extension_values, invalid_extensions};
 pub use head::HandshakeLimits;
 pub(crate) use head::{HeadScanner, Scan};
 pub use headers::WSHeaders;

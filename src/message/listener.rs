@@ -96,7 +96,8 @@ pub trait WSMessageListener {
         Ok(())
     }
 
-    /// Whether a frame is the answer to a ping: see [`WSListener::is_user_specific_pong`]. Fragments are not asked about.
+    /// Whether a frame is the answer to a ping: see [`WSListener::is_user_specific_pong`]. Fragments and compressed messages are not
+    /// asked about.
     fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
         frame.msg_type() == WSMsgType::Pong
     }
@@ -161,9 +162,10 @@ impl<L: WSMessageListener> WSListener for WSMessageAdapter<L> {
     }
 
     fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
-        // A piece that was taken away would tear its message.
+        // A piece that was taken away would tear its message; one that is compressed, those that refer to it.
         let is_piece = !frame.fin() || frame.msg_type() == WSMsgType::Continuation;
-        !is_piece && self.listener.is_user_specific_pong(frame)
+        let is_compressed = cfg!(feature = "deflate") && frame.rsv1();
+        !is_piece && !is_compressed && self.listener.is_user_specific_pong(frame)
     }
 
     fn pause_writing(&mut self, transport: &WSTransport) {

@@ -43,6 +43,7 @@ mod handler;
 pub(crate) mod inbound;
 mod listener;
 mod owned;
+mod prepared;
 mod request;
 mod routes;
 mod server;
@@ -58,6 +59,7 @@ pub use error::{CloseReason, ConnectionClosed, ConnectionRejected, StateError, W
 pub use handler::{Handler, HandlerError, IntoHandlerResult};
 pub use listener::{WSMessage, WSMessageAdapter, WSMessageListener};
 pub use owned::Message;
+pub use prepared::WSPreparedMessage;
 pub use request::WebSocketRequest;
 pub use routes::Routes;
 pub use server::{IntoRoutes, WebSocketFactory, serve_websocket, websocket_factory};

@@ -171,6 +171,11 @@ impl Connection {
         self.receiver.expect_messages(&self.rules);
     }
 
+    /// See [`Receiver::expect_compression`].
+    pub fn expect_compression(&mut self) {
+        self.receiver.expect_compression();
+    }
+
     /// Whether frames that arrive still count. False from the peer's CLOSE, a fault or a disconnect on.
     #[inline]
     pub fn is_receiving(&self) -> bool {

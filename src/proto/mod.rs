@@ -5,6 +5,8 @@
 
 mod close;
 mod connection;
+#[cfg(feature = "deflate")]
+pub mod deflate;
 mod error;
 mod fragments;
 mod header;

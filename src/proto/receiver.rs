@@ -20,6 +20,8 @@ pub struct Receiver {
     text_check: TextCheck,
     /// Whether sizes are counted over whole messages.
     count_messages: bool,
+    /// Whether RSV1 marks compressed messages.
+    deflate: bool,
     plain: PlainFrames,
     message: Message,
     ahead: Ahead,
@@ -37,6 +39,8 @@ enum Message {
     None,
     Text,
     Binary,
+    /// Of either type; what it says is known to whoever inflates it.
+    Compressed,
 }
 
 /// What is known of the frame that has not been returned.
@@ -104,6 +108,7 @@ impl Receiver {
             role,
             text_check,
             count_messages: false,
+            deflate: false,
             plain: PlainFrames::new(rules, text_check, false),
             message: Message::None,
             ahead: Ahead::Unknown,
@@ -120,6 +125,13 @@ impl Receiver {
         self.count_messages = true;
         self.text_check = TextCheck::Pieces;
         self.plain = PlainFrames::new(rules, self.text_check, true);
+    }
+
+    /// Compression of messages was agreed on: RSV1 is let through in the first frame of a message, and nowhere else (RFC 7692
+    /// section 6). Compressed text is not checked here. For a layer that assembles messages, what arrives of a compressed one may be
+    /// twice as long as [`Rules::max_message_size`]; the size of the message itself is for whoever inflates it.
+    pub fn expect_compression(&mut self) {
+        self.deflate = true;
     }
 
     /// Looks for a frame at the front of `bytes`. See the contract of the type.
@@ -266,8 +278,8 @@ impl Receiver {
 
     /// The rules that depend on the connection (RFC 6455 sections 5.1, 5.2 and 5.4); moves the message state on.
     fn check_header(&mut self, header: &FrameHeader, rules: &Rules) -> Result<(), WSProtocolError> {
-        if header.has_reserved_bits() && !rules.allow_reserved_bits {
-            return Err(violation("reserved bit set without an extension that defines it"));
+        if header.has_reserved_bits() {
+            self.check_reserved_bits(header, rules)?;
         }
         match (self.role, header.mask()) {
             (Role::Server, None) => return Err(violation("frame from the client is not masked")),
@@ -281,8 +293,11 @@ impl Receiver {
         let first = header.msg_type() != WSMsgType::Continuation;
         match (first, self.message) {
             (true, Message::None) => {
-                self.message =
-                    if header.msg_type() == WSMsgType::Text { Message::Text } else { Message::Binary };
+                self.message = match header.msg_type() {
+                    _ if self.deflate && header.rsv1() => Message::Compressed,
+                    WSMsgType::Text => Message::Text,
+                    _ => Message::Binary,
+                };
                 self.message_len = 0;
                 self.fragments = 0;
             }
@@ -295,6 +310,19 @@ impl Receiver {
         self.check_size(header, rules)
     }
 
+    #[cold]
+    fn check_reserved_bits(&self, header: &FrameHeader, rules: &Rules) -> Result<(), WSProtocolError> {
+        let is_first = matches!(header.msg_type(), WSMsgType::Text | WSMsgType::Binary);
+        if self.deflate && header.rsv1() && !is_first {
+            return Err(violation("RSV1 set in a frame that does not begin a message"));
+        }
+        let unexplained = header.rsv2() || header.rsv3() || (header.rsv1() && !self.deflate);
+        if unexplained && !rules.allow_reserved_bits {
+            return Err(violation("reserved bit set without an extension that defines it"));
+        }
+        Ok(())
+    }
+
     fn check_size(&mut self, header: &FrameHeader, rules: &Rules) -> Result<(), WSProtocolError> {
         if header.payload_len() > rules.max_frame_size {
             return Err(too_big("frame", header.payload_len(), rules.max_frame_size));
@@ -302,8 +330,13 @@ impl Receiver {
         if self.count_messages {
             // Neither sum can overflow: both are below 2^63.
             self.message_len += header.payload_len();
-            if self.message_len > rules.max_message_size {
-                return Err(too_big("message", self.message_len, rules.max_message_size));
+            let limit = match self.message {
+                // What does not compress gets longer.
+                Message::Compressed => rules.max_message_size.saturating_mul(2),
+                _ => rules.max_message_size,
+            };
+            if self.message_len > limit {
+                return Err(too_big("message", self.message_len, limit));
             }
             self.fragments += 1;
             if self.fragments > rules.max_fragments.max(1) {
@@ -335,7 +368,7 @@ impl Receiver {
     }
 
     fn check_whole_frame(&mut self, header: &FrameHeader, payload: &[u8]) -> Result<(), WSProtocolError> {
-        if header.msg_type().is_control() {
+        if header.msg_type().is_control() || self.message == Message::Compressed {
             return Ok(());
         }
         let whole = header.msg_type() == WSMsgType::Text && header.fin() && self.unmasked == 0;

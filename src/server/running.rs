@@ -32,7 +32,7 @@ impl WSServer {
         if handle.core().is_closed() {
             return Err(WSError::Disconnected);
         }
-        config.connection.liveness.check()?;
+        config.connection.check()?;
         let acceptor = Acceptor::start(handle.core(), config, boxed(factory));
         #[cfg(feature = "tls")]
         if let Err(error) = acceptor.use_configured_tls() {

@@ -1,0 +1,169 @@
+//! What may be chosen about compression.
+
+use crate::WSError;
+use crate::handshake::WSHeaders;
+use crate::proto::deflate::{
+    DEFLATE_EXTENSION, DeflatePreferences, DeflateSettings, MAX_WINDOW_BITS, MIN_WINDOW_BITS, offer,
+};
+
+/// How messages are compressed (permessage-deflate, RFC 7692); for [`WSServerConfig::deflate`](crate::WSServerConfig::deflate) and
+/// [`WSConnectConfig::deflate`](crate::WSConnectConfig::deflate).
+///
+/// By default no message refers to an earlier one, so that a connection owns no memory for compression: the loop has one compressor and
+/// one decompressor for all. Small messages that resemble each other compress much better with context takeover, at the price of memory
+/// per connection, from the first compressed message on.
+///
+/// | per connection with takeover | window 15, memory level 8 | window 12, memory level 5 |
+/// |---|---|---|
+/// | compressor | 384 KiB | 160 KiB |
+/// | decompressor | 45 KiB | 17 KiB |
+///
+/// Values out of range are a [`WSError::InvalidArgument`] of the call that gets the configuration.
+///
+/// Compression lets whoever can choose part of a message and see the length of what is sent guess the rest of it: do not compress
+/// secrets together with what a stranger has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WSDeflateConfig {
+    own_context_takeover: bool,
+    peer_context_takeover: bool,
+    own_max_window_bits: u8,
+    peer_max_window_bits: u8,
+    level: u8,
+    memory_level: u8,
+    threshold: usize,
+}
+
+impl Default for WSDeflateConfig {
+    fn default() -> Self {
+        Self {
+            own_context_takeover: false,
+            peer_context_takeover: false,
+            own_max_window_bits: MAX_WINDOW_BITS,
+            peer_max_window_bits: MAX_WINDOW_BITS,
+            level: 1,
+            memory_level: 8,
+            threshold: 64,
+        }
+    }
+}
+
+impl WSDeflateConfig {
+    /// For many small messages that resemble each other, such as market data: context takeover both ways with windows of 4 KiB, memory
+    /// level 5, level 1.
+    pub fn small_feeds() -> Self {
+        Self::default().context_takeover(true).max_window_bits(12).memory_level(5)
+    }
+
+    /// Both [`own_context_takeover`](Self::own_context_takeover) and [`peer_context_takeover`](Self::peer_context_takeover).
+    #[must_use]
+    pub fn context_takeover(self, on: bool) -> Self {
+        self.own_context_takeover(on).peer_context_takeover(on)
+    }
+
+    /// Both [`own_max_window_bits`](Self::own_max_window_bits) and [`peer_max_window_bits`](Self::peer_max_window_bits).
+    #[must_use]
+    pub fn max_window_bits(self, bits: u8) -> Self {
+        self.own_max_window_bits(bits).peer_max_window_bits(bits)
+    }
+
+    /// Whether messages of this end may refer to its earlier ones, if the peer agrees. Default false.
+    #[must_use]
+    pub fn own_context_takeover(mut self, on: bool) -> Self {
+        self.own_context_takeover = on;
+        self
+    }
+
+    /// Whether the peer's messages may refer to its earlier ones. Default false. A server that does not care about the wish of a client
+    /// is served all the same, and costs the memory.
+    #[must_use]
+    pub fn peer_context_takeover(mut self, on: bool) -> Self {
+        self.peer_context_takeover = on;
+        self
+    }
+
+    /// How far back messages of this end may refer, as a power of two, 8 (256 bytes) to 15 (32 KiB). Default 15.
+    ///
+    /// With 8, here or by the peer's wish, only messages of at most 256 bytes are compressed, and none refers to an earlier one.
+    #[must_use]
+    pub fn own_max_window_bits(mut self, bits: u8) -> Self {
+        self.own_max_window_bits = bits;
+        self
+    }
+
+    /// How far back the peer's messages may refer, as a power of two, 8 (256 bytes) to 15 (32 KiB). Default 15.
+    ///
+    /// A client that cannot be limited is asked not to refer to earlier messages at all.
+    #[must_use]
+    pub fn peer_max_window_bits(mut self, bits: u8) -> Self {
+        self.peer_max_window_bits = bits;
+        self
+    }
+
+    /// Effort of compression, 1 (fast) to 9 (small). Default 1.
+    #[must_use]
+    pub fn level(mut self, level: u8) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// Memory of the compressor for symbols that wait to be coded, 1 to 9; each step doubles it. Default 8.
+    #[must_use]
+    pub fn memory_level(mut self, level: u8) -> Self {
+        self.memory_level = level;
+        self
+    }
+
+    /// Messages of fewer bytes are sent as they are. Default 64.
+    #[must_use]
+    pub fn threshold(mut self, bytes: usize) -> Self {
+        self.threshold = bytes;
+        self
+    }
+
+    /// What cannot be kept is the caller's fault, and told before anything is opened.
+    pub(crate) fn check(&self) -> Result<(), WSError> {
+        let windows = MIN_WINDOW_BITS..=MAX_WINDOW_BITS;
+        if !windows.contains(&self.own_max_window_bits) || !windows.contains(&self.peer_max_window_bits) {
+            return Err(WSError::InvalidArgument("window bits of deflate must be within 8 to 15"));
+        }
+        if !(1..=9).contains(&self.level) {
+            return Err(WSError::InvalidArgument("the level of deflate must be within 1 to 9"));
+        }
+        if !(1..=9).contains(&self.memory_level) {
+            return Err(WSError::InvalidArgument("the memory level of deflate must be within 1 to 9"));
+        }
+        Ok(())
+    }
+
+    /// Adds a client's offer to its request.
+    pub(crate) fn offer_in(&self, headers: &mut WSHeaders) -> Result<(), WSError> {
+        let names = |value: &str| value.to_ascii_lowercase().contains(DEFLATE_EXTENSION);
+        if headers.get_all(EXTENSIONS).any(names) {
+            let reason =
+                "permessage-deflate is offered both by the configuration and among the extra headers";
+            return Err(WSError::InvalidArgument(reason));
+        }
+        headers.append(EXTENSIONS, &offer(&self.preferences()))?;
+        Ok(())
+    }
+
+    pub(crate) fn preferences(&self) -> DeflatePreferences {
+        DeflatePreferences {
+            own_context_takeover: self.own_context_takeover,
+            peer_context_takeover: self.peer_context_takeover,
+            own_max_window_bits: self.own_max_window_bits,
+            peer_max_window_bits: self.peer_max_window_bits,
+        }
+    }
+
+    pub(crate) fn settings(&self) -> DeflateSettings {
+        DeflateSettings { level: self.level, memory_level: self.memory_level }
+    }
+
+    /// Whether a message of `len` bytes is worth the effort.
+    pub(crate) fn wants(&self, len: usize) -> bool {
+        len >= self.threshold
+    }
+}
+
+const EXTENSIONS: &str = "Sec-WebSocket-Extensions";

@@ -1,0 +1,77 @@
+/// Memory that a stream writes to piece by piece, and that is used again for the next message.
+#[derive(Debug, Default)]
+pub struct ScratchBuffer {
+    /// All of it is initialised, so that a stream can be shown the rest of it.
+    bytes: Vec<u8>,
+    /// `len <= bytes.len()`; what is in use.
+    len: usize,
+}
+
+/// Smallest piece that a stream is shown, in bytes.
+const MIN_ROOM: usize = 256;
+
+impl ScratchBuffer {
+    /// Begins anew, behind `headroom` bytes of any content.
+    pub fn begin(&mut self, headroom: usize) {
+        if self.bytes.len() < headroom {
+            self.bytes.resize(headroom, 0);
+        }
+        self.len = headroom;
+    }
+
+    /// What is in use, the headroom included.
+    pub fn filled(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// [`filled`](Self::filled), to be changed.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len]
+    }
+
+    /// Bytes in use, the headroom included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is in use.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of memory that are held.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Appends bytes.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.bytes.truncate(self.len);
+        self.bytes.extend_from_slice(bytes);
+        self.len = self.bytes.len();
+    }
+
+    /// What follows the bytes in use: if there is little of it, room for `wanted` more is made, up to `most` bytes in all.
+    pub(super) fn room(&mut self, wanted: usize, most: usize) -> &mut [u8] {
+        let len = self.bytes.len();
+        if len - self.len < MIN_ROOM && len < most {
+            let wanted = self.len.saturating_add(wanted.max(MIN_ROOM));
+            let grown = wanted.max(2 * len).min(most);
+            self.bytes.reserve_exact(grown - len);
+            self.bytes.resize(grown, 0);
+        }
+        let end = self.bytes.len().min(most.max(self.len));
+        &mut self.bytes[self.len..end]
+    }
+
+    /// So many bytes of the room are in use now.
+    pub(super) fn advance(&mut self, written: usize) {
+        self.len += written;
+        debug_assert!(self.len <= self.bytes.len());
+    }
+
+    /// So many bytes at the end are not in use any more.
+    pub(super) fn cut(&mut self, len: usize) {
+        self.len -= len;
+    }
+}
