@@ -102,6 +102,10 @@ impl Inflater {
                 return Err(too_big(limit));
             }
             match status {
+                // The next message resets the stream. Behind the end there is nothing, or the block that RFC 7692 asks for.
+                Ok(Status::StreamEnd) if !self.direction.context_takeover && matches!(input, [] | [0x00]) => {
+                    return Ok(true);
+                }
                 Ok(Status::StreamEnd) => {
                     self.begin_anew(out.filled());
                     if input.is_empty() {

@@ -1,1 +1,4 @@
-
+mod examples;
+mod negotiation;
+mod streams;
+mod twin;

@@ -1,0 +1,76 @@
+//! Listeners and messages.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use femtows::testkit::Random;
+use femtows::{WSFrame, WSListener, WSMessage, WSMessageListener, WSMsgType, WSResult, WSTransport};
+
+/// A message as it was sent or received.
+pub(crate) type Said = (WSMsgType, Vec<u8>);
+
+/// Sends back every message, compressed if that was agreed on.
+pub(crate) struct Echo;
+
+impl WSMessageListener for Echo {
+    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
+        assert!(transport.send_message(message.msg_type(), message).is_accepted());
+        Ok(())
+    }
+}
+
+/// Keeps the messages that came.
+#[derive(Clone, Default)]
+pub(crate) struct Messages(Rc<RefCell<Vec<Said>>>);
+
+impl Messages {
+    pub(crate) fn take(&self) -> Vec<Said> {
+        self.0.take()
+    }
+}
+
+impl WSMessageListener for Messages {
+    fn on_ws_message(&mut self, _: &WSTransport, message: WSMessage<'_>) -> WSResult {
+        self.0.borrow_mut().push((message.msg_type(), message.as_bytes().to_vec()));
+        Ok(())
+    }
+
+    /// Control frames count as messages here, to see that they come in between.
+    fn on_ws_control(&mut self, _: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+        self.0.borrow_mut().push((frame.msg_type(), frame.payload().to_vec()));
+        Ok(())
+    }
+}
+
+/// Keeps the data frames that came, each with its RSV1.
+#[derive(Clone, Default)]
+pub(crate) struct Frames(Rc<RefCell<Vec<(bool, Vec<u8>)>>>);
+
+impl Frames {
+    pub(crate) fn take(&self) -> Vec<(bool, Vec<u8>)> {
+        self.0.take()
+    }
+}
+
+impl WSListener for Frames {
+    fn on_ws_frame(&mut self, _: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+        if !frame.msg_type().is_control() {
+            self.0.borrow_mut().push((frame.rsv1(), frame.payload().to_vec()));
+        }
+        Ok(())
+    }
+}
+
+/// Text like a feed's, or noise; short, or long.
+pub(crate) fn random_message(random: &mut Random) -> Said {
+    if random.chance(20) {
+        let len = random.below(20_000);
+        return (WSMsgType::Binary, (0..len).map(|_| random.next_u64() as u8).collect());
+    }
+    let mut text = String::new();
+    for _ in 0..random.below(40) {
+        let (price, size) = (random.below(1000), random.below(100));
+        text += &format!("{{\"symbol\":\"femto\u{20ac}\",\"price\":{price},\"size\":{size}}},");
+    }
+    (WSMsgType::Text, text.into_bytes())
+}
