@@ -3,12 +3,15 @@
 #
 #   run.sh [--quick|--full] [--tls] [--side server|client|both] [--server-api API] [--client-api API]
 #          [--server-cmd CMD] [--client-cmd CMD]
+#   run.sh [--quick|--full] [--side server|client|both] [--server-api API] [--client-api API]
+#          [--deflate MODE] [--server-cmd CMD] [--client-cmd CMD]
 #
 #   --quick, --full   which cases (default: quick); see README.md for what quick leaves out
 #   --tls             over wss, with a certificate made by openssl for this run
 #   --side            which end to test (default: both)
 #   --server-api, --client-api
 #                     frames, messages or both (default: both): the API the example is to use
+#   --deflate MODE    compression (groups 12 and 13 too): alone or context, as the examples call it; through messages only
 #   --server-cmd CMD  test another server: CMD is a shell command, {addr} in it becomes HOST:PORT (port 0);
 #                     its first line of output has to be `listening on ws://HOST:PORT`, SIGTERM ends it
 #   --client-cmd CMD  test another client: {url} and {agent} in CMD become the fuzzing server and the agent's name
@@ -31,6 +34,7 @@ image=crossbario/autobahn-testsuite
 limit=${CASE_TIMEOUT:-1800}
 
 selection=quick scheme=ws suffix='' side=both server_api=both client_api=both server_cmd='' client_cmd=''
+selection=quick side=both server_api=both client_api=both server_cmd='' client_cmd='' deflate=''
 while [ $# -gt 0 ]; do
     case $1 in
         --quick | --full) selection=${1#--} ;;
@@ -38,6 +42,7 @@ while [ $# -gt 0 ]; do
         --side) side=${2:?}; shift ;;
         --server-api) server_api=${2:?}; shift ;;
         --client-api) client_api=${2:?}; shift ;;
+        --deflate) deflate=${2:?} server_api=messages client_api=messages; shift ;;
         --server-cmd) server_cmd=${2:?}; shift ;;
         --client-cmd) client_cmd=${2:?}; shift ;;
         -h | --help) sed -n '2,/^set -e/{/^set -e/!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
@@ -48,6 +53,11 @@ done
 
 cases='"1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"'
 exclude=''
+features=() options=() suffix=''
+if [ -n "$deflate" ]; then
+    cases+=', "12.*", "13.*"'
+    features=(--features deflate) options=(--deflate "$deflate") suffix=-deflate-$deflate
+fi
 if [ "$selection" = quick ]; then
     cases=${cases/'"9.*"'/'"9.1.1", "9.2.1", "9.3.1", "9.4.1", "9.5.1", "9.6.1", "9.7.1", "9.8.1"'}
     exclude='"6.4.2", "6.4.3", "6.4.4"' # a second each, by design; 6.4.1 stays
@@ -208,6 +218,7 @@ case $side in server | client | both) ;; *) echo "run.sh: --side is server, clie
 if { [ "$side" != client ] && [ -z "$server_cmd" ]; } || { [ "$side" != server ] && [ -z "$client_cmd" ]; }; then
     cargo build --manifest-path "$root/Cargo.toml" --release "${features[@]}" \
         --example echo_server --example autobahn_client
+    cargo build --manifest-path "$root/Cargo.toml" --release "${features[@]}" --example echo_server --example autobahn_client
 fi
 examples=${CARGO_TARGET_DIR:-$root/target}/release/examples
 
@@ -218,6 +229,7 @@ elif [ "$side" != client ]; then
     for api in $server_apis; do
         test_server "server-$api$suffix" "$examples/echo_server" --addr 127.0.0.1:0 --api "$api" --validate-utf8 \
             --max-frame $((32 << 20)) --max-message $((32 << 20)) "${server_tls[@]}"
+            --max-frame $((32 << 20)) --max-message $((32 << 20)) "${options[@]}"
     done
 fi
 
@@ -228,6 +240,8 @@ elif [ "$side" != server ]; then
     for api in $client_apis; do
         name=client-$api$suffix url=$scheme://127.0.0.1:$(free_port)
         test_client "$name" "$url" "$examples/autobahn_client" "$url" "$name" --api "$api" "${client_tls[@]}"
+        url=ws://127.0.0.1:$(free_port)
+        test_client "client-$api$suffix" "$url" "$examples/autobahn_client" "$url" "client-$api$suffix" --api "$api" "${options[@]}"
     done
 fi
 exit "$failed"

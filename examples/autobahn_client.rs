@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! autobahn_client URL AGENT [--api frames|messages|async] [--tls-ca FILE | --insecure]
+//! autobahn_client URL AGENT [--api frames|messages] [--deflate alone|context]
 //! ```
 //!
 //! A `wss` URL needs the feature `tls`. `--tls-ca` trusts the authorities in a PEM file too; `--insecure` trusts anybody.
@@ -18,6 +19,8 @@ use femtows::{
 
 #[path = "support/args.rs"]
 mod args;
+#[path = "support/deflate.rs"]
+mod deflate;
 #[path = "support/echo.rs"]
 mod echo;
 #[path = "support/trust.rs"]
@@ -26,6 +29,8 @@ mod trust;
 use args::Args;
 use echo::{EchoFrames, EchoMessages, echo_websocket};
 use trust::Trust;
+use deflate::Deflate;
+use echo::{EchoFrames, EchoMessages};
 
 /// Learns the number of cases.
 struct CaseCount(Rc<Cell<usize>>);
@@ -39,6 +44,12 @@ impl WSMessageListener for CaseCount {
     }
 }
 
+fn config(deflate: Deflate) -> WSConnectConfig {
+    let limits =
+        WSLimits::default().max_frame_size(32 << 20).max_message_size(32 << 20).max_outbound(64 << 20);
+    deflate.connecting(WSConnectConfig::default().limits(limits).validate_utf8(true))
+}
+
 /// Connects and stays until the server ends the connection.
 fn visit(
     event_loop: &mut WSLoop,
@@ -48,6 +59,11 @@ fn visit(
 ) -> Result<(), Box<dyn Error>> {
     let handle = event_loop.handle();
     let transport = event_loop.block_on(ws_connect(&handle, listener, url, config.clone()))??;
+    deflate: Deflate,
+    listener: Box<dyn WSListener>,
+) -> Result<(), Box<dyn Error>> {
+    let handle = event_loop.handle();
+    let transport = event_loop.block_on(ws_connect(&handle, listener, url, config(deflate)))??;
     // The peer's faults are what the suite is about: they are not ours.
     let _ = event_loop.block_on(transport.wait_disconnected())?;
     Ok(())
@@ -82,6 +98,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(other) => args.fail(&format!("unknown api {other:?}")),
     };
     let trust = Trust::parse(&mut args);
+    let mut args = Args::parse("autobahn_client URL AGENT [--api frames|messages] [--deflate alone|context]");
+    let messages = match args.value("--api").as_deref() {
+        None | Some("messages") => true,
+        Some("frames") => false,
+        Some(other) => args.fail(&format!("unknown api {other:?}")),
+    };
+    let deflate = Deflate::parse(&mut args);
     let url = args.positional("URL");
     let agent = args.positional("AGENT");
     args.finish();
@@ -97,6 +120,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         echo(&mut event_loop, &format!("{url}/runCase?case={case}&agent={agent}"), &config)?;
     }
     visit(&mut event_loop, &format!("{url}/updateReports?agent={agent}"), Box::new(EchoFrames), &config)?;
+    visit(&mut event_loop, &format!("{url}/getCaseCount"), Deflate::Off, counter)?;
+    for case in 1..=count.get() {
+        let listener: Box<dyn WSListener> =
+            if messages { Box::new(WSMessageAdapter::new(EchoMessages)) } else { Box::new(EchoFrames) };
+        visit(&mut event_loop, &format!("{url}/runCase?case={case}&agent={agent}"), deflate, listener)?;
+    }
+    visit(
+        &mut event_loop,
+        &format!("{url}/updateReports?agent={agent}"),
+        Deflate::Off,
+        Box::new(EchoFrames),
+    )?;
     println!("{} cases done", count.get());
     Ok(())
 }

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! echo_client URL [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json]
-//!             [--tls-ca FILE | --insecure]
+//!             [--deflate alone|context] [--tls-ca FILE | --insecure]
 //! ```
 //!
 //! `--proxy` goes through a proxy: `http://`, `https://`, `socks4://`, `socks4a://`, `socks5://` or `socks5h://`, with
 //! `user:password@` if it asks. The table is preceded by what the connect took, and by which addresses were tried.
 //!
 //! A `wss` URL needs the feature `tls`. `--tls-ca` trusts the authorities in a PEM file too; `--insecure` trusts anybody.
+//!
+//! `--deflate` offers compression (feature `deflate`): of each message by itself, or with reference to earlier ones.
 //!
 //! `--spin` polls without sleeping: fewer microseconds for a whole core. Ends with 1 if the server cannot be reached,
 //! refuses, goes away, falls silent for five seconds, or sends something else than an echo.
@@ -26,6 +28,8 @@ use femtows::{
 
 #[path = "support/args.rs"]
 mod args;
+#[path = "support/deflate.rs"]
+mod deflate;
 #[path = "support/histogram.rs"]
 mod histogram;
 #[path = "support/numbers.rs"]
@@ -36,13 +40,14 @@ mod payload;
 mod trust;
 
 use args::Args;
+use deflate::Deflate;
 use histogram::Histogram;
 use numbers::{grouped, micros};
 use payload::Payload;
 use trust::Trust;
 
 const USAGE: &str = "echo_client URL [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json] \
-                     [--tls-ca FILE | --insecure]";
+                     [--deflate alone|context] [--tls-ca FILE | --insecure]";
 
 /// A server that sends nothing for this long is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,6 +70,18 @@ fn main() -> ExitCode {
 
     let config = WSConnectConfig::default().proxy(proxy);
     let measured = trust.apply(config).and_then(|config| measure(&url, config, size, end, spin));
+    let trust = match (args.value("--tls-ca"), args.flag("--insecure")) {
+        (None, false) => Trust::WebRoots,
+        (Some(file), false) => Trust::Authority(file),
+        (None, true) => Trust::Anybody,
+        (Some(_), true) => args.fail("--tls-ca and --insecure exclude each other"),
+    };
+    let deflate = Deflate::parse(&mut args);
+    let url = args.positional("URL");
+    args.finish();
+
+    let config = deflate.connecting(WSConnectConfig::default().proxy(proxy));
+    let measured = trusting(config, &trust).and_then(|config| measure(&url, config, size, end, spin));
     match measured {
         Ok((_, times)) if json => print_json(size, &times),
         Ok((report, times)) => {
@@ -108,7 +125,7 @@ impl Pinger {
     fn ping(&mut self, transport: &WSTransport) {
         let message = self.payload.advance();
         self.sent = Instant::now();
-        transport.send(WSMsgType::Binary, message);
+        transport.send_message(WSMsgType::Binary, message);
     }
 
     /// Notes a round trip. Whether it was the last.

@@ -3,11 +3,14 @@
 //! ```text
 //! echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages|async] [--validate-utf8] [--spin MICROS]
 //!             [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] [--tls-cert FILE --tls-key FILE]
+//! echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages] [--validate-utf8] [--spin MICROS]
+//!             [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] [--deflate alone|context]
+//!             [--tls-cert FILE --tls-key FILE]
 //! ```
 //!
 //! Prints `listening on ws://ADDR` once it accepts, or `wss://ADDR` with certificate and key, which are PEM files (feature `tls`). SIGINT
 //! and SIGTERM close every connection with 1001 and end it. Both an opening and the closing of all connections may take as long as the
-//! deadline says; who takes longer is cut off. With several threads each has a loop of its own, and the kernel spreads the connections.
+//! deadline says; who takes longer is cut off. `--deflate` accepts compression (feature `deflate`), for the API of messages. With several threads each has a loop of its own, and the kernel spreads the connections.
 
 use std::error::Error;
 use std::time::Duration;
@@ -22,15 +25,19 @@ use signal_hook::iterator::Signals;
 
 #[path = "support/args.rs"]
 mod args;
+#[path = "support/deflate.rs"]
+mod deflate;
 #[path = "support/echo.rs"]
 mod echo;
 
 use args::Args;
+use deflate::Deflate;
+use echo::{EchoFrames, EchoMessages};
 use echo::{EchoFrames, EchoMessages, echo_websocket};
 
 const USAGE: &str = "echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages|async] [--validate-utf8] \
                      [--spin MICROS] [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] \
-                     [--tls-cert FILE --tls-key FILE]";
+                     [--deflate alone|context] [--tls-cert FILE --tls-key FILE]";
 
 #[derive(Clone, Copy)]
 enum Api {
@@ -64,6 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let max_frame = args.number("--max-frame").unwrap_or(16 << 20);
     let max_message = args.number("--max-message").unwrap_or(16 << 20);
     let deadline = Duration::from_millis(args.number("--deadline-ms").unwrap_or(5_000));
+    let deflate = Deflate::parse(&mut args);
     let tls = (args.value("--tls-cert"), args.value("--tls-key"));
     args.finish();
 
@@ -75,6 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .limits(limits)
         .validate_utf8(validate_utf8)
         .handshake_timeout(Some(deadline));
+    let config = deflate.serving(config);
     let (scheme, config) = match tls {
         (None, None) => ("ws", config),
         (Some(chain), Some(key)) => ("wss", with_tls(config, &chain, &key)?),

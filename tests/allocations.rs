@@ -259,6 +259,60 @@ fn an_idle_connection_is_small() {
     }
 }
 
+/// Compression costs an idle connection a few words, before and after messages, unless they refer to earlier ones.
+#[cfg(feature = "deflate")]
+#[test]
+fn an_idle_connection_with_compression_is_small() {
+    const CONNECTIONS: usize = 200;
+    let request = String::from_utf8_lossy(REQUEST).replace(
+        "Upgrade\r\n",
+        "Upgrade\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+    );
+    let config = WSServerConfig::default()
+        .tuning(WSTuning::default().keep_handshake(false))
+        .deflate(femtows::WSDeflateConfig::default().threshold(0));
+    let mut site = Site::serving(config, |counter| {
+        Box::new(WSMessageAdapter::new(CompressingEcho(counter))) as Box<dyn WSListener>
+    });
+    site.connect_as(10, request.as_bytes());
+    // Compressed "Hello" three times; what the loop needs is made for the first.
+    let hello = [0xc2, 0x87, 0, 0, 0, 0, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    site.write(0, &hello);
+    site.turn_until(|site| site.frames.get() == 1);
+    let before = LIVE_BYTES.get();
+    site.connect_as(CONNECTIONS, request.as_bytes());
+    let each = (LIVE_BYTES.get() - before) / CONNECTIONS.cast_signed();
+    println!("compression: {each} bytes per idle connection");
+    assert!(each < 1024, "{each} bytes per idle connection");
+    for peer in 0..CONNECTIONS {
+        site.write(10 + peer, &hello);
+    }
+    site.turn_until(|site| site.frames.get() == 1 + CONNECTIONS);
+    let after = (LIVE_BYTES.get() - before) / CONNECTIONS.cast_signed();
+    println!("compression: {after} bytes per connection that has received and sent");
+    assert!(after < 1024, "{after} bytes per connection that has received and sent");
+    let before = ALLOCATIONS.get();
+    for peer in 0..CONNECTIONS {
+        site.write(10 + peer, &hello);
+    }
+    site.turn_until(|site| site.frames.get() == 1 + 2 * CONNECTIONS);
+    assert_eq!(ALLOCATIONS.get() - before, 0, "allocations for {CONNECTIONS} compressed messages");
+}
+
+/// Says more than it was told, so that it compresses.
+#[cfg(feature = "deflate")]
+struct CompressingEcho(Rc<Cell<usize>>);
+
+#[cfg(feature = "deflate")]
+impl WSMessageListener for CompressingEcho {
+    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
+        assert_eq!(message.as_bytes(), b"Hello");
+        self.0.set(self.0.get() + 1);
+        transport.send_message(message.msg_type(), [b'x'; 100]);
+        Ok(())
+    }
+}
+
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
@@ -282,21 +336,29 @@ impl WSListener for Counter {
 
 impl Site {
     fn new(keep_handshake: bool) -> Self {
+        let config = WSServerConfig::default().tuning(WSTuning::default().keep_handshake(keep_handshake));
+        Self::serving(config, |counter| Box::new(Counter(counter)))
+    }
+
+    fn serving(config: WSServerConfig, listener: fn(Rc<Cell<usize>>) -> Box<dyn WSListener>) -> Self {
         let event_loop = WSLoop::new(WSLoopConfig::default()).expect("a loop");
         let frames = Rc::new(Cell::new(0));
         let counter = Rc::clone(&frames);
-        let config = WSServerConfig::default().tuning(WSTuning::default().keep_handshake(keep_handshake));
-        let factory = move |_: &WSUpgradeRequest| Counter(Rc::clone(&counter));
+        let factory = move |_: &WSUpgradeRequest| listener(Rc::clone(&counter));
         let server =
             ws_create_server(&event_loop.handle(), factory, "127.0.0.1:0", config).expect("a server");
         Self { event_loop, server, peers: Vec::with_capacity(1000), frames }
     }
 
     fn connect(&mut self, count: usize) {
+        self.connect_as(count, REQUEST);
+    }
+
+    fn connect_as(&mut self, count: usize, request: &[u8]) {
         for _ in 0..count {
             let mut peer = TcpStream::connect(self.server.local_addr()).expect("the server listens");
             peer.set_nonblocking(true).expect("an option of every socket");
-            peer.write_all(REQUEST).expect("room for a request");
+            peer.write_all(request).expect("room for a request");
             self.peers.push(peer);
             self.turn_until(|site| site.server.connections() == site.peers.len());
         }

@@ -15,12 +15,12 @@ impl WSListener for EchoFrames {
     }
 }
 
-/// Sends back every message in one frame.
+/// Sends back every message in one frame, compressed if that was agreed on.
 pub(crate) struct EchoMessages;
 
 impl WSMessageListener for EchoMessages {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        transport.send(message.msg_type(), message);
+        transport.send_message(message.msg_type(), message);
         Ok(())
     }
 }

@@ -158,6 +158,30 @@ pub(crate) fn echoes_over(server: &PeerServer, api: Api, config: &WSConnectConfi
     echo_sizes(Session::open(server, "/", api, config.clone()), None);
 }
 
+/// Messages of all sizes go there and come back compressed.
+#[cfg(feature = "deflate")]
+pub(crate) fn echoes_compressed(server: &PeerServer, config: WSConnectConfig) {
+    let session = Session::open(server, "/", Api::Messages, config);
+    let extensions = |transport: &WSTransport| {
+        let response = transport.response()?;
+        response.get_header("sec-websocket-extensions").map(std::borrow::Cow::into_owned)
+    };
+    let agreed = session.client.on.ask_transport(0, extensions).expect("the peer knows compression");
+    assert!(agreed.starts_with("permessage-deflate"), "{agreed}");
+    for _ in 0..2 {
+        for msg_type in [WSMsgType::Text, WSMsgType::Binary] {
+            for size in SIZES {
+                let payload = payload(msg_type, size);
+                let message = payload.clone();
+                let send = move |transport: &WSTransport| transport.send_message(msg_type, message);
+                assert!(session.client.on.ask_transport(0, send).is_accepted());
+                session.expect(msg_type, &payload, None);
+            }
+        }
+    }
+    session.close(WSCloseCode::OK, "done");
+}
+
 fn echo_sizes(session: Session, frames: Option<usize>) {
     for msg_type in [WSMsgType::Text, WSMsgType::Binary] {
         for size in SIZES {

@@ -7,6 +7,8 @@
 #[allow(dead_code, reason = "shared with the tests of TLS, which use all of it")]
 mod authority;
 mod client;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod peers;
 mod proxies;
 mod server;

@@ -60,11 +60,22 @@ impl Peer {
     /// [`check`](Self::check) with additions to the environment.
     pub(crate) fn check_with(self, url: &str, environment: &[(&str, &str)]) {
         let (status, output, errors) = self.run_client(url, environment);
+        self.check_as(&["client", url], environment);
+    }
+
+    /// [`check_with`](Self::check_with), with these arguments.
+    pub(crate) fn check_as(self, arguments: &[&str], environment: &[(&str, &str)]) {
+        let mut child = self.spawn(arguments, environment);
+        let output = read_all(child.stdout.take().unwrap());
+        let errors = read_all(child.stderr.take().unwrap());
+        let status = wait(&mut child);
+        let (output, errors) = (output.recv().unwrap(), errors.recv().unwrap());
         let good = output.lines().filter(|line| line.starts_with("ok ")).count();
         assert!(
             status == Some(0) && good > 10 && !output.contains("FAIL "),
-            "{} against {url}: status {status:?}\n{output}{errors}",
-            self.name
+            "{} {}: status {status:?}\n{output}{errors}",
+            self.name,
+            arguments.join(" ")
         );
     }
 

@@ -9,11 +9,11 @@ use crate::support::probe::{Probe, log};
 use crate::support::running::serve;
 use crate::{Api, limits};
 
-struct EchoMessages;
+pub(crate) struct EchoMessages;
 
 impl WSMessageListener for EchoMessages {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        transport.send(message.msg_type(), message);
+        transport.send_message(message.msg_type(), message);
         Ok(())
     }
 }

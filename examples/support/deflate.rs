@@ -1,0 +1,51 @@
+//! `--deflate alone|context`: compressed messages, each by itself or with reference to earlier ones.
+
+use femtows::{WSConnectConfig, WSServerConfig};
+
+use crate::args::Args;
+
+/// What the command line asks for.
+#[derive(Clone, Copy)]
+pub(crate) enum Deflate {
+    Off,
+    Alone,
+    Context,
+}
+
+#[allow(dead_code, reason = "an example is a client or a server")]
+impl Deflate {
+    pub(crate) fn parse(args: &mut Args) -> Self {
+        let wanted = match args.value("--deflate").as_deref() {
+            None => Self::Off,
+            Some("alone") => Self::Alone,
+            Some("context") => Self::Context,
+            Some(other) => args.fail(&format!("unknown kind of compression {other:?}")),
+        };
+        if cfg!(not(feature = "deflate")) && !matches!(wanted, Self::Off) {
+            args.fail("compression needs the feature `deflate`");
+        }
+        wanted
+    }
+
+    #[cfg(feature = "deflate")]
+    fn config(self) -> Option<femtows::WSDeflateConfig> {
+        let config = femtows::WSDeflateConfig::default();
+        match self {
+            Self::Off => None,
+            Self::Alone => Some(config),
+            Self::Context => Some(config.context_takeover(true)),
+        }
+    }
+
+    pub(crate) fn serving(self, config: WSServerConfig) -> WSServerConfig {
+        #[cfg(feature = "deflate")]
+        let config = config.deflate(self.config());
+        config
+    }
+
+    pub(crate) fn connecting(self, config: WSConnectConfig) -> WSConnectConfig {
+        #[cfg(feature = "deflate")]
+        let config = config.deflate(self.config());
+        config
+    }
+}
