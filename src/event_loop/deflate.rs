@@ -2,7 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::buf::WS_HEADROOM;
 use crate::config::WSDeflateConfig;
@@ -41,9 +42,15 @@ pub(crate) struct LoopDeflate {
     /// Where messages are compressed to; `None` while one is being sent.
     output: Cell<Option<Box<ScratchBuffer>>>,
     /// Where messages are inflated to.
-    #[expect(clippy::vec_box, reason = "a buffer changes hands as one pointer")]
-    inflated: RefCell<Vec<Box<InflatedBuffer>>>,
+    inflated: Arc<InflatedBuffers>,
 }
+
+/// Behind a lock, which nobody else wants: what holds an inflated message may be moved to another thread when its connection is gone.
+#[derive(Default)]
+struct InflatedBuffers(
+    #[expect(clippy::vec_box, reason = "a buffer changes hands as one pointer")]
+    Mutex<Vec<Box<InflatedBuffer>>>,
+);
 
 struct SharedDeflater {
     window_bits: u8,
@@ -72,10 +79,10 @@ impl LoopDeflate {
         deflaters[position].deflater.deflate(message, out)
     }
 
-    fn take_inflated(self: &Rc<Self>) -> Inflated {
-        let buffer = self.inflated.borrow_mut().pop();
+    fn take_inflated(&self) -> Inflated {
+        let buffer = self.inflated.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let buffer = buffer.unwrap_or_else(|| {
-            Box::new(InflatedBuffer { bytes: ScratchBuffer::default(), home: Rc::downgrade(self) })
+            Box::new(InflatedBuffer { bytes: ScratchBuffer::default(), home: Arc::downgrade(&self.inflated) })
         });
         Inflated(Some(buffer))
     }
@@ -98,7 +105,7 @@ pub(crate) struct Inflated(Option<Box<InflatedBuffer>>);
 
 struct InflatedBuffer {
     bytes: ScratchBuffer,
-    home: Weak<LoopDeflate>,
+    home: Weak<InflatedBuffers>,
 }
 
 impl Inflated {
@@ -117,7 +124,7 @@ impl Drop for Inflated {
     fn drop(&mut self) {
         let Some(buffer) = self.0.take() else { return };
         let Some(home) = buffer.home.upgrade() else { return };
-        let mut kept = home.inflated.borrow_mut();
+        let mut kept = home.0.lock().unwrap_or_else(PoisonError::into_inner);
         if buffer.bytes.capacity() <= MAX_KEPT && kept.len() < MAX_KEPT_BUFFERS {
             kept.push(buffer);
         }

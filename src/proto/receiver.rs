@@ -128,8 +128,8 @@ impl Receiver {
     }
 
     /// Compression of messages was agreed on: RSV1 is let through in the first frame of a message, and nowhere else (RFC 7692
-    /// section 6). Compressed text is not checked here. For a layer that assembles messages, what arrives of a compressed one may be
-    /// twice as long as [`Rules::max_message_size`]; the size of the message itself is for whoever inflates it.
+    /// section 6). Compressed text is not checked here. What does not compress gets longer, so frames of compressed messages, and their
+    /// sum, may pass the limits of sizes by an eighth and 1 KiB; the size of the message itself is for whoever inflates it.
     pub fn expect_compression(&mut self) {
         self.deflate = true;
     }
@@ -324,19 +324,16 @@ impl Receiver {
     }
 
     fn check_size(&mut self, header: &FrameHeader, rules: &Rules) -> Result<(), WSProtocolError> {
-        if header.payload_len() > rules.max_frame_size {
-            return Err(too_big("frame", header.payload_len(), rules.max_frame_size));
+        let max_frame_size = self.limit(rules.max_frame_size);
+        if header.payload_len() > max_frame_size {
+            return Err(too_big("frame", header.payload_len(), max_frame_size));
         }
         if self.count_messages {
             // Neither sum can overflow: both are below 2^63.
             self.message_len += header.payload_len();
-            let limit = match self.message {
-                // What does not compress gets longer.
-                Message::Compressed => rules.max_message_size.saturating_mul(2),
-                _ => rules.max_message_size,
-            };
-            if self.message_len > limit {
-                return Err(too_big("message", self.message_len, limit));
+            let max_message_size = self.limit(rules.max_message_size);
+            if self.message_len > max_message_size {
+                return Err(too_big("message", self.message_len, max_message_size));
             }
             self.fragments += 1;
             if self.fragments > rules.max_fragments.max(1) {
@@ -348,6 +345,15 @@ impl Receiver {
             }
         }
         Ok(())
+    }
+
+    /// What a limit of the rules means for the message under way.
+    #[inline]
+    fn limit(&self, limit: u64) -> u64 {
+        match self.message {
+            Message::Compressed => limit.saturating_add(limit / 8 + 1024),
+            _ => limit,
+        }
     }
 
     /// Unmasks and checks what has come of a text frame that is not whole, so that bad text fails at its first bad byte.

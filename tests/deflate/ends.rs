@@ -19,6 +19,12 @@ impl WSMessageListener for Echo {
     }
 }
 
+/// The feature takes nothing away: what could be moved to another thread still can.
+const _: () = {
+    const fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<femtows::WSMessageAdapter<Echo>>();
+};
+
 /// Keeps the messages that came.
 #[derive(Clone, Default)]
 pub(crate) struct Messages(Rc<RefCell<Vec<Said>>>);
