@@ -391,7 +391,7 @@ impl Opening {
             Conn::open(&self.core, &self.settings, Role::Client, stream, self.token, handshake, listener);
         conn.set_connect_report(report);
         #[cfg(feature = "deflate")]
-        if let Some(parameters) = &deflate {
+        if let Some(parameters) = deflate {
             conn.enable_deflate(parameters);
         }
         let transport = WSTransport::new(Rc::clone(&conn));

@@ -79,6 +79,17 @@ impl LoopDeflate {
         deflaters[position].deflater.deflate(message, out)
     }
 
+    /// Inflates a message that does not refer to others.
+    fn inflate_alone(
+        &self,
+        payload: &[u8],
+        out: &mut ScratchBuffer,
+        limit: usize,
+    ) -> Result<(), WSProtocolError> {
+        let mut inflater = self.inflater.borrow_mut();
+        inflater.get_or_insert_with(Inflater::without_context).inflate(payload, out, limit)
+    }
+
     fn take_inflated(&self) -> Inflated {
         let buffer = self.inflated.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let buffer = buffer.unwrap_or_else(|| {
@@ -87,6 +98,7 @@ impl LoopDeflate {
         Inflated(Some(buffer))
     }
 
+    #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
     fn take_output(&self) -> Box<ScratchBuffer> {
         let mut output = self.output.take().unwrap_or_default();
         output.begin(WS_HEADROOM);
@@ -144,9 +156,18 @@ pub(super) struct ConnDeflate {
     inbound_compressed: bool,
 }
 
+impl ConnDeflate {
+    /// `None` if the peer's messages do not refer to earlier ones.
+    fn inflater_with_context(&mut self) -> Option<&mut Inflater> {
+        let peer = self.peer;
+        let make = || Box::new(Inflater::new(peer));
+        peer.context_takeover.then(|| &mut **self.inflater.get_or_insert_with(make))
+    }
+}
+
 impl Conn {
     /// Compression was agreed on.
-    pub(super) fn enable_deflate(&self, parameters: &DeflateParameters) {
+    pub(super) fn enable_deflate(&self, parameters: DeflateParameters) {
         let role = self.protocol_role();
         let deflate = ConnDeflate {
             own: parameters.sent_by(role),
@@ -195,23 +216,17 @@ impl Conn {
     pub(crate) fn inflate(&self, payload: &[u8]) -> Result<Inflated, WSProtocolError> {
         let limit = usize::try_from(self.settings.rules.max_message_size).unwrap_or(usize::MAX);
         let shared = &self.core.deflate;
-        let mut inflated = shared.take_inflated();
-        let Some(buffer) = &mut inflated.0 else { return Ok(inflated) };
-        let own = self.with_deflate(|deflate, _| {
-            deflate.peer.context_takeover.then(|| {
-                let inflater = deflate.inflater.get_or_insert_with(|| Box::new(Inflater::new(deflate.peer)));
-                inflater.inflate(payload, &mut buffer.bytes, limit)
-            })
+        let mut message = shared.take_inflated();
+        let Some(buffer) = &mut message.0 else { return Ok(message) };
+        let in_context = self.with_deflate(|deflate, _| {
+            let inflater = deflate.inflater_with_context()?;
+            Some(inflater.inflate(payload, &mut buffer.bytes, limit))
         });
-        match own.flatten() {
-            Some(result) => result?,
-            None => {
-                let mut inflater = shared.inflater.borrow_mut();
-                let inflater = inflater.get_or_insert_with(Inflater::without_context);
-                inflater.inflate(payload, &mut buffer.bytes, limit)?;
-            }
+        match in_context.flatten() {
+            Some(result) => result,
+            None => shared.inflate_alone(payload, &mut buffer.bytes, limit),
         }
-        Ok(inflated)
+        .map(|()| message)
     }
 
     // --- out ---------------------------------------------------------------------------------------------------------------

@@ -325,7 +325,7 @@ impl ServerOpening {
         let settings = &self.server.settings;
         let conn = Conn::open(core, settings, Role::Server, stream, self.token, handshake, listener);
         #[cfg(feature = "deflate")]
-        if let Some(parameters) = &deflate {
+        if let Some(parameters) = deflate {
             conn.enable_deflate(parameters);
         }
         conn.send_head(head);

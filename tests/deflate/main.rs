@@ -2,8 +2,19 @@
 
 mod agreement;
 mod ends;
+mod fuzzed;
 mod inbound;
 mod outbound;
 mod pairs;
 mod prepared;
 mod sockets;
+
+/// What the fuzzer begins with.
+#[test]
+fn scripts_of_frames() {
+    let mut random = femtows::testkit::Random::new(41);
+    for _ in 0..300 {
+        let script: Vec<u8> = (0..random.below(400)).map(|_| random.next_u64() as u8).collect();
+        fuzzed::run(&script);
+    }
+}

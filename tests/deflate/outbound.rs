@@ -32,7 +32,7 @@ fn what_is_long_enough_and_gets_shorter_is_compressed() {
         (0..200).map(|_| random.next_u64() as u8).collect()
     };
     let options = |compress| WSMessageOptions { compress };
-    let deflate = WSDeflateConfig::default();
+    let deflate = WSDeflateConfig::default().threshold(64);
     let cases: [(&str, &WSDeflateConfig, &[u8], Option<bool>, bool); 10] = [
         ("long", &deflate, TEXT.as_bytes(), None, true),
         ("long, but not wanted", &deflate, TEXT.as_bytes(), Some(false), false),
@@ -63,7 +63,7 @@ fn later_messages_get_shorter_only_with_context() {
     for takeover in [false, true] {
         let mut kit = TestKit::new(1);
         let frames = Frames::default();
-        let deflate = WSDeflateConfig::default().context_takeover(takeover).level(6);
+        let deflate = WSDeflateConfig::default().threshold(0).context_takeover(takeover).level(6);
         let pair = pair(&mut kit, &deflate, WSLimits::default(), frames.clone());
         for _ in 0..2 {
             pair.server.send_message(WSMsgType::Text, TEXT);

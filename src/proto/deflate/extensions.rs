@@ -10,9 +10,11 @@ pub(super) struct Malformed;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Extension<'a> {
     pub(super) name: &'a [u8],
-    /// Names in order, each with its value if it has one.
-    pub(super) parameters: Vec<(&'a [u8], Option<Cow<'a, [u8]>>)>,
+    pub(super) parameters: Vec<Parameter<'a>>,
 }
+
+/// A name, and a value if there is one.
+type Parameter<'a> = (&'a [u8], Option<Cow<'a, [u8]>>);
 
 impl Extension<'_> {
     /// Whether this is the extension `name`, compared without regard to case.
@@ -63,7 +65,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A parameter and the white space around it.
-    fn parameter(&mut self) -> Result<(&'a [u8], Option<Cow<'a, [u8]>>), Malformed> {
+    fn parameter(&mut self) -> Result<Parameter<'a>, Malformed> {
         self.skip_space();
         let name = self.token()?;
         self.skip_space();
@@ -134,8 +136,12 @@ mod tests {
             Ok(extension) => {
                 let mut text = String::from_utf8_lossy(extension.name).into_owned();
                 for (name, value) in extension.parameters {
-                    text += &format!(";{}", String::from_utf8_lossy(name));
-                    text += &value.map_or(String::new(), |v| format!("={}", String::from_utf8_lossy(&v)));
+                    text += ";";
+                    text += &String::from_utf8_lossy(name);
+                    if let Some(value) = value {
+                        text += "=";
+                        text += &String::from_utf8_lossy(&value);
+                    }
                 }
                 text
             }

@@ -107,7 +107,7 @@ pub fn accept_offer<'a>(
 ) -> Option<DeflateResponse> {
     let offers = values.into_iter().flat_map(|value| extensions(value).map_while(Result::ok));
     let mut offers = offers.filter(|extension| extension.is(DEFLATE_EXTENSION));
-    offers.find_map(|offer| Parameters::parse(&offer)).map(|offer| offer.accept(preferences))
+    offers.find_map(|offer| Parameters::parse(&offer)).map(|offer| offer.accept(*preferences))
 }
 
 /// What the server's response to [`offer`] means; `None` if it declines. `values` are those of the response's
@@ -132,7 +132,7 @@ pub fn check_response<'a>(
     let Some(extension) = found else { return Ok(None) };
     let response = Parameters::parse(&extension)
         .ok_or(DeflateFault("has an unknown, repeated or invalid parameter of permessage-deflate"))?;
-    response.check(preferences).map(Some)
+    response.check(*preferences).map(Some)
 }
 
 /// Appends a parameter that limits a window, if it is a limit at all.
@@ -148,8 +148,23 @@ struct Parameters {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
     server_max_window_bits: Option<u8>,
-    /// The outer `None`: not there. The inner one: without a value.
-    client_max_window_bits: Option<Option<u8>>,
+    client_max_window_bits: ClientWindow,
+}
+
+/// `client_max_window_bits`, the one parameter that an offer may leave without a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ClientWindow {
+    #[default]
+    Absent,
+    Open,
+    Limit(u8),
+}
+
+impl ClientWindow {
+    /// Whether it was absent before.
+    fn set(&mut self, window: Self) -> bool {
+        std::mem::replace(self, window) == Self::Absent
+    }
 }
 
 impl Parameters {
@@ -169,10 +184,10 @@ impl Parameters {
                     parameters.server_max_window_bits.replace(window_bits(bits)?).is_none()
                 }
                 (b"client_max_window_bits", Some(bits)) => {
-                    parameters.client_max_window_bits.replace(Some(window_bits(bits)?)).is_none()
+                    parameters.client_max_window_bits.set(ClientWindow::Limit(window_bits(bits)?))
                 }
                 (b"client_max_window_bits", None) => {
-                    parameters.client_max_window_bits.replace(None).is_none()
+                    parameters.client_max_window_bits.set(ClientWindow::Open)
                 }
                 _ => false,
             };
@@ -184,13 +199,14 @@ impl Parameters {
     }
 
     /// The server's answer to this offer.
-    fn accept(&self, preferences: &DeflatePreferences) -> DeflateResponse {
+    fn accept(self, preferences: DeflatePreferences) -> DeflateResponse {
         let own_bits =
             self.server_max_window_bits.unwrap_or(MAX_WINDOW_BITS).min(preferences.own_max_window_bits);
         let peer_bits = match self.client_max_window_bits {
-            Some(hint) => hint.unwrap_or(MAX_WINDOW_BITS).min(preferences.peer_max_window_bits),
+            ClientWindow::Limit(hint) => hint.min(preferences.peer_max_window_bits),
+            ClientWindow::Open => preferences.peer_max_window_bits,
             // RFC 7692 section 7.1.2.2: a client that does not offer it cannot be limited.
-            None => MAX_WINDOW_BITS,
+            ClientWindow::Absent => MAX_WINDOW_BITS,
         };
         let server =
             direction(own_bits, preferences.own_context_takeover && !self.server_no_context_takeover);
@@ -215,17 +231,19 @@ impl Parameters {
     }
 
     /// The client's view of this response.
-    fn check(&self, preferences: &DeflatePreferences) -> Result<DeflateParameters, DeflateFault> {
+    fn check(self, preferences: DeflatePreferences) -> Result<DeflateParameters, DeflateFault> {
         let server_bits = self.server_max_window_bits.unwrap_or(MAX_WINDOW_BITS);
         if self.server_max_window_bits.is_some() && server_bits > preferences.peer_max_window_bits {
             return Err(DeflateFault("has a server_max_window_bits above the one offered"));
         }
         let client_bits = match self.client_max_window_bits {
-            None => preferences.own_max_window_bits,
-            Some(Some(bits)) if bits <= preferences.own_max_window_bits => bits,
-            Some(Some(_)) => return Err(DeflateFault("has a client_max_window_bits above the one offered")),
+            ClientWindow::Absent => preferences.own_max_window_bits,
+            ClientWindow::Limit(bits) if bits <= preferences.own_max_window_bits => bits,
+            ClientWindow::Limit(_) => {
+                return Err(DeflateFault("has a client_max_window_bits above the one offered"));
+            }
             // RFC 7692 section 7.1.2.2: only an offer leaves it open.
-            Some(None) => return Err(DeflateFault("has a client_max_window_bits without a value")),
+            ClientWindow::Open => return Err(DeflateFault("has a client_max_window_bits without a value")),
         };
         let client_takeover = preferences.own_context_takeover && !self.client_no_context_takeover;
         Ok(DeflateParameters {

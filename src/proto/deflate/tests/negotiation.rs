@@ -23,11 +23,11 @@ fn accepted(preferences: DeflatePreferences, values: &[&str]) -> Option<String> 
 
 fn checked(preferences: DeflatePreferences, values: &[&str]) -> Result<Option<String>, ()> {
     let checked = check_response(&preferences, values.iter().map(|value| value.as_bytes()));
-    checked.map(|parameters| parameters.as_ref().map(shown)).map_err(|_| ())
+    checked.map(|parameters| parameters.map(shown)).map_err(|_| ())
 }
 
 /// For each end its window, and a `+` if it takes its context over.
-fn shown(parameters: &DeflateParameters) -> String {
+fn shown(parameters: DeflateParameters) -> String {
     let shown = |direction: DeflateDirection| {
         format!("{}{}", direction.window_bits, if direction.context_takeover { "+" } else { "" })
     };
