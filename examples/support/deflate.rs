@@ -37,12 +37,14 @@ impl Deflate {
         }
     }
 
+    #[cfg_attr(not(feature = "deflate"), expect(clippy::unused_self, reason = "there is no compression"))]
     pub(crate) fn serving(self, config: WSServerConfig) -> WSServerConfig {
         #[cfg(feature = "deflate")]
         let config = config.deflate(self.config());
         config
     }
 
+    #[cfg_attr(not(feature = "deflate"), expect(clippy::unused_self, reason = "there is no compression"))]
     pub(crate) fn connecting(self, config: WSConnectConfig) -> WSConnectConfig {
         #[cfg(feature = "deflate")]
         let config = config.deflate(self.config());

@@ -1,6 +1,7 @@
 //! Listeners and messages.
 
 use std::cell::RefCell;
+use std::fmt::Write;
 use std::rc::Rc;
 
 use femtows::testkit::Random;
@@ -48,12 +49,15 @@ impl WSMessageListener for Messages {
     }
 }
 
-/// Keeps the data frames that came, each with its RSV1.
+/// RSV1 and payload of a data frame.
+pub(crate) type DataFrame = (bool, Vec<u8>);
+
+/// Keeps the data frames that came.
 #[derive(Clone, Default)]
-pub(crate) struct Frames(Rc<RefCell<Vec<(bool, Vec<u8>)>>>);
+pub(crate) struct Frames(Rc<RefCell<Vec<DataFrame>>>);
 
 impl Frames {
-    pub(crate) fn take(&self) -> Vec<(bool, Vec<u8>)> {
+    pub(crate) fn take(&self) -> Vec<DataFrame> {
         self.0.take()
     }
 }
@@ -76,7 +80,8 @@ pub(crate) fn random_message(random: &mut Random) -> Said {
     let mut text = String::new();
     for _ in 0..random.below(40) {
         let (price, size) = (random.below(1000), random.below(100));
-        text += &format!("{{\"symbol\":\"femto\u{20ac}\",\"price\":{price},\"size\":{size}}},");
+        write!(text, "{{\"symbol\":\"femto\u{20ac}\",\"price\":{price},\"size\":{size}}},")
+            .expect("a String");
     }
     (WSMsgType::Text, text.into_bytes())
 }

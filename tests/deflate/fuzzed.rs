@@ -47,7 +47,7 @@ pub(crate) fn run(script: &[u8]) {
         let options = SendOptions {
             fin: bits & 4 != 0 || msg_type.is_control(),
             rsv1: bits & 8 != 0,
-            rsv2: bits & 240 == 240,
+            rsv2: bits >> 4 == 15,
             rsv3: false,
         };
         pair.client.send_with(msg_type, payload, options);

@@ -25,6 +25,9 @@ fn pair(
     .expect("a connection")
 }
 
+/// What it is, configuration, payload, wish, and whether it is compressed.
+type Case<'a> = (&'static str, &'a WSDeflateConfig, &'a [u8], Option<bool>, bool);
+
 #[test]
 fn what_is_long_enough_and_gets_shorter_is_compressed() {
     let noise: Vec<u8> = {
@@ -33,7 +36,9 @@ fn what_is_long_enough_and_gets_shorter_is_compressed() {
     };
     let options = |compress| WSMessageOptions { compress };
     let deflate = WSDeflateConfig::default().threshold(64);
-    let cases: [(&str, &WSDeflateConfig, &[u8], Option<bool>, bool); 10] = [
+    let with_context = deflate.clone().context_takeover(true);
+    let least_window = deflate.clone().max_window_bits(8);
+    let cases: [Case<'_>; 10] = [
         ("long", &deflate, TEXT.as_bytes(), None, true),
         ("long, but not wanted", &deflate, TEXT.as_bytes(), Some(false), false),
         ("below the threshold", &deflate, &TEXT.as_bytes()[..63], None, false),
@@ -42,8 +47,8 @@ fn what_is_long_enough_and_gets_shorter_is_compressed() {
         ("does not get shorter", &deflate, &noise, None, false),
         ("does not get shorter, but wanted", &deflate, &noise, Some(true), false),
         ("empty", &deflate, b"", Some(true), false),
-        ("with context whatever it gets", &deflate.clone().context_takeover(true), &noise, None, true),
-        ("longer than the least window", &deflate.clone().max_window_bits(8), &[b'x'; 257], None, false),
+        ("with context whatever it gets", &with_context, &noise, None, true),
+        ("longer than the least window", &least_window, &[b'x'; 257], None, false),
     ];
     for (what, deflate, payload, compress, is_compressed) in cases {
         let mut kit = TestKit::new(1);
