@@ -13,6 +13,7 @@ mod client;
 mod error;
 mod info;
 mod pem;
+mod record;
 mod server;
 mod session;
 mod settings;
@@ -25,8 +26,9 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 pub use client::WSClientTls;
 pub use error::{WSTlsConfigError, WSTlsError};
 pub use info::{WSTlsInfo, WSTlsVersion};
+pub(crate) use record::MAX_PLAINTEXT;
 pub use server::{WSClientCertificates, WSServerTls};
-pub(crate) use session::{MAX_PLAINTEXT, SealError, Session};
+pub(crate) use session::{SealError, Session};
 
 /// The one protocol that is spoken inside (RFC 7301; RFC 6455 section 4.1 upgrades from HTTP/1.1).
 const ALPN: &[u8] = b"http/1.1";

@@ -8,25 +8,35 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
     WriteTraffic,
 };
-use rustls::{ClientConfig, CommonState, Error, ServerConfig};
+use rustls::{ClientConfig, CommonState, Error, ExtractedSecrets, ServerConfig};
 
 use crate::buf::RecvBuffer;
 
+use super::record::{self, HEADER, Kernel, MAX_PLAINTEXT, RecordLayer};
 use super::{WSTlsInfo, sni};
 
 /// What sealing adds to a record at most, in bytes: header, explicit nonce, content type and tag, rounded up.
 const RECORD_OVERHEAD: usize = 64;
 
-/// Most plaintext in a record (RFC 8446 section 5.1), in bytes.
-pub(crate) const MAX_PLAINTEXT: usize = 16 * 1024;
-
 /// One end of a TLS connection, without I/O: records come in, plaintext and records go out.
 pub(crate) struct Session {
-    side: Side,
+    state: State,
     /// The name that the client asked for.
     server_name: Option<Box<str>>,
     /// The peer has said that it sends nothing more.
     peer_closed: bool,
+}
+
+/// ```text
+/// Rustls --> Records
+/// ```
+enum State {
+    /// The handshake. What follows it too, if the version is 1.2, or the configuration keeps the secrets to itself.
+    Rustls { side: Box<Side>, may_take_over: bool },
+    /// TLS 1.3, the handshake done.
+    Records { layer: Box<RecordLayer>, info: Box<WSTlsInfo> },
+    /// Neither: rustls did not hand over.
+    Lost,
 }
 
 enum Side {
@@ -56,13 +66,15 @@ impl Session {
     pub(crate) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, Error> {
         let asked = if let ServerName::DnsName(name) = &name { Some(name.as_ref().into()) } else { None };
         let server_name = asked.filter(|_| config.enable_sni);
-        let side = Side::Client(UnbufferedClientConnection::new(config, name)?);
-        Ok(Self { side, server_name, peer_closed: false })
+        let may_take_over = config.enable_secret_extraction;
+        let side = Box::new(Side::Client(UnbufferedClientConnection::new(config, name)?));
+        Ok(Self { state: State::Rustls { side, may_take_over }, server_name, peer_closed: false })
     }
 
     pub(crate) fn server(config: Arc<ServerConfig>) -> Result<Self, Error> {
-        let side = Side::Server(UnbufferedServerConnection::new(config)?);
-        Ok(Self { side, server_name: None, peer_closed: false })
+        let may_take_over = config.enable_secret_extraction;
+        let side = Box::new(Side::Server(UnbufferedServerConnection::new(config)?));
+        Ok(Self { state: State::Rustls { side, may_take_over }, server_name: None, peer_closed: false })
     }
 
     /// Opens the whole records at the front of `incoming`. Appends plaintext to `plain` and what has to be sent to `out`. Returns
@@ -70,6 +82,99 @@ impl Session {
     ///
     /// On an error the alert that tells the peer is in `out`, and plaintext that came before the fault in `plain`.
     pub(crate) fn open(
+        &mut self,
+        incoming: &mut [u8],
+        plain: &mut RecvBuffer,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Error> {
+        let done = match &self.state {
+            State::Records { .. } => 0,
+            State::Rustls { .. } => self.open_by_rustls(incoming, plain, out)?,
+            State::Lost => return Err(lost()),
+        };
+        if let State::Records { layer, .. } = &mut self.state {
+            let opened = layer.open(&incoming[done..], plain, out)?;
+            self.peer_closed = layer.is_peer_closed();
+            return Ok(done + opened);
+        }
+        Ok(done)
+    }
+
+    /// Appends `plain` to `out`, as records of at most [`MAX_PLAINTEXT`] bytes each. `rest` is what [`open`](Self::open) was not done
+    /// with.
+    pub(crate) fn seal(&mut self, plain: &[u8], rest: &mut [u8], out: &mut Vec<u8>) -> Result<(), SealError> {
+        if let State::Records { layer, .. } = &mut self.state {
+            return layer.seal(plain, out).map_err(SealError::Failed);
+        }
+        let records = plain.len().div_ceil(MAX_PLAINTEXT) + 1;
+        let size = plain.len() + records * RECORD_OVERHEAD;
+        self.write(&Writes::Data(plain), rest, size, out)
+    }
+
+    /// Appends `close_notify` (RFC 8446 section 6.1) to `out`; nothing if the handshake is not done. `rest` as for
+    /// [`seal`](Self::seal).
+    pub(crate) fn close(&mut self, rest: &mut [u8], out: &mut Vec<u8>) {
+        let closed = match &mut self.state {
+            State::Records { layer, .. } => layer.close(out).map_err(SealError::Failed),
+            _ => self.write(&Writes::Close, rest, RECORD_OVERHEAD, out),
+        };
+        if let Err(error) = closed {
+            log::debug!("no close_notify: {error}");
+        }
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        matches!(&self.state, State::Rustls { side, .. } if side.state().is_handshaking())
+    }
+
+    pub(crate) fn is_server(&self) -> bool {
+        match &self.state {
+            State::Rustls { side, .. } => matches!(**side, Side::Server(_)),
+            State::Records { layer, .. } => layer.is_server(),
+            State::Lost => false,
+        }
+    }
+
+    /// Whether the peer has sent `close_notify`.
+    pub(crate) fn is_peer_closed(&self) -> bool {
+        self.peer_closed
+    }
+
+    pub(crate) fn info(&self) -> Option<WSTlsInfo> {
+        match &self.state {
+            State::Rustls { side, .. } => {
+                let state = side.state();
+                WSTlsInfo::of(state, self.server_name.as_deref()).filter(|_| !state.is_handshaking())
+            }
+            State::Records { info, .. } => Some((**info).clone()),
+            State::Lost => None,
+        }
+    }
+
+    /// The part of [`open`](Self::open) that rustls does.
+    ///
+    /// As long as its secrets may be taken it is shown record by record: so it holds nothing that is behind its handshake.
+    fn open_by_rustls(
+        &mut self,
+        incoming: &mut [u8],
+        plain: &mut RecvBuffer,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Error> {
+        let mut done = 0;
+        let mut shown = 0;
+        loop {
+            let may_take_over = matches!(self.state, State::Rustls { may_take_over: true, .. });
+            let whole = if may_take_over { first_record(&incoming[shown..]) } else { None };
+            shown = whole.map_or(incoming.len(), |len| shown + len);
+            done += self.follow_rustls(&mut incoming[done..shown], plain, out)?;
+            if done == shown && self.take_over()? || shown == incoming.len() {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Does what rustls asks for until it asks for more records.
+    fn follow_rustls(
         &mut self,
         incoming: &mut [u8],
         plain: &mut RecvBuffer,
@@ -85,7 +190,7 @@ impl Session {
                 Ok(Next::Rest) => return Ok(done),
                 Err(error) => {
                     // Behind an error there is an alert for the peer. Nothing more may be opened.
-                    while self.state().wants_write()
+                    while matches!(&self.state, State::Rustls { side, .. } if side.state().wants_write())
                         && let (_, Ok(Next::Again)) = self.step(&mut incoming[done..], plain, out)
                     {
                     }
@@ -95,44 +200,25 @@ impl Session {
         }
     }
 
-    /// Appends `plain` to `out`, as records of at most [`MAX_PLAINTEXT`] bytes each. `rest` is what [`open`](Self::open) was not done
-    /// with.
-    pub(crate) fn seal(&mut self, plain: &[u8], rest: &mut [u8], out: &mut Vec<u8>) -> Result<(), SealError> {
-        let records = plain.len().div_ceil(MAX_PLAINTEXT) + 1;
-        let size = plain.len() + records * RECORD_OVERHEAD;
-        self.write(&Writes::Data(plain), rest, size, out)
-    }
-
-    /// Appends `close_notify` (RFC 8446 section 6.1) to `out`; nothing if the handshake is not done. `rest` as for
-    /// [`seal`](Self::seal).
-    pub(crate) fn close(&mut self, rest: &mut [u8], out: &mut Vec<u8>) {
-        if let Err(error) = self.write(&Writes::Close, rest, RECORD_OVERHEAD, out) {
-            log::debug!("no close_notify: {error}");
+    /// Replaces rustls by a record layer of our own, if its handshake is done and its secrets may be taken. Whether it did.
+    fn take_over(&mut self) -> Result<bool, Error> {
+        let State::Rustls { side, may_take_over } = &mut self.state else { return Ok(false) };
+        if !*may_take_over || self.peer_closed || side.state().is_handshaking() {
+            return Ok(false);
         }
-    }
-
-    pub(crate) fn is_handshaking(&self) -> bool {
-        self.state().is_handshaking()
-    }
-
-    pub(crate) fn is_server(&self) -> bool {
-        matches!(self.side, Side::Server(_))
-    }
-
-    /// Whether the peer has sent `close_notify`.
-    pub(crate) fn is_peer_closed(&self) -> bool {
-        self.peer_closed
-    }
-
-    pub(crate) fn info(&self) -> Option<WSTlsInfo> {
-        WSTlsInfo::of(self.state(), self.server_name.as_deref()).filter(|_| !self.is_handshaking())
-    }
-
-    fn state(&self) -> &CommonState {
-        match &self.side {
-            Side::Client(connection) => connection,
-            Side::Server(connection) => connection,
-        }
+        *may_take_over = record::can_take_over(side.state());
+        let Some(info) = WSTlsInfo::of(side.state(), self.server_name.as_deref()).filter(|_| *may_take_over)
+        else {
+            return Ok(false);
+        };
+        let State::Rustls { side, .. } = std::mem::replace(&mut self.state, State::Lost) else {
+            return Err(lost());
+        };
+        let (secrets, kernel) = side.hand_over()?;
+        let layer = Box::new(RecordLayer::new(secrets, kernel)?);
+        self.state = State::Records { layer, info: Box::new(info) };
+        self.server_name = None;
+        Ok(true)
     }
 
     fn step(
@@ -141,7 +227,8 @@ impl Session {
         plain: &mut RecvBuffer,
         out: &mut Vec<u8>,
     ) -> (usize, Result<Next, Error>) {
-        match &mut self.side {
+        let State::Rustls { side, .. } = &mut self.state else { return (0, Err(lost())) };
+        match &mut **side {
             Side::Client(connection) => follow(connection.process_tls_records(incoming), plain, out),
             Side::Server(connection) => {
                 let handshaking = connection.is_handshaking();
@@ -161,8 +248,9 @@ impl Session {
         size: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), SealError> {
+        let State::Rustls { side, .. } = &mut self.state else { return Err(SealError::Failed(lost())) };
         loop {
-            let written = match &mut self.side {
+            let written = match &mut **side {
                 Side::Client(connection) => write(connection.process_tls_records(rest), what, size, out),
                 Side::Server(connection) => write(connection.process_tls_records(rest), what, size, out),
             };
@@ -171,6 +259,39 @@ impl Session {
             }
         }
     }
+}
+
+impl Side {
+    fn state(&self) -> &CommonState {
+        match self {
+            Self::Client(connection) => connection,
+            Self::Server(connection) => connection,
+        }
+    }
+
+    fn hand_over(self) -> Result<(ExtractedSecrets, Kernel), Error> {
+        Ok(match self {
+            Self::Client(connection) => {
+                let (secrets, kernel) = connection.dangerous_into_kernel_connection()?;
+                (secrets, Kernel::Client(Box::new(kernel)))
+            }
+            Self::Server(connection) => {
+                let (secrets, kernel) = connection.dangerous_into_kernel_connection()?;
+                (secrets, Kernel::Server(Box::new(kernel)))
+            }
+        })
+    }
+}
+
+fn lost() -> Error {
+    Error::General("rustls did not hand over its secrets".into())
+}
+
+/// Length of the first record, if it is all there.
+fn first_record(incoming: &[u8]) -> Option<usize> {
+    let (header, body) = incoming.split_first_chunk::<HEADER>()?;
+    let len = usize::from(u16::from_be_bytes([header[3], header[4]]));
+    (len <= body.len()).then_some(HEADER + len)
 }
 
 /// Does what rustls asks for.

@@ -1,0 +1,35 @@
+use rustls::client::ClientConnectionData;
+use rustls::kernel::KernelConnection;
+use rustls::server::ServerConnectionData;
+use rustls::{ConnectionTrafficSecrets, Error};
+
+/// What rustls goes on doing.
+pub(crate) enum Kernel {
+    Client(Box<KernelConnection<ClientConnectionData>>),
+    Server(Box<KernelConnection<ServerConnectionData>>),
+}
+
+impl Kernel {
+    /// Most records to be sealed with the same keys.
+    pub(super) fn confidentiality_limit(&self) -> u64 {
+        let suite = match self {
+            Self::Client(kernel) => kernel.negotiated_cipher_suite(),
+            Self::Server(kernel) => kernel.negotiated_cipher_suite(),
+        };
+        suite.tls13().map_or(0, |suite| suite.common.confidentiality_limit)
+    }
+
+    pub(super) fn next_incoming(&mut self) -> Result<(u64, ConnectionTrafficSecrets), Error> {
+        match self {
+            Self::Client(kernel) => kernel.update_rx_secret(),
+            Self::Server(kernel) => kernel.update_rx_secret(),
+        }
+    }
+
+    pub(super) fn next_outgoing(&mut self) -> Result<(u64, ConnectionTrafficSecrets), Error> {
+        match self {
+            Self::Client(kernel) => kernel.update_tx_secret(),
+            Self::Server(kernel) => kernel.update_tx_secret(),
+        }
+    }
+}
