@@ -203,9 +203,12 @@ impl TlsStream {
     /// Opens what is whole in `records`. A fault is left for the next read, so that what came before it is delivered.
     fn open(&mut self, records: &mut RecvBuffer, buffer: &mut RecvBuffer) {
         buffer.make_room(records.len());
-        let server_hello = self.session.is_server() && self.session.is_handshaking();
+        let handshaking = self.session.is_handshaking();
         let waiting = self.held();
-        self.take_sealed();
+        if handshaking {
+            // Behind the handshake there is seldom anything to answer.
+            self.take_sealed();
+        }
         match self.session.open(records.filled_mut(), buffer, &mut self.sealed) {
             Ok(done) => {
                 records.consume(done);
@@ -219,7 +222,7 @@ impl TlsStream {
                 self.incoming = Incoming::Failed(Some(error.into()));
             }
         }
-        if server_hello && self.held() > waiting {
+        if handshaking && self.session.is_server() && self.held() > waiting {
             let left = &self.shared.handshakes_left;
             left.set(left.get().saturating_sub(1));
         }

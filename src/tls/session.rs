@@ -151,6 +151,11 @@ impl Session {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn records(&mut self) -> Option<&mut RecordLayer> {
+        if let State::Records { layer, .. } = &mut self.state { Some(layer) } else { None }
+    }
+
     /// The part of [`open`](Self::open) that rustls does.
     ///
     /// As long as its secrets may be taken it is shown record by record: so it holds nothing that is behind its handshake.

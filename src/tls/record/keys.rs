@@ -99,6 +99,12 @@ impl Keys {
         Ok(other.unwrap_or(Opened::Data(data)))
     }
 
+    /// Leaves one record.
+    #[cfg(test)]
+    pub(super) fn exhaust(&mut self) {
+        self.sequence = u64::MAX - 1;
+    }
+
     fn next_nonce(&mut self) -> Option<Nonce> {
         let nonce = cipher::Nonce::new(&self.iv, self.sequence);
         self.sequence = self.sequence.checked_add(1)?;

@@ -1,0 +1,232 @@
+//! Against rustls itself, on either side and with every cipher.
+
+use std::io::{Read, Write};
+
+use rustls::{AlertDescription, ClientConnection, Connection, Error, HandshakeKind, ServerConnection};
+
+use super::{End, Random, SUITES, configs, name};
+use crate::tls::Session;
+
+struct Twins {
+    ours: End,
+    theirs: Connection,
+    /// What they have received.
+    received: Vec<u8>,
+}
+
+impl Twins {
+    /// Both ends with the handshake done; `is_client` is ours.
+    fn new(suite: usize, is_client: bool) -> Self {
+        let (extracting, plain) = (configs(SUITES[suite], true), configs(SUITES[suite], false));
+        let (ours, mut theirs): (_, Connection) = if is_client {
+            let theirs = ServerConnection::new(plain.1).unwrap();
+            (Session::client(extracting.0, name()).unwrap(), theirs.into())
+        } else {
+            let theirs = ClientConnection::new(plain.0, name()).unwrap();
+            (Session::server(extracting.1).unwrap(), theirs.into())
+        };
+        theirs.set_buffer_limit(None);
+        let mut twins = Self { ours: End::new(ours), theirs, received: Vec::new() };
+        twins.ours.receive(&[]).unwrap();
+        twins.exchange(&mut Random(1));
+        assert!(twins.ours.session.records().is_some());
+        twins
+    }
+
+    /// Carries everything there is, in pieces.
+    fn exchange(&mut self, random: &mut Random) {
+        loop {
+            let mut to_us = self.take_from_theirs();
+            let mut to_them = std::mem::take(&mut self.ours.out);
+            if to_us.is_empty() && to_them.is_empty() {
+                return;
+            }
+            while !to_us.is_empty() {
+                let piece = 1 + random.below(to_us.len().min(40_000));
+                self.ours.receive(&to_us.drain(..piece).collect::<Vec<_>>()).unwrap();
+            }
+            while !to_them.is_empty() {
+                let piece = 1 + random.below(to_them.len().min(40_000));
+                self.tell_theirs(&to_them.drain(..piece).collect::<Vec<_>>()).unwrap();
+            }
+        }
+    }
+
+    fn take_from_theirs(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while self.theirs.wants_write() {
+            self.theirs.write_tls(&mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    fn tell_theirs(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            self.theirs.read_tls(&mut bytes).unwrap();
+            self.theirs.process_new_packets()?;
+            // An error says that there is no more for now.
+            let _ = self.theirs.reader().read_to_end(&mut self.received);
+        }
+        Ok(())
+    }
+}
+
+fn some_bytes(random: &mut Random) -> Vec<u8> {
+    let most = [1, 20, 300, 17_000, 70_000][random.below(5)];
+    let first = random.below(251);
+    (0..random.below(most + 1)).map(|n| ((first + n) % 251) as u8).collect()
+}
+
+#[test]
+fn bytes_cross_in_both_directions_whatever_is_cut_and_whoever_changes_keys() {
+    for (suite, is_client) in [(0, true), (0, false), (1, true), (1, false), (2, true), (2, false)] {
+        let mut random = Random(suite as u64 * 2 + u64::from(is_client));
+        let mut twins = Twins::new(suite, is_client);
+        for _ in 0..40 {
+            let (to_us, to_them) = (some_bytes(&mut random), some_bytes(&mut random));
+            match random.below(6) {
+                0 => twins.theirs.refresh_traffic_keys().unwrap(),
+                1 => {
+                    let End { session, out, .. } = &mut twins.ours;
+                    session.records().unwrap().update_outgoing_keys(out).unwrap();
+                }
+                _ => {}
+            }
+            twins.theirs.writer().write_all(&to_us).unwrap();
+            twins.ours.send(&to_them);
+            twins.exchange(&mut random);
+            assert!(twins.ours.take_plain() == to_us && std::mem::take(&mut twins.received) == to_them);
+        }
+    }
+}
+
+#[test]
+fn closures_are_told_and_understood() {
+    for is_client in [true, false] {
+        let mut twins = Twins::new(0, is_client);
+        twins.theirs.writer().write_all(b"the last").unwrap();
+        twins.theirs.send_close_notify();
+        assert!(!twins.ours.session.is_peer_closed());
+        let mut last = twins.take_from_theirs();
+        last.extend_from_slice(b"ignored, whatever it is");
+        twins.ours.receive(&last).unwrap();
+        assert!(twins.ours.session.is_peer_closed());
+        assert_eq!((twins.ours.take_plain(), twins.ours.rest.len()), (b"the last".to_vec(), 0));
+
+        let End { session, rest, out, .. } = &mut twins.ours;
+        session.close(rest, out);
+        twins.exchange(&mut Random(1));
+        let mut plain = Vec::new();
+        assert_eq!(twins.theirs.reader().read_to_end(&mut plain).unwrap(), 0);
+    }
+}
+
+#[test]
+fn keys_are_renewed_before_they_are_worn_out() {
+    for limit in [1, 2, 3, 10] {
+        let mut twins = Twins::new(0, false);
+        let layer = twins.ours.session.records().unwrap();
+        layer.update_outgoing_keys(&mut twins.ours.out).unwrap();
+        layer.limit = limit;
+        let sent: Vec<u8> = (0..40).collect();
+        for byte in &sent {
+            twins.ours.send(&[*byte]);
+            assert!(twins.ours.session.records().unwrap().outgoing.sequence() <= limit);
+        }
+        twins.exchange(&mut Random(1));
+        assert_eq!(twins.received, sent);
+    }
+}
+
+#[test]
+fn the_limit_is_that_of_the_cipher() {
+    for (suite, limit) in [(0, 1 << 24), (1, 1 << 24), (2, u64::MAX)] {
+        assert_eq!(Twins::new(suite, false).ours.session.records().unwrap().limit, limit);
+    }
+}
+
+#[test]
+fn tickets_that_arrive_behind_the_handshake_resume_sessions() {
+    let ((client, _), (_, server)) = (configs(SUITES[0], true), configs(SUITES[0], false));
+    for kind in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
+        let session = Session::client(client.clone(), name()).unwrap();
+        let theirs = ServerConnection::new(server.clone()).unwrap().into();
+        let mut twins = Twins { ours: End::new(session), theirs, received: Vec::new() };
+        twins.ours.receive(&[]).unwrap();
+        twins.exchange(&mut Random(1));
+        assert_eq!(twins.theirs.handshake_kind(), Some(kind));
+        assert_eq!(twins.ours.session.info().unwrap().resumed, kind == HandshakeKind::Resumed);
+    }
+}
+
+/// The switch to our own record layer happens between records, wherever the stream is cut.
+#[test]
+fn application_data_that_arrives_with_the_handshake_is_not_lost() {
+    let (extracting, plain) = (configs(SUITES[0], true), configs(SUITES[0], false));
+    let mut cuts = 0;
+    for cut in 0.. {
+        let theirs: Connection = ClientConnection::new(plain.0.clone(), name()).unwrap().into();
+        let ours = End::new(Session::server(extracting.1.clone()).unwrap());
+        let mut twins = Twins { ours, theirs, received: Vec::new() };
+        let hello = twins.take_from_theirs();
+        twins.ours.receive(&hello).unwrap();
+        let flight = std::mem::take(&mut twins.ours.out);
+        twins.tell_theirs(&flight).unwrap();
+        twins.theirs.writer().write_all(b"with the handshake").unwrap();
+        let rest = twins.take_from_theirs();
+        if cut > rest.len() {
+            break;
+        }
+        twins.ours.receive(&rest[..cut]).unwrap();
+        twins.ours.receive(&rest[cut..]).unwrap();
+        assert_eq!(twins.ours.take_plain(), b"with the handshake", "cut at {cut}");
+        assert!(twins.ours.session.records().is_some());
+        cuts += 1;
+    }
+    assert!(cuts > 80);
+}
+
+/// Each bit of each byte; nothing of what was changed is delivered, and the peer understands the alert.
+#[test]
+fn what_was_changed_on_the_way_is_refused() {
+    for position in 0.. {
+        let mut twins = Twins::new(position % 3, position % 2 == 0);
+        twins.theirs.writer().write_all(b"genuine").unwrap();
+        let genuine = twins.take_from_theirs();
+        twins.theirs.writer().write_all(b"changed").unwrap();
+        let mut changed = twins.take_from_theirs();
+        let Some(byte) = changed.get_mut(position) else { break };
+        *byte ^= 1 << (position % 8);
+        twins.ours.receive(&genuine).unwrap();
+        // A length that has grown waits for more.
+        let received = twins.ours.receive(&changed).and_then(|()| twins.ours.receive(&vec![0; 40_000]));
+        // The second byte of the version means nothing.
+        if position == 2 {
+            assert_eq!(twins.ours.take_plain(), b"genuinechanged");
+            continue;
+        }
+        let error = received.unwrap_err();
+        assert_eq!(twins.ours.take_plain(), b"genuine");
+        assert_eq!(twins.ours.receive(&genuine).unwrap_err(), error, "a fault is final");
+        assert_eq!(twins.ours.take_plain(), b"");
+        let alert = std::mem::take(&mut twins.ours.out);
+        let Error::AlertReceived(alert) = twins.tell_theirs(&alert).unwrap_err() else { panic!() };
+        if position >= 5 {
+            assert_eq!((error, alert), (Error::DecryptError, AlertDescription::BadRecordMac));
+        }
+    }
+}
+
+#[test]
+fn records_that_come_twice_or_in_another_order_are_refused() {
+    for is_twice in [true, false] {
+        let mut twins = Twins::new(0, false);
+        twins.theirs.writer().write_all(b"one").unwrap();
+        let one = twins.take_from_theirs();
+        twins.theirs.writer().write_all(b"two").unwrap();
+        let two = twins.take_from_theirs();
+        let received = if is_twice { [&one[..], &one].concat() } else { [&two[..], &one].concat() };
+        assert_eq!(twins.ours.receive(&received), Err(Error::DecryptError));
+        assert_eq!(twins.ours.take_plain(), if is_twice { &b"one"[..] } else { b"" });
+    }
+}
