@@ -3,6 +3,11 @@
 //! Counted per thread, and everything of one test runs on one: both ends live on the same loop.
 //! `ALLOCATIONS_TRACE=1` prints a backtrace for each allocation that should not be.
 
+#[cfg(feature = "tls")]
+#[path = "tls/authority.rs"]
+#[allow(dead_code, reason = "shared with the tests of TLS, which use all of it")]
+mod authority;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
 use std::cell::Cell;
@@ -170,23 +175,43 @@ fn frames_of_100_kb_in_many_reads() {
     assert_no_allocation(100_000, &WSLoopConfig::default().read_buffer_size(32 * 1024));
 }
 
+/// The record layer has no memory of its own per record.
+#[cfg(feature = "tls")]
+#[test]
+fn frames_over_tls() {
+    let authority = authority::Authority::new();
+    let server = WSServerConfig::default().tls(authority.issue(&["127.0.0.1"]).server());
+    let client = WSConnectConfig::default().tls(authority.client());
+    for len in [20, 1024] {
+        let configs = (server.clone(), client.clone());
+        assert_eq!(play(len, WSLoopConfig::default(), Api::Frames, "wss", configs), 0, "{len} bytes");
+    }
+}
+
 /// Plays through both listener types and both write strategies.
 fn assert_no_allocation(len: usize, config: &WSLoopConfig) {
     for api in [Api::Frames, Api::Messages] {
         for strategy in [WSWriteStrategy::Cork, WSWriteStrategy::Immediate] {
-            let allocations = play(len, config.clone(), api, strategy);
+            let tuning = WSTuning::default().write_strategy(strategy);
+            let configs =
+                (WSServerConfig::default().tuning(tuning.clone()), WSConnectConfig::default().tuning(tuning));
+            let allocations = play(len, config.clone(), api, "ws", configs);
             assert_eq!(allocations, 0, "{ROUNDS} rounds of {len} bytes, {api:?}, {strategy:?}");
         }
     }
 }
 
-fn play(len: usize, config: WSLoopConfig, api: Api, strategy: WSWriteStrategy) -> u64 {
+fn play(
+    len: usize,
+    config: WSLoopConfig,
+    api: Api,
+    scheme: &str,
+    (server_config, client_config): (WSServerConfig, WSConnectConfig),
+) -> u64 {
     let mut event_loop = WSLoop::new(config).expect("a loop");
     let handle = event_loop.handle();
-    let tuning = WSTuning::default().write_strategy(strategy);
-    let config = WSServerConfig::default().tuning(tuning.clone());
     let factory = move |_: &WSUpgradeRequest| api.listener(Echo).into_upgrade();
-    let server = ws_create_server(&handle, factory, "127.0.0.1:0", config).expect("a server");
+    let server = ws_create_server(&handle, factory, "127.0.0.1:0", server_config).expect("a server");
 
     let allocations = Rc::new(Cell::new(None));
     let player = Player {
@@ -196,9 +221,8 @@ fn play(len: usize, config: WSLoopConfig, api: Api, strategy: WSWriteStrategy) -
         before: 0,
         allocations: Rc::clone(&allocations),
     };
-    let url = format!("ws://{}/", server.local_addr());
-    let config = WSConnectConfig::default().tuning(tuning);
-    let connecting = ws_connect(&handle, api.listener(player), &url, config);
+    let url = format!("{scheme}://{}/", server.local_addr());
+    let connecting = ws_connect(&handle, api.listener(player), &url, client_config);
     let client = event_loop.block_on(connecting).expect("the loop runs").expect("a connection");
     client.send(WSMsgType::Binary, (0..len).map(|i| i as u8).collect::<Vec<_>>());
     event_loop.run().expect("the loop runs");

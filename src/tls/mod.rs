@@ -27,6 +27,9 @@ pub use client::WSClientTls;
 pub use error::{WSTlsConfigError, WSTlsError};
 pub use info::{WSTlsInfo, WSTlsVersion};
 pub(crate) use record::MAX_PLAINTEXT;
+#[cfg(feature = "testkit")]
+#[doc(hidden)]
+pub use record::fuzz_records;
 pub use server::{WSClientCertificates, WSServerTls};
 pub(crate) use session::{SealError, Session};
 

@@ -61,9 +61,9 @@ impl OpenSsl {
         Self { child, output }
     }
 
-    pub(crate) fn write(&mut self, text: &str) {
+    pub(crate) fn write(&mut self, text: impl AsRef<[u8]>) {
         let input = self.child.stdin.as_mut().unwrap();
-        input.write_all(text.as_bytes()).unwrap();
+        input.write_all(text.as_ref()).unwrap();
         input.flush().unwrap();
     }
 
@@ -71,9 +71,10 @@ impl OpenSsl {
     pub(crate) fn until(&mut self, wanted: &str) -> String {
         let mut seen = String::new();
         loop {
-            let mut line = String::new();
-            let n = self.output.read_line(&mut line).unwrap();
+            let mut line = Vec::new();
+            let n = self.output.read_until(b'\n', &mut line).unwrap();
             assert!(n > 0, "never came: {wanted}\n{seen}");
+            let line = String::from_utf8_lossy(&line);
             seen.push_str(&line);
             if line.contains(wanted) {
                 return seen;
@@ -104,19 +105,31 @@ fn openssl_upgrades_over_both_versions() {
     }
 }
 
-/// RFC 8446 section 4.6.3: both directions get new keys, and bytes still come through.
+/// RFC 8446 section 4.6.3: new keys for one direction (`k`) or for both (`K`), and bytes still come through.
 #[test]
-fn openssl_updates_its_keys() {
+fn openssl_updates_its_keys_with_each_cipher() {
     if !is_installed("openssl") {
         return;
     }
+    // A text frame with an all-zero mask; `s_client` sends lines.
+    const MESSAGE: &[u8] = b"\x81\x86\0\0\0\0hello\n";
     let (server, ca) = secure_server("openssl_updates");
-    let mut client = OpenSsl::connect(server.addr, &ca, &["-tls1_3"]);
-    client.until("Verify return code: 0 (ok)");
-    client.write("K\n");
-    client.until("KEYUPDATE");
-    client.write(REQUEST);
-    client.until("HTTP/1.1 101");
+    for suite in ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"] {
+        let mut client = OpenSsl::connect(server.addr, &ca, &["-tls1_3", "-ciphersuites", suite]);
+        client.until("Verify return code: 0 (ok)");
+        client.write("K\n");
+        client.until("KEYUPDATE");
+        client.write(REQUEST);
+        client.until("HTTP/1.1 101");
+        for command in ["k\n", "K\n", "K\n"] {
+            client.write(MESSAGE);
+            client.until("hello");
+            client.write(command);
+            client.until("KEYUPDATE");
+        }
+        client.write(MESSAGE);
+        client.until("hello");
+    }
 }
 
 /// RFC 5246 section 7.2.2: a server may decline with `no_renegotiation`; OpenSSL then gives up.

@@ -7,6 +7,9 @@ use rustls::{ConnectionTrafficSecrets, Error};
 pub(crate) enum Kernel {
     Client(Box<KernelConnection<ClientConnectionData>>),
     Server(Box<KernelConnection<ServerConnectionData>>),
+    /// Nobody: all secrets are known, and the same.
+    #[cfg(feature = "testkit")]
+    Known,
 }
 
 impl Kernel {
@@ -15,6 +18,8 @@ impl Kernel {
         let suite = match self {
             Self::Client(kernel) => kernel.negotiated_cipher_suite(),
             Self::Server(kernel) => kernel.negotiated_cipher_suite(),
+            #[cfg(feature = "testkit")]
+            Self::Known => return u64::MAX,
         };
         suite.tls13().map_or(0, |suite| suite.common.confidentiality_limit)
     }
@@ -23,6 +28,8 @@ impl Kernel {
         match self {
             Self::Client(kernel) => kernel.update_rx_secret(),
             Self::Server(kernel) => kernel.update_rx_secret(),
+            #[cfg(feature = "testkit")]
+            Self::Known => Ok(super::fuzz::known_secrets()),
         }
     }
 
@@ -30,6 +37,8 @@ impl Kernel {
         match self {
             Self::Client(kernel) => kernel.update_tx_secret(),
             Self::Server(kernel) => kernel.update_tx_secret(),
+            #[cfg(feature = "testkit")]
+            Self::Known => Ok(super::fuzz::known_secrets()),
         }
     }
 }

@@ -66,11 +66,10 @@ impl Keys {
         let aad = make_tls13_aad(content.len() + 1 + TAG);
         out.reserve(HEADER + content.len() + 1 + TAG);
         out.extend_from_slice(&aad);
-        out.extend_from_slice(content);
-        out.extend_from_slice(&[0; 1 + TAG]);
+        out.resize(start + HEADER + content.len() + 1 + TAG, 0);
         let (place, kind_and_tag) = out[start + HEADER..].split_at_mut(content.len());
-        let sealed =
-            self.key.seal_in_place_scatter(nonce, Aad::from(aad), place, &kind.to_array(), kind_and_tag);
+        let (aad, kind) = (Aad::from(aad), kind.to_array());
+        let sealed = self.key.seal_out_of_place_scatter(nonce, aad, content, place, &kind, kind_and_tag);
         sealed.map_err(|_| {
             out.truncate(start);
             Error::EncryptError

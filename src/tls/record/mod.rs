@@ -4,6 +4,8 @@
 //! in memory of its own. What follows from the secrets stays with rustls: new ones after a key update, and session tickets.
 
 mod fault;
+#[cfg(feature = "testkit")]
+mod fuzz;
 mod kernel;
 mod keys;
 mod post_handshake;
@@ -19,6 +21,8 @@ use crate::buf::RecvBuffer;
 use fault::Fault;
 use keys::{Keys, Opened};
 
+#[cfg(feature = "testkit")]
+pub use fuzz::fuzz_records;
 pub(super) use kernel::Kernel;
 
 /// Most plaintext in a record (RFC 8446 section 5.1), in bytes.

@@ -57,9 +57,7 @@ impl RecordLayer {
                 let expected = vec![HandshakeType::NewSessionTicket, HandshakeType::KeyUpdate];
                 Err(Fault::inappropriate_message(kind, expected))
             }
-            (kind, Kernel::Server(_)) => {
-                Err(Fault::inappropriate_message(kind, vec![HandshakeType::KeyUpdate]))
-            }
+            (kind, _) => Err(Fault::inappropriate_message(kind, vec![HandshakeType::KeyUpdate])),
         }
     }
 

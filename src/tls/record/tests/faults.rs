@@ -218,3 +218,21 @@ fn sequence_numbers_do_not_wrap() {
     forger.wire.extend([[23, 3, 3, 0, 17].as_slice(), &[0; 17]].concat());
     assert_eq!(forger.fault(), (Error::DecryptError, Some(AlertDescription::BadRecordMac)));
 }
+
+/// What the fuzzer does, with scripts that look random.
+#[cfg(feature = "testkit")]
+#[test]
+fn random_scripts() {
+    let mut random = crate::tls::record::tests::Random(1);
+    for _ in 0..20_000 {
+        let len = random.below(200);
+        // Steps with few bytes each, so that many make a script.
+        let script: Vec<u8> = (0..len)
+            .map(|_| {
+                let bound = [8, 30, 256][random.below(3)];
+                random.below(bound) as u8
+            })
+            .collect();
+        crate::tls::record::fuzz_records(&script);
+    }
+}
