@@ -13,6 +13,9 @@ use crate::support::running::{Server, serve};
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 
+/// A text frame with a mask of zeros; `s_client` sends lines.
+const MESSAGE: &[u8] = b"\x81\x86\0\0\0\0hello\n";
+
 pub(crate) fn is_installed(tool: &str) -> bool {
     let installed =
         Command::new(tool).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
@@ -111,8 +114,6 @@ fn openssl_updates_its_keys_with_each_cipher() {
     if !is_installed("openssl") {
         return;
     }
-    // A text frame with an all-zero mask; `s_client` sends lines.
-    const MESSAGE: &[u8] = b"\x81\x86\0\0\0\0hello\n";
     let (server, ca) = secure_server("openssl_updates");
     for suite in ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"] {
         let mut client = OpenSsl::connect(server.addr, &ca, &["-tls1_3", "-ciphersuites", suite]);

@@ -3,6 +3,8 @@
 use rustls::{AlertDescription, ContentType, Error, InvalidMessage, PeerMisbehaved};
 
 use super::forger::Forger;
+use super::{End, SUITES, configs, name};
+use crate::tls::Session;
 use crate::tls::record::{MAX_BODY, MAX_PLAINTEXT};
 
 const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
@@ -177,6 +179,27 @@ fn key_updates_may_be_cut_and_repeated_but_not_for_ever() {
     let (error, alert) = forger.fault();
     assert_eq!(error, PeerMisbehaved::TooManyKeyUpdateRequests.into());
     assert_eq!(alert, Some(AlertDescription::UnexpectedMessage));
+}
+
+/// rustls sees nothing of it: it would keep the piece to itself.
+#[test]
+fn a_piece_of_a_message_may_come_with_the_handshake() {
+    let (client, server) = configs(SUITES[0], true);
+    let mut client = End::new(Session::client(client, name()).unwrap());
+    let mut server = End::new(Session::server(server).unwrap());
+    client.receive(&[]).unwrap();
+    server.receive(&std::mem::take(&mut client.out)).unwrap();
+    client.receive(&std::mem::take(&mut server.out)).unwrap();
+    let layer = client.session.records().unwrap();
+    let (first, last) = KEY_UPDATE.split_at(2);
+    layer.outgoing.seal(ContentType::Handshake, first, &mut client.out).unwrap();
+    server.receive(&std::mem::take(&mut client.out)).unwrap();
+    assert!(server.session.records().is_some());
+    layer.outgoing.seal(ContentType::Handshake, last, &mut client.out).unwrap();
+    layer.update_outgoing_keys(&mut Vec::new()).unwrap();
+    client.send(b"with new keys");
+    server.receive(&client.out).unwrap();
+    assert_eq!(server.take_plain(), b"with new keys");
 }
 
 #[test]
