@@ -2,8 +2,6 @@
 # Runs the Autobahn test suite against the example echo server and the example client.
 #
 #   run.sh [--quick|--full] [--tls] [--side server|client|both] [--server-api API] [--client-api API]
-#          [--server-cmd CMD] [--client-cmd CMD]
-#   run.sh [--quick|--full] [--side server|client|both] [--server-api API] [--client-api API]
 #          [--deflate MODE] [--server-cmd CMD] [--client-cmd CMD]
 #
 #   --quick, --full   which cases (default: quick); see README.md for what quick leaves out
@@ -11,7 +9,8 @@
 #   --side            which end to test (default: both)
 #   --server-api, --client-api
 #                     frames, messages or both (default: both): the API the example is to use
-#   --deflate MODE    compression (groups 12 and 13 too): alone or context, as the examples call it; through messages only
+#   --deflate MODE    compression (groups 12 and 13 too): alone or context, as the examples call it; through messages, unless an
+#                     API is named behind it
 #   --server-cmd CMD  test another server: CMD is a shell command, {addr} in it becomes HOST:PORT (port 0);
 #                     its first line of output has to be `listening on ws://HOST:PORT`, SIGTERM ends it
 #   --client-cmd CMD  test another client: {url} and {agent} in CMD become the fuzzing server and the agent's name
@@ -34,7 +33,7 @@ image=crossbario/autobahn-testsuite
 limit=${CASE_TIMEOUT:-1800}
 
 selection=quick scheme=ws suffix='' side=both server_api=both client_api=both server_cmd='' client_cmd=''
-selection=quick side=both server_api=both client_api=both server_cmd='' client_cmd='' deflate=''
+deflate=''
 while [ $# -gt 0 ]; do
     case $1 in
         --quick | --full) selection=${1#--} ;;
@@ -53,10 +52,8 @@ done
 
 cases='"1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"'
 exclude=''
-features=() options=() suffix=''
 if [ -n "$deflate" ]; then
-    cases+=', "12.*", "13.*"'
-    features=(--features deflate) options=(--deflate "$deflate") suffix=-deflate-$deflate
+    cases+=', "12.*", "13.*"' suffix+=-deflate-$deflate
 fi
 if [ "$selection" = quick ]; then
     cases=${cases/'"9.*"'/'"9.1.1", "9.2.1", "9.3.1", "9.4.1", "9.5.1", "9.6.1", "9.7.1", "9.8.1"'}
@@ -206,11 +203,14 @@ other() {
 
 # ---------------------------------------------------------------- all runs
 mkdir -p "$work" "$reports"
-cert='' key='' server_tls=() client_tls=() features=()
+cert='' key='' server_options=() client_options=() features=()
 if [ "$scheme" = wss ]; then
     cert=$work/cert.pem key=$work/key.pem
-    server_tls=(--tls-cert "$cert" --tls-key "$key") client_tls=(--tls-ca "$cert") features=(--features tls)
+    server_options=(--tls-cert "$cert" --tls-key "$key") client_options=(--tls-ca "$cert") features=(--features tls)
     certificate
+fi
+if [ -n "$deflate" ]; then
+    server_options+=(--deflate "$deflate") client_options+=(--deflate "$deflate") features+=(--features deflate)
 fi
 server_apis=$(apis "$server_api")
 client_apis=$(apis "$client_api")
@@ -218,7 +218,6 @@ case $side in server | client | both) ;; *) echo "run.sh: --side is server, clie
 if { [ "$side" != client ] && [ -z "$server_cmd" ]; } || { [ "$side" != server ] && [ -z "$client_cmd" ]; }; then
     cargo build --manifest-path "$root/Cargo.toml" --release "${features[@]}" \
         --example echo_server --example autobahn_client
-    cargo build --manifest-path "$root/Cargo.toml" --release "${features[@]}" --example echo_server --example autobahn_client
 fi
 examples=${CARGO_TARGET_DIR:-$root/target}/release/examples
 
@@ -228,8 +227,7 @@ if [ "$side" != client ] && [ -n "$server_cmd" ]; then
 elif [ "$side" != client ]; then
     for api in $server_apis; do
         test_server "server-$api$suffix" "$examples/echo_server" --addr 127.0.0.1:0 --api "$api" --validate-utf8 \
-            --max-frame $((32 << 20)) --max-message $((32 << 20)) "${server_tls[@]}"
-            --max-frame $((32 << 20)) --max-message $((32 << 20)) "${options[@]}"
+            --max-frame $((32 << 20)) --max-message $((32 << 20)) "${server_options[@]}"
     done
 fi
 
@@ -239,9 +237,7 @@ if [ "$side" != server ] && [ -n "$client_cmd" ]; then
 elif [ "$side" != server ]; then
     for api in $client_apis; do
         name=client-$api$suffix url=$scheme://127.0.0.1:$(free_port)
-        test_client "$name" "$url" "$examples/autobahn_client" "$url" "$name" --api "$api" "${client_tls[@]}"
-        url=ws://127.0.0.1:$(free_port)
-        test_client "client-$api$suffix" "$url" "$examples/autobahn_client" "$url" "client-$api$suffix" --api "$api" "${options[@]}"
+        test_client "$name" "$url" "$examples/autobahn_client" "$url" "$name" --api "$api" "${client_options[@]}"
     done
 fi
 exit "$failed"

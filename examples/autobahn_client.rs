@@ -1,8 +1,7 @@
 //! Drives the fuzzing server of the Autobahn test suite, as a client that echoes.
 //!
 //! ```text
-//! autobahn_client URL AGENT [--api frames|messages|async] [--tls-ca FILE | --insecure]
-//! autobahn_client URL AGENT [--api frames|messages] [--deflate alone|context]
+//! autobahn_client URL AGENT [--api frames|messages|async] [--deflate alone|context] [--tls-ca FILE | --insecure]
 //! ```
 //!
 //! A `wss` URL needs the feature `tls`. `--tls-ca` trusts the authorities in a PEM file too; `--insecure` trusts anybody.
@@ -27,10 +26,12 @@ mod echo;
 mod trust;
 
 use args::Args;
+use deflate::Deflate;
 use echo::{EchoFrames, EchoMessages, echo_websocket};
 use trust::Trust;
-use deflate::Deflate;
-use echo::{EchoFrames, EchoMessages};
+
+const USAGE: &str = "autobahn_client URL AGENT [--api frames|messages|async] [--deflate alone|context] \
+                     [--tls-ca FILE | --insecure]";
 
 /// Learns the number of cases.
 struct CaseCount(Rc<Cell<usize>>);
@@ -44,12 +45,6 @@ impl WSMessageListener for CaseCount {
     }
 }
 
-fn config(deflate: Deflate) -> WSConnectConfig {
-    let limits =
-        WSLimits::default().max_frame_size(32 << 20).max_message_size(32 << 20).max_outbound(64 << 20);
-    deflate.connecting(WSConnectConfig::default().limits(limits).validate_utf8(true))
-}
-
 /// Connects and stays until the server ends the connection.
 fn visit(
     event_loop: &mut WSLoop,
@@ -59,11 +54,6 @@ fn visit(
 ) -> Result<(), Box<dyn Error>> {
     let handle = event_loop.handle();
     let transport = event_loop.block_on(ws_connect(&handle, listener, url, config.clone()))??;
-    deflate: Deflate,
-    listener: Box<dyn WSListener>,
-) -> Result<(), Box<dyn Error>> {
-    let handle = event_loop.handle();
-    let transport = event_loop.block_on(ws_connect(&handle, listener, url, config(deflate)))??;
     // The peer's faults are what the suite is about: they are not ours.
     let _ = event_loop.block_on(transport.wait_disconnected())?;
     Ok(())
@@ -87,8 +77,7 @@ fn visit_as_task(event_loop: &mut WSLoop, url: &str, config: &WSConnectConfig) -
 type Echo = fn(&mut WSLoop, &str, &WSConnectConfig) -> Result<(), Box<dyn Error>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut args =
-        Args::parse("autobahn_client URL AGENT [--api frames|messages|async] [--tls-ca FILE | --insecure]");
+    let mut args = Args::parse(USAGE);
     let echo: Echo = match args.value("--api").as_deref() {
         None | Some("messages") => |event_loop, url, config| {
             visit(event_loop, url, Box::new(WSMessageAdapter::new(EchoMessages)), config)
@@ -98,19 +87,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(other) => args.fail(&format!("unknown api {other:?}")),
     };
     let trust = Trust::parse(&mut args);
-    let mut args = Args::parse("autobahn_client URL AGENT [--api frames|messages] [--deflate alone|context]");
-    let messages = match args.value("--api").as_deref() {
-        None | Some("messages") => true,
-        Some("frames") => false,
-        Some(other) => args.fail(&format!("unknown api {other:?}")),
-    };
     let deflate = Deflate::parse(&mut args);
     let url = args.positional("URL");
     let agent = args.positional("AGENT");
     args.finish();
     let limits =
         WSLimits::default().max_frame_size(32 << 20).max_message_size(32 << 20).max_outbound(64 << 20);
-    let config = trust.apply(WSConnectConfig::default().limits(limits).validate_utf8(true))?;
+    let config =
+        trust.apply(deflate.connecting(WSConnectConfig::default().limits(limits).validate_utf8(true)))?;
 
     let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
     let count = Rc::new(Cell::new(0));
@@ -120,18 +104,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         echo(&mut event_loop, &format!("{url}/runCase?case={case}&agent={agent}"), &config)?;
     }
     visit(&mut event_loop, &format!("{url}/updateReports?agent={agent}"), Box::new(EchoFrames), &config)?;
-    visit(&mut event_loop, &format!("{url}/getCaseCount"), Deflate::Off, counter)?;
-    for case in 1..=count.get() {
-        let listener: Box<dyn WSListener> =
-            if messages { Box::new(WSMessageAdapter::new(EchoMessages)) } else { Box::new(EchoFrames) };
-        visit(&mut event_loop, &format!("{url}/runCase?case={case}&agent={agent}"), deflate, listener)?;
-    }
-    visit(
-        &mut event_loop,
-        &format!("{url}/updateReports?agent={agent}"),
-        Deflate::Off,
-        Box::new(EchoFrames),
-    )?;
     println!("{} cases done", count.get());
     Ok(())
 }

@@ -65,23 +65,12 @@ fn main() -> ExitCode {
     let proxy = args.value("--proxy").map(|url| WSProxy::parse(&url));
     let proxy = proxy.transpose().unwrap_or_else(|error| args.fail(&error.to_string()));
     let trust = Trust::parse(&mut args);
-    let url = args.positional("URL");
-    args.finish();
-
-    let config = WSConnectConfig::default().proxy(proxy);
-    let measured = trust.apply(config).and_then(|config| measure(&url, config, size, end, spin));
-    let trust = match (args.value("--tls-ca"), args.flag("--insecure")) {
-        (None, false) => Trust::WebRoots,
-        (Some(file), false) => Trust::Authority(file),
-        (None, true) => Trust::Anybody,
-        (Some(_), true) => args.fail("--tls-ca and --insecure exclude each other"),
-    };
     let deflate = Deflate::parse(&mut args);
     let url = args.positional("URL");
     args.finish();
 
     let config = deflate.connecting(WSConnectConfig::default().proxy(proxy));
-    let measured = trusting(config, &trust).and_then(|config| measure(&url, config, size, end, spin));
+    let measured = trust.apply(config).and_then(|config| measure(&url, config, size, end, spin));
     match measured {
         Ok((_, times)) if json => print_json(size, &times),
         Ok((report, times)) => {

@@ -2,15 +2,14 @@
 //!
 //! ```text
 //! echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages|async] [--validate-utf8] [--spin MICROS]
-//!             [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] [--tls-cert FILE --tls-key FILE]
-//! echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages] [--validate-utf8] [--spin MICROS]
 //!             [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] [--deflate alone|context]
 //!             [--tls-cert FILE --tls-key FILE]
 //! ```
 //!
 //! Prints `listening on ws://ADDR` once it accepts, or `wss://ADDR` with certificate and key, which are PEM files (feature `tls`). SIGINT
 //! and SIGTERM close every connection with 1001 and end it. Both an opening and the closing of all connections may take as long as the
-//! deadline says; who takes longer is cut off. `--deflate` accepts compression (feature `deflate`), for the API of messages. With several threads each has a loop of its own, and the kernel spreads the connections.
+//! deadline says; who takes longer is cut off. With several threads each has a loop of its own, and the kernel spreads the connections.
+//! `--deflate` accepts compression (feature `deflate`): of each message by itself, or with reference to earlier ones.
 
 use std::error::Error;
 use std::time::Duration;
@@ -32,7 +31,6 @@ mod echo;
 
 use args::Args;
 use deflate::Deflate;
-use echo::{EchoFrames, EchoMessages};
 use echo::{EchoFrames, EchoMessages, echo_websocket};
 
 const USAGE: &str = "echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages|async] [--validate-utf8] \

@@ -56,7 +56,8 @@ pub async fn connect_websocket_url(
 ) -> Result<WebSocket, WebSocketError> {
     let connect_config = config.connect_config();
     let (listener, pending) = websocket_listener(handle, config);
-    ws_connect(handle, listener, url, connect_config).await?;
+    // A future of many kilobytes, which nobody should have to carry about.
+    Box::pin(ws_connect(handle, listener, url, connect_config)).await?;
     Ok(pending.opened())
 }
 

@@ -26,7 +26,8 @@ pub async fn wrap_client_stream(
 ) -> Result<WebSocket, WebSocketError> {
     let connect_config = config.connect_config();
     let (listener, pending) = websocket_listener(handle, config);
-    ws_connect_over(handle, listener, stream, url, connect_config).await?;
+    // As in `connect_websocket_url`.
+    Box::pin(ws_connect_over(handle, listener, stream, url, connect_config)).await?;
     Ok(pending.opened())
 }
 

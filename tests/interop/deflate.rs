@@ -20,7 +20,7 @@ fn checked_by(peer: Peer) {
     for deflate in configs() {
         let config = WSServerConfig::default().limits(limits()).deflate(deflate);
         let server = serve(config, |_| WSMessageAdapter::new(EchoMessages));
-        peer.check_as(&["client", &server.url("/"), "--deflate-on"], &[]);
+        peer.check_compressed(&server.url("/"));
     }
 }
 

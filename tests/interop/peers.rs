@@ -59,23 +59,21 @@ impl Peer {
 
     /// [`check`](Self::check) with additions to the environment.
     pub(crate) fn check_with(self, url: &str, environment: &[(&str, &str)]) {
-        let (status, output, errors) = self.run_client(url, environment);
-        self.check_as(&["client", url], environment);
+        self.check_output(url, self.run_client(url, environment));
     }
 
-    /// [`check_with`](Self::check_with), with these arguments.
-    pub(crate) fn check_as(self, arguments: &[&str], environment: &[(&str, &str)]) {
-        let mut child = self.spawn(arguments, environment);
-        let output = read_all(child.stdout.take().unwrap());
-        let errors = read_all(child.stderr.take().unwrap());
-        let status = wait(&mut child);
-        let (output, errors) = (output.recv().unwrap(), errors.recv().unwrap());
+    /// [`check`](Self::check) with compression.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn check_compressed(self, url: &str) {
+        self.check_output(url, self.run(&["client", url, "--deflate-on"], &[]));
+    }
+
+    fn check_output(self, url: &str, (status, output, errors): (Option<i32>, String, String)) {
         let good = output.lines().filter(|line| line.starts_with("ok ")).count();
         assert!(
             status == Some(0) && good > 10 && !output.contains("FAIL "),
-            "{} {}: status {status:?}\n{output}{errors}",
-            self.name,
-            arguments.join(" ")
+            "{} against {url}: status {status:?}\n{output}{errors}",
+            self.name
         );
     }
 
@@ -90,7 +88,12 @@ impl Peer {
 
     /// Exit status, output and errors.
     fn run_client(self, url: &str, environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
-        let mut child = self.spawn(&["client", url], environment);
+        self.run(&["client", url], environment)
+    }
+
+    /// The same with these arguments.
+    fn run(self, arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
+        let mut child = self.spawn(arguments, environment);
         let output = read_all(child.stdout.take().unwrap());
         let errors = read_all(child.stderr.take().unwrap());
         let status = wait(&mut child);

@@ -123,7 +123,9 @@ fn run(seed: u64) -> usize {
             ends.server.close(4000, "enough").expect("open");
         }
         _ => {
-            senders.into_iter().for_each(|sender| kit.block_on(sender));
+            for sender in senders {
+                kit.block_on(sender);
+            }
             kit.block_on(ends.client.aclose(4000, "done")).expect("the peer answers");
         }
     }

@@ -131,7 +131,7 @@ impl Shared {
     pub(super) fn send(&self, msg_type: WSMsgType, payload: &[u8]) -> Result<(), WebSocketError> {
         let Some(transport) = self.transport() else { return Err(not_accepted()) };
         check_size(transport, payload.len())?;
-        match transport.send(msg_type, payload) {
+        match transport.send_message(msg_type, payload) {
             WSSendStatus::Sent | WSSendStatus::Queued => Ok(()),
             WSSendStatus::Dropped(WSDropReason::Overflow) if !transport.is_disconnected() => {
                 Err(WebSocketError::Dropped)
