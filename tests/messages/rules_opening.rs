@@ -186,7 +186,7 @@ fn connect_dropped_at_each_poll_leaves_nothing() {
         let task = event_loop.handle().spawn(async move {
             let url = format!("ws://127.0.0.1:{port}/");
             let connecting = connect_websocket_url(&handle, &url, WebSocketConfig::default());
-            until(dropped, connecting).await.is_some_and(|ws| ws.is_ok())
+            Box::pin(until(dropped, connecting)).await.is_some_and(|ws| ws.is_ok())
         });
         finished += usize::from(drain(&mut event_loop, task, 1));
     }
@@ -203,7 +203,7 @@ fn open_websocket_url_dropped_at_each_poll_leaves_nothing() {
             let url = format!("ws://127.0.0.1:{port}/");
             let body = async |ws: WebSocket| ws.receive_text().await.expect("open");
             let opening = open_websocket_url(&handle, &url, WebSocketConfig::default(), body);
-            until(dropped, opening).await.is_some_and(|path| path.is_ok_and(|path| path == "/"))
+            Box::pin(until(dropped, opening)).await.is_some_and(|path| path.is_ok_and(|path| path == "/"))
         });
         finished += usize::from(drain(&mut event_loop, task, 1));
     }
@@ -227,7 +227,7 @@ fn wrapped(dropped: Dropped, drops_server: bool) -> bool {
     let client = handle.clone();
     let client = handle.spawn(async move {
         let wrapping = wrap_client_stream(&client, there, "ws://localhost/", config());
-        let ws = match until(client_fate, wrapping).await {
+        let ws = match Box::pin(until(client_fate, wrapping)).await {
             Some(Ok(ws)) => ws,
             Some(Err(WebSocketError::ConnectionTimeout)) => panic!("nobody has answered"),
             _ => return false,
