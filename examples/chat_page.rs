@@ -73,6 +73,8 @@ pub(crate) fn serve(handle: &WSLoopHandle, addr: &str) -> Result<WSServer, Box<d
         .max_connections(1000)
         // A member whose machine has gone to sleep leaves the room.
         .enable_auto_ping(true);
+    #[cfg(feature = "deflate")]
+    let server = server.deflate(femtows::WSDeflateConfig::default());
     let config = WebSocketConfig::default().max_message_size(4096).server(server);
     Ok(serve_websocket(handle, routes, addr, config)?)
 }

@@ -32,6 +32,9 @@ fn two_people_talk_on_the_chat_page() {
     let mut node = Command::new("timeout");
     node.args([PATIENCE, "node"]).arg(directory().join("talk.mjs")).arg(chromium);
     node.arg(format!("http://{addr}/")).arg(&screenshot).stdin(Stdio::null());
+    if cfg!(feature = "deflate") {
+        node.arg("permessage-deflate");
+    }
     let output = node.output().expect("timeout and node can be run");
     let (said, complained) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
