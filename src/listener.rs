@@ -1,4 +1,4 @@
-use crate::{WSFrame, WSMsgType, WSTransport};
+use crate::{WSFrame, WSMsgType, WSProtocolError, WSTransport};
 
 /// What a callback returns.
 ///
@@ -67,6 +67,13 @@ pub trait WSListener {
     fn resume_writing(&mut self, transport: &WSTransport) {
         let _ = transport;
     }
+
+    /// This end gives the connection up because of what the peer sent; `on_ws_disconnected` follows when TCP is closed. For the
+    /// layers of this library, which have to tell tasks at once.
+    #[doc(hidden)]
+    fn on_peer_fault(&mut self, fault: &WSProtocolError) {
+        let _ = fault;
+    }
 }
 
 macro_rules! forward_listener {
@@ -98,6 +105,10 @@ macro_rules! forward_listener {
 
         fn resume_writing(&mut self, transport: &WSTransport) {
             (**self).resume_writing(transport);
+        }
+
+        fn on_peer_fault(&mut self, fault: &WSProtocolError) {
+            (**self).on_peer_fault(fault);
         }
     };
 }

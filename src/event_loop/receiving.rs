@@ -183,6 +183,11 @@ impl Conn {
         }
         if let Delivered::Failed(error) = delivered {
             self.fail(&error, WSDisconnectCause::ProtocolError, Some(error.clone().into()));
+            let tell = |listener: &mut dyn WSListener| {
+                listener.on_peer_fault(&error);
+                Ok(())
+            };
+            self.call_listener(tell, Callback::Other);
         }
         if !self.proto.borrow().is_receiving() {
             buffer.clear();

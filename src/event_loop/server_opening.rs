@@ -258,6 +258,9 @@ impl ServerOpening {
             ServerProgress::Reject(response) => self.refuse(&response, WSHandshakeFailure::Invalid),
             ServerProgress::Request { request, .. } => {
                 self.cancel_timer();
+                #[cfg(feature = "tls")]
+                let request = request
+                    .secure(self.stream.borrow().as_ref().is_some_and(|stream| stream.tls().is_some()));
                 let outcome = self.server.decide(&request).unwrap_or_else(internal_error);
                 self.conclude(outcome, &request, &early, unread);
             }

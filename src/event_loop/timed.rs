@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::{WSFrame, WSListener, WSMetrics, WSResult, WSTransport};
+use crate::{WSFrame, WSListener, WSMetrics, WSProtocolError, WSResult, WSTransport};
 
 /// A listener, and how long its callbacks take. A loop that does not measure has none of these.
 pub(super) struct Timed {
@@ -51,5 +51,9 @@ impl WSListener for Timed {
 
     fn resume_writing(&mut self, transport: &WSTransport) {
         self.measure(|listener| listener.resume_writing(transport));
+    }
+
+    fn on_peer_fault(&mut self, fault: &WSProtocolError) {
+        self.listener.on_peer_fault(fault);
     }
 }

@@ -18,6 +18,7 @@ pub struct WSUpgradeRequest {
     /// A whole head whose syntax has been checked, with the empty line at its end.
     head: Bytes,
     is_upgrade: bool,
+    is_secure: bool,
 }
 
 impl WSUpgradeRequest {
@@ -76,6 +77,18 @@ impl WSUpgradeRequest {
         self.is_upgrade
     }
 
+    /// Whether the request came through TLS, or is to go through it.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// Says that it goes through TLS. For those who drive the handshake themselves.
+    #[must_use]
+    pub fn secure(mut self, on: bool) -> Self {
+        self.is_secure = on;
+        self
+    }
+
     /// The head as it was on the wire, from the request line to the empty line, both included.
     pub fn raw_head(&self) -> &[u8] {
         &self.head
@@ -83,7 +96,7 @@ impl WSUpgradeRequest {
 
     /// A request whose head has passed the scanner and the rules.
     pub(super) fn from_checked_head(head: Bytes, is_upgrade: bool) -> Self {
-        Self { head, is_upgrade }
+        Self { head, is_upgrade, is_secure: false }
     }
 
     /// Whether the client offers this subprotocol. Names of subprotocols are compared exactly.

@@ -68,7 +68,8 @@ impl WebSocket {
         if request.path().contains("://") {
             return request.path().to_owned();
         }
-        let scheme = if self.transport().is_some_and(WSTransport::is_secure) { "wss" } else { "ws" };
+        let is_secure = request.is_secure() || self.transport().is_some_and(WSTransport::is_secure);
+        let scheme = if is_secure { "wss" } else { "ws" };
         format!("{scheme}://{}{}", request.host().unwrap_or_default(), request.path())
     }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::event_loop::random;
 use crate::message::inbound::MessageReader;
 use crate::message::{CloseReason, Message};
-use crate::{WSDisconnectCause, WSFrame, WSListener, WSMsgType, WSResult, WSTransport};
+use crate::{WSDisconnectCause, WSFrame, WSListener, WSMsgType, WSProtocolError, WSResult, WSTransport};
 
 use super::shared::{Shared, wake};
 
@@ -47,10 +47,12 @@ impl WSListener for Under {
             WSMsgType::Pong => self.pong(transport, frame.payload()),
             WSMsgType::Ping => {}
             _ => {
-                if let Some(message) = self.reader.push(transport, frame)? {
-                    self.shared.received(Message::from(message));
-                    self.reader.release();
-                }
+                let pushed = self.reader.push(transport, frame);
+                let Some(message) = pushed.inspect_err(|fault| self.shared.at_fault(fault))? else {
+                    return Ok(());
+                };
+                self.shared.received(Message::from(message));
+                self.reader.release();
             }
         }
         Ok(())
@@ -66,6 +68,10 @@ impl WSListener for Under {
                 | WSDisconnectCause::LoopClosed
         );
         self.shared.ended(CloseReason::new(info.code, info.reason.clone()), keeps_messages);
+    }
+
+    fn on_peer_fault(&mut self, fault: &WSProtocolError) {
+        self.shared.at_fault(fault);
     }
 
     fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {

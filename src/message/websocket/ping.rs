@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::WSSendStatus;
 use crate::event_loop::random;
 use crate::message::WebSocketError;
 
@@ -58,8 +59,11 @@ impl WebSocket {
         if shared.state().rare.pings.is_in_flight(payload) {
             return Err(WebSocketError::argument("a PING with this payload is on its way"));
         }
+        match transport.send_ping(payload)? {
+            WSSendStatus::Sent | WSSendStatus::Queued => {}
+            WSSendStatus::Dropped(_) => return Err(WebSocketError::Dropped),
+        }
         let id = shared.state().rare.pings.sent(payload, shared.handle.core().clock());
-        transport.send_ping(payload)?;
         Ok(id)
     }
 }

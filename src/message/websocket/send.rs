@@ -97,10 +97,11 @@ impl Shared {
         place: &mut Place,
         waker: &Waker,
     ) -> Poll<Result<(), WebSocketError>> {
-        let is_long = self.transport().is_some_and(|transport| transport.conn().awaits_resume());
+        // Before the opening is done there is nothing to send through.
+        let has_to_wait = self.transport().is_none_or(|transport| transport.conn().awaits_resume());
         let mut state = self.state();
         let sendable = state.check_sendable();
-        if sendable.is_ok() && (is_long || state.writers.ahead_of(*place) > 0) {
+        if sendable.is_ok() && (has_to_wait || state.writers.ahead_of(*place) > 0) {
             let old = state.writers.wait(place, waker);
             drop(state);
             drop(old);

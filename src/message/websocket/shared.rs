@@ -10,7 +10,7 @@ use crate::message::{
     CloseReason, ConnectionClosed, Message, SideState, StateError, WebSocketConfig, WebSocketError,
 };
 use crate::server::WSUpgradeTicket;
-use crate::{WSCloseCode, WSLoopHandle, WSTransport, WSUpgradeRequest};
+use crate::{WSCloseCode, WSLoopHandle, WSProtocolError, WSTransport, WSUpgradeRequest};
 
 use super::inbox::Inbox;
 use super::pings::Pings;
@@ -156,7 +156,9 @@ impl Shared {
         let _ = self.transport.set(transport.clone());
         let (wakers, ended) = {
             let mut state = self.state();
-            (state.rare.openers.take_wakers().collect::<Vec<_>>(), state.end.clone())
+            let mut wakers: Vec<_> = state.rare.openers.take_wakers().collect();
+            wakers.extend(state.writers.take_waker(0));
+            (wakers, state.end.clone())
         };
         wake(wakers);
         if let Some(end) = ended {
@@ -200,6 +202,11 @@ impl Shared {
             state.everybody()
         };
         wake(wakers);
+    }
+
+    /// The peer sent what this end does not take: the connection is given up, and what was received before with it.
+    pub(super) fn at_fault(&self, fault: &WSProtocolError) {
+        self.ended(CloseReason::new(fault.code, &*fault.message), false);
     }
 
     // --- receiving ---------------------------------------------------------------------------------------------------------
