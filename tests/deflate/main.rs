@@ -8,6 +8,7 @@ mod outbound;
 mod pairs;
 mod prepared;
 mod sockets;
+mod tasks;
 
 /// What the fuzzer begins with.
 #[test]

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use femtows::message::*;
 use femtows::testkit::TestKit;
-use femtows::{SendOptions, WSConnectConfig, WSMsgType};
+use femtows::{SendOptions, WSConnectConfig, WSLimits, WSMsgType, WSOverflowPolicy, WSServerConfig};
 
 use crate::ends::*;
+use crate::polls::{Dropped, until};
 
 #[test]
 fn rule_defaults() {
@@ -41,8 +42,8 @@ fn rule_too_big_discards_the_queue() {
         }
         kit.run_until_idle();
         assert_eq!(closes(&mut peer)[0][..2], 1009u16.to_be_bytes());
-        peer.close();
-        kit.run_until_idle();
+        // Whether or not the peer closes TCP too.
+        assert_eq!(ws.close_reason().expect("at once").code.0, 1009);
         assert_eq!(code(kit.block_on(ws.get_message())), 1009);
     }
 }
@@ -75,7 +76,7 @@ fn rule_text_that_is_not_utf8_is_1007() {
     peer.send_frame(WSMsgType::Text, b"a\xff");
     kit.run_until_idle();
     assert_eq!(closes(&mut peer)[0][..2], 1007u16.to_be_bytes());
-    peer.close();
+    assert_eq!(ws.close_reason().expect("at once").code.0, 1007);
     assert_eq!(code(kit.block_on(ws.get_message())), 1007);
 }
 
@@ -150,6 +151,20 @@ fn rule_a_ping_of_more_than_125_bytes_is_refused() {
     assert!(matches!(refused, Err(WebSocketError::TooBig { size: 126, limit: 125 })), "{refused:?}");
     let refused = ends.client.pong(&[7; 126]);
     assert!(matches!(refused, Err(WebSocketError::TooBig { size: 126, limit: 125 })), "{refused:?}");
+}
+
+#[test]
+fn rule_a_ping_that_was_dropped_says_so() {
+    let mut kit = TestKit::new(1);
+    let limits = WSLimits::default().max_outbound(1000).overflow_policy(WSOverflowPolicy::DropNew);
+    let config = WebSocketConfig::default().server(WSServerConfig::default().limits(limits));
+    let (ws, peer) = raw_pair(&mut kit, config);
+    peer.link().to_client().capacity(0);
+    let outcomes: Vec<_> = (0..1000_u16)
+        .map(|number| kit.block_on(until(Dropped::After(1), ws.ping(&number.to_be_bytes()[..]))))
+        .collect();
+    assert!(outcomes[0].is_none(), "it waits for its answer");
+    assert!(matches!(outcomes[999], Some(Err(WebSocketError::Dropped))), "{:?}", outcomes[999]);
 }
 
 #[test]

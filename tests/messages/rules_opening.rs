@@ -1,6 +1,7 @@
 //! How connections begin. On real sockets where a stream or an address is the point.
 
 use std::cell::Cell;
+use std::future::pending;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -251,4 +252,16 @@ fn wrap_client_stream_dropped_at_each_poll_leaves_nothing() {
 fn wrap_server_stream_dropped_at_each_poll_leaves_nothing() {
     let finished = Dropped::within(6).filter(|&dropped| wrapped(dropped, true)).count();
     assert!((1..14).contains(&finished), "{finished}");
+}
+
+#[test]
+fn rule_what_is_sent_between_accept_and_the_opening_waits_for_it() {
+    let mut kit = TestKit::new(1);
+    let handler = async |ws: WebSocket| {
+        assert!(until(Dropped::After(1), ws.accept()).await.is_none(), "it is not open yet");
+        ws.send_text("early").await.expect("it opens");
+        pending::<()>().await;
+    };
+    let (client, _link) = connect(&mut kit, handler, WebSocketConfig::default()).expect("accepted");
+    assert_eq!(kit.block_on(client.receive_text()).expect("open"), "early");
 }

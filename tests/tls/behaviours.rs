@@ -232,3 +232,13 @@ fn t13_redirections_stay_secure() {
     let Err(WSError::Handshake(error)) = client("/away").opened() else { panic!("wss leads to ws") };
     assert_eq!(error.kind, WSHandshakeErrorKind::InvalidRedirect("leads from wss to ws".into()));
 }
+
+#[test]
+fn a_request_knows_that_it_came_through_tls() {
+    let mut kit = TestKit::new(1);
+    let (server, client) = both_ends();
+    let refuse_plain = |request: &WSUpgradeRequest| request.is_secure().then(echo);
+    assert!(kit.pair(refuse_plain, echo(), server, client).is_ok());
+    let plain = kit.pair(refuse_plain, echo(), WSServerConfig::default(), WSConnectConfig::default());
+    assert!(matches!(plain, Err(WSError::Handshake(_))));
+}
