@@ -1,7 +1,7 @@
 //! Drives the fuzzing server of the Autobahn test suite, as a client that echoes.
 //!
 //! ```text
-//! autobahn_client URL AGENT [--api frames|messages|async] [--deflate alone|context] [--tls-ca FILE | --insecure]
+//! autobahn_client URL AGENT [--api frames|messages|async] [--deflate | --deflate-context] [--tls-ca FILE | --insecure]
 //! ```
 //!
 //! A `wss` URL needs the feature `tls`. `--tls-ca` trusts the authorities in a PEM file too; `--insecure` trusts anybody.
@@ -30,7 +30,7 @@ use deflate::Deflate;
 use echo::{EchoFrames, EchoMessages, echo_websocket};
 use trust::Trust;
 
-const USAGE: &str = "autobahn_client URL AGENT [--api frames|messages|async] [--deflate alone|context] \
+const USAGE: &str = "autobahn_client URL AGENT [--api frames|messages|async] [--deflate | --deflate-context] \
                      [--tls-ca FILE | --insecure]";
 
 /// Learns the number of cases.

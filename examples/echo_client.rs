@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! echo_client URL [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json]
-//!             [--deflate alone|context] [--tls-ca FILE | --insecure]
+//!             [--deflate | --deflate-context] [--tls-ca FILE | --insecure]
 //! ```
 //!
 //! `--proxy` goes through a proxy: `http://`, `https://`, `socks4://`, `socks4a://`, `socks5://` or `socks5h://`, with
@@ -10,7 +10,7 @@
 //!
 //! A `wss` URL needs the feature `tls`. `--tls-ca` trusts the authorities in a PEM file too; `--insecure` trusts anybody.
 //!
-//! `--deflate` offers compression (feature `deflate`): of each message by itself, or with reference to earlier ones.
+//! `--deflate` offers compression (feature `deflate`) of each message by itself, `--deflate-context` with reference to earlier ones.
 //!
 //! `--spin` polls without sleeping: fewer microseconds for a whole core. Ends with 1 if the server cannot be reached,
 //! refuses, goes away, falls silent for five seconds, or sends something else than an echo.
@@ -47,7 +47,7 @@ use payload::Payload;
 use trust::Trust;
 
 const USAGE: &str = "echo_client URL [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json] \
-                     [--deflate alone|context] [--tls-ca FILE | --insecure]";
+                     [--deflate | --deflate-context] [--tls-ca FILE | --insecure]";
 
 /// A server that sends nothing for this long is given up.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages|async] [--validate-utf8] [--spin MICROS]
-//!             [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] [--deflate alone|context]
+//!             [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] [--deflate | --deflate-context]
 //!             [--tls-cert FILE --tls-key FILE]
 //! ```
 //!
 //! Prints `listening on ws://ADDR` once it accepts, or `wss://ADDR` with certificate and key, which are PEM files (feature `tls`). SIGINT
 //! and SIGTERM close every connection with 1001 and end it. Both an opening and the closing of all connections may take as long as the
 //! deadline says; who takes longer is cut off. With several threads each has a loop of its own, and the kernel spreads the connections.
-//! `--deflate` accepts compression (feature `deflate`): of each message by itself, or with reference to earlier ones.
+//! `--deflate` accepts compression (feature `deflate`) of each message by itself, `--deflate-context` with reference to earlier ones.
 
 use std::error::Error;
 use std::time::Duration;
@@ -35,7 +35,7 @@ use echo::{EchoFrames, EchoMessages, echo_websocket};
 
 const USAGE: &str = "echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages|async] [--validate-utf8] \
                      [--spin MICROS] [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] \
-                     [--deflate alone|context] [--tls-cert FILE --tls-key FILE]";
+                     [--deflate | --deflate-context] [--tls-cert FILE --tls-key FILE]";
 
 #[derive(Clone, Copy)]
 enum Api {

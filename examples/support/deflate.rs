@@ -1,4 +1,4 @@
-//! `--deflate alone|context`: compressed messages, each by itself or with reference to earlier ones.
+//! `--deflate`: compressed messages, each by itself; `--deflate-context`: with reference to earlier ones.
 
 use femtows::{WSConnectConfig, WSServerConfig};
 
@@ -15,11 +15,10 @@ pub(crate) enum Deflate {
 #[allow(dead_code, reason = "an example is a client or a server")]
 impl Deflate {
     pub(crate) fn parse(args: &mut Args) -> Self {
-        let wanted = match args.value("--deflate").as_deref() {
-            None => Self::Off,
-            Some("alone") => Self::Alone,
-            Some("context") => Self::Context,
-            Some(other) => args.fail(&format!("unknown kind of compression {other:?}")),
+        let wanted = match (args.flag("--deflate"), args.flag("--deflate-context")) {
+            (false, false) => Self::Off,
+            (true, false) => Self::Alone,
+            (_, true) => Self::Context,
         };
         if cfg!(not(feature = "deflate")) && !matches!(wanted, Self::Off) {
             args.fail("compression needs the feature `deflate`");

@@ -247,3 +247,26 @@ fn rule_what_can_never_be_sent_is_too_big() {
     assert!(matches!(refused, Err(WebSocketError::TooBig { size: 1001, .. })), "{refused:?}");
     kit.block_on(client.send_bytes([0; 900])).expect("open");
 }
+
+#[test]
+fn rule_what_came_before_a_fault_is_answered_before_it() {
+    let mut kit = TestKit::new(1);
+    let echo = async |ws: WebSocket| -> Result<(), WebSocketError> {
+        ws.accept().await?;
+        loop {
+            ws.send_message(ws.get_message().await?).await?;
+        }
+    };
+    let mut peer = raw(&mut kit, echo, WebSocketConfig::default().message_queue_size(16));
+    peer.upgrade(&mut kit);
+    let options = SendOptions::default();
+    let mut bytes = peer.encode_frame(WSMsgType::Text, b"one", options);
+    bytes.extend(peer.encode_frame(WSMsgType::Text, b"two", options));
+    bytes.extend(peer.encode_frame(WSMsgType::Text, b"three", SendOptions { rsv2: true, ..options }));
+    peer.write(&bytes);
+    kit.run_until_idle();
+    let answers: Vec<_> = peer.frames().into_iter().map(|frame| frame.payload).collect();
+    assert_eq!(answers.len(), 3, "{answers:?}");
+    assert_eq!((&*answers[0], &*answers[1]), (&b"one"[..], &b"two"[..]));
+    assert_eq!(answers[2][..2], 1002u16.to_be_bytes());
+}

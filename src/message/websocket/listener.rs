@@ -47,11 +47,12 @@ impl WSListener for Under {
             WSMsgType::Pong => self.pong(transport, frame.payload()),
             WSMsgType::Ping => {}
             _ => {
+                let is_last = frame.tail_size() == 0;
                 let pushed = self.reader.push(transport, frame);
                 let Some(message) = pushed.inspect_err(|fault| self.shared.at_fault(fault))? else {
                     return Ok(());
                 };
-                self.shared.received(Message::from(message));
+                self.shared.received(Message::from(message), is_last);
                 self.reader.release();
             }
         }
@@ -60,13 +61,8 @@ impl WSListener for Under {
 
     fn on_ws_disconnected(&mut self, transport: &WSTransport) {
         let Some(info) = transport.disconnect_info() else { return };
-        // What this end refused to take ends the connection at once; what the peer said before it left is still worth reading.
-        let keeps_messages = !matches!(
-            info.cause,
-            WSDisconnectCause::ProtocolError
-                | WSDisconnectCause::ListenerError
-                | WSDisconnectCause::LoopClosed
-        );
+        // What the peer said before it left, or before its fault, is still worth reading.
+        let keeps_messages = info.cause != WSDisconnectCause::LoopClosed;
         self.shared.ended(CloseReason::new(info.code, info.reason.clone()), keeps_messages);
     }
 

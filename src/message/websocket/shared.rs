@@ -167,8 +167,8 @@ impl Shared {
         }
     }
 
-    /// A message has arrived.
-    pub(super) fn received(self: &Rc<Self>, message: Message) {
+    /// A message has arrived, and maybe a frame or a part of one behind it.
+    pub(super) fn received(self: &Rc<Self>, message: Message, is_last: bool) {
         let (waker, held) = {
             let mut state = self.state();
             if state.end.as_ref().is_some_and(|end| end.is_own) {
@@ -182,8 +182,9 @@ impl Shared {
         let room = self.config.message_queue_size.max(1);
         if held > room {
             self.pause_if_full();
-        } else if held == room {
-            // Its tasks may make room before the next frame is delivered.
+        } else if held == room || !is_last {
+            // Its tasks may make room before the next frame is delivered, and answer before what that frame may bring about: a CLOSE,
+            // or a fault.
             self.handle.core().defer_crowded(Rc::clone(self) as Rc<dyn QueueOwner>);
         }
     }
@@ -204,9 +205,10 @@ impl Shared {
         wake(wakers);
     }
 
-    /// The peer sent what this end does not take: the connection is given up, and what was received before with it.
+    /// The peer sent what this end does not take: the connection is given up. What is too big takes what was received before along.
     pub(super) fn at_fault(&self, fault: &WSProtocolError) {
-        self.ended(CloseReason::new(fault.code, &*fault.message), false);
+        let keeps_messages = fault.code != WSCloseCode::MESSAGE_TOO_BIG;
+        self.ended(CloseReason::new(fault.code, &*fault.message), keeps_messages);
     }
 
     // --- receiving ---------------------------------------------------------------------------------------------------------
