@@ -1,7 +1,7 @@
 //! Measures round trips to an echo server, one message at a time, and checks every byte that comes back.
 //!
 //! ```text
-//! echo_client URL [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json]
+//! echo_client URL [--api messages|async] [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json]
 //!             [--deflate | --deflate-context] [--tls-ca FILE | --insecure]
 //! ```
 //!
@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use femtows::message::{WebSocket, WebSocketConfig, connect_websocket_url};
 use femtows::{
     WSCloseCode, WSConnectConfig, WSLimits, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
     WSMessageListener, WSMsgType, WSProxy, WSResult, WSTransport, ws_connect,
@@ -46,7 +47,7 @@ use numbers::{grouped, micros};
 use payload::Payload;
 use trust::Trust;
 
-const USAGE: &str = "echo_client URL [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json] \
+const USAGE: &str = "echo_client URL [--api messages|async] [--size BYTES] [--count N | --secs S] [--proxy PROXY_URL] [--spin] [--json] \
                      [--deflate | --deflate-context] [--tls-ca FILE | --insecure]";
 
 /// A server that sends nothing for this long is given up.
@@ -66,11 +67,16 @@ fn main() -> ExitCode {
     let proxy = proxy.transpose().unwrap_or_else(|error| args.fail(&error.to_string()));
     let trust = Trust::parse(&mut args);
     let deflate = Deflate::parse(&mut args);
+    let connect: Connect = match args.value("--api").as_deref() {
+        None | Some("messages") => connect_listener,
+        Some("async") => connect_task,
+        Some(other) => args.fail(&format!("unknown api {other:?}")),
+    };
     let url = args.positional("URL");
     args.finish();
 
     let config = deflate.connecting(WSConnectConfig::default().proxy(proxy));
-    let measured = trust.apply(config).and_then(|config| measure(&url, config, size, end, spin));
+    let measured = trust.apply(config).and_then(|config| measure(&url, config, size, end, spin, connect));
     match measured {
         Ok((_, times)) if json => print_json(size, &times),
         Ok((report, times)) => {
@@ -117,6 +123,22 @@ impl Pinger {
         transport.send_message(WSMsgType::Binary, message);
     }
 
+    /// All round trips, then the end.
+    async fn run(mut self, ws: WebSocket) -> Result<(), Box<dyn Error>> {
+        self.started = Instant::now();
+        loop {
+            let message = self.payload.advance();
+            self.sent = Instant::now();
+            ws.send_bytes(message).await?;
+            let echo = ws.get_message().await?;
+            let back = Instant::now();
+            self.payload.check(echo.as_bytes())?;
+            if self.record(back) {
+                return Ok(ws.aclose(WSCloseCode::OK, "").await?);
+            }
+        }
+    }
+
     /// Notes a round trip. Whether it was the last.
     fn record(&self, back: Instant) -> bool {
         let mut measured = self.measured.borrow_mut();
@@ -148,6 +170,42 @@ impl WSMessageListener for Pinger {
     }
 }
 
+/// Connects, and begins to ping.
+type Connect = fn(&mut WSLoop, Pinger, &str, WSConnectConfig) -> Result<WSTransport, Box<dyn Error>>;
+
+/// With a listener.
+fn connect_listener(
+    event_loop: &mut WSLoop,
+    pinger: Pinger,
+    url: &str,
+    config: WSConnectConfig,
+) -> Result<WSTransport, Box<dyn Error>> {
+    let handle = event_loop.handle();
+    Ok(event_loop.block_on(ws_connect(&handle, WSMessageAdapter::new(pinger), url, config))??)
+}
+
+/// With a task.
+fn connect_task(
+    event_loop: &mut WSLoop,
+    pinger: Pinger,
+    url: &str,
+    config: WSConnectConfig,
+) -> Result<WSTransport, Box<dyn Error>> {
+    let handle = event_loop.handle();
+    let largest = pinger.payload.len().max(125);
+    let settings = WebSocketConfig::default().max_message_size(largest).client(config);
+    let ws = event_loop.block_on(connect_websocket_url(&handle, url, settings))??;
+    let transport = ws.transport().ok_or("not open")?.clone();
+    handle
+        .spawn(async move {
+            if let Err(error) = pinger.run(ws).await {
+                eprintln!("{error}");
+            }
+        })
+        .detach();
+    Ok(transport)
+}
+
 /// The report of the connect, and the round trips.
 fn measure(
     url: &str,
@@ -155,6 +213,7 @@ fn measure(
     size: usize,
     end: End,
     spin: Duration,
+    connect: Connect,
 ) -> Result<(String, Histogram), Box<dyn Error>> {
     let measured = Rc::new(RefCell::new(Measured { times: Histogram::new(), is_complete: false }));
     let now = Instant::now();
@@ -168,8 +227,7 @@ fn measure(
 
     let mut event_loop = WSLoop::new(WSLoopConfig::default().spin(spin))?;
     let handle = event_loop.handle();
-    let listener = WSMessageAdapter::new(pinger);
-    let transport = event_loop.block_on(ws_connect(&handle, listener, url, config))??;
+    let transport = connect(&mut event_loop, pinger, url, config)?;
     let report = transport.connect_report().map(|report| report.to_string()).unwrap_or_default();
     loop {
         let before = measured.borrow().times.count();

@@ -12,6 +12,12 @@ impl Payload {
         Self { bytes, number: 0 }
     }
 
+    /// Bytes of each message.
+    #[allow(dead_code, reason = "not every example asks")]
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The next message.
     pub(crate) fn advance(&mut self) -> &[u8] {
         self.number += 1;
