@@ -88,7 +88,7 @@ async fn heartbeat(
 async fn client_with_heartbeat(handle: &WSLoopHandle, port: u16) -> Result<Vec<Message>, WebSocketError> {
     let config = WebSocketConfig::default();
     // async with open_websocket("127.0.0.1", port, "/", use_ssl=False) as ws:
-    open_websocket(handle, "127.0.0.1", port, "/", false, config, async |ws| {
+    open_websocket(handle, "127.0.0.1", port, "/", config, async |ws| {
         // async with trio.open_nursery() as nursery:
         // nursery.start_soon(heartbeat, ws, 5, 0.01)
         let beating = handle.spawn(heartbeat(

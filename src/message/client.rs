@@ -26,7 +26,7 @@ pub async fn open_websocket_url<T>(
 }
 
 /// [`open_websocket_url`] with the URL in parts: `host` is a name or an address, `resource` path and query, which may lack its first
-/// slash.
+/// slash; [`use_tls`](WebSocketConfig::use_tls) says whether it is `wss`.
 ///
 /// # Errors
 /// Those of [`open_websocket_url`].
@@ -35,11 +35,11 @@ pub async fn open_websocket<T>(
     host: &str,
     port: u16,
     resource: &str,
-    secure: bool,
     config: WebSocketConfig,
     body: impl AsyncFnOnce(WebSocket) -> T,
 ) -> Result<T, WebSocketError> {
-    open_websocket_url(handle, &url_of(host, port, resource, secure), config, body).await
+    let url = url_of(host, port, resource, config.use_tls);
+    open_websocket_url(handle, &url, config, body).await
 }
 
 /// Connects to `url`. The connection is closed when the last handle to it is dropped, or by [`WebSocket::aclose`].
@@ -70,14 +70,14 @@ pub async fn connect_websocket(
     host: &str,
     port: u16,
     resource: &str,
-    secure: bool,
     config: WebSocketConfig,
 ) -> Result<WebSocket, WebSocketError> {
-    connect_websocket_url(handle, &url_of(host, port, resource, secure), config).await
+    let url = url_of(host, port, resource, config.use_tls);
+    connect_websocket_url(handle, &url, config).await
 }
 
-fn url_of(host: &str, port: u16, resource: &str, secure: bool) -> String {
-    let scheme = if secure { "wss" } else { "ws" };
+fn url_of(host: &str, port: u16, resource: &str, use_tls: bool) -> String {
+    let scheme = if use_tls { "wss" } else { "ws" };
     // An IPv6 address stands in brackets (RFC 3986 section 3.2.2).
     let host =
         if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };

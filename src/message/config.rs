@@ -31,6 +31,7 @@ pub struct WebSocketConfig {
     pub(super) send_type: MessageType,
     pub(super) catch_disconnect: CatchDisconnect,
     pub(super) expose_errors: bool,
+    pub(super) use_tls: bool,
     client: WSConnectConfig,
     server: WSServerConfig,
 }
@@ -46,6 +47,7 @@ impl Default for WebSocketConfig {
             send_type: MessageType::Text,
             catch_disconnect: CatchDisconnect::All,
             expose_errors: false,
+            use_tls: false,
             client: WSConnectConfig::default(),
             server: WSServerConfig::default().decision_timeout(None),
         }
@@ -118,6 +120,14 @@ impl WebSocketConfig {
     #[must_use]
     pub fn expose_errors(mut self, on: bool) -> Self {
         self.expose_errors = on;
+        self
+    }
+
+    /// Whether [`open_websocket`](super::open_websocket) and [`connect_websocket`](super::connect_websocket), which are given no URL,
+    /// speak TLS (feature `tls`). Default false.
+    #[must_use]
+    pub fn use_tls(mut self, on: bool) -> Self {
+        self.use_tls = on;
         self
     }
 

@@ -155,9 +155,9 @@ fn trio_resources_with_and_without_their_first_slash() {
             for (resource, path) in [("", "/"), ("/", "/"), ("/r?foo=bar", "/r?foo=bar"), ("r", "/r")] {
                 let config = WebSocketConfig::default();
                 let body = async |ws: WebSocket| ws.receive_text().await.expect("open");
-                let seen = open_websocket(&handle, "127.0.0.1", port, resource, false, config.clone(), body);
+                let seen = open_websocket(&handle, "127.0.0.1", port, resource, config.clone(), body);
                 assert_eq!(seen.await.expect("it accepts"), path);
-                let ws = connect_websocket(&handle, "127.0.0.1", port, resource, false, config);
+                let ws = connect_websocket(&handle, "127.0.0.1", port, resource, config);
                 assert_eq!(ws.await.expect("it accepts").receive_text().await.expect("open"), path);
             }
         })

@@ -39,7 +39,7 @@ fn open_websocket_closes_with_1000_behind_its_body() {
         let config = WebSocketConfig::default;
         let body = async |ws: WebSocket| (comes_back(&ws).await.unwrap(), ws);
         let by_url = open_websocket_url(&handle, &url, config(), body).await.unwrap();
-        let in_parts = open_websocket(&handle, "127.0.0.1", port, "", false, config(), body).await.unwrap();
+        let in_parts = open_websocket(&handle, "127.0.0.1", port, "", config(), body).await.unwrap();
         for (came_back, ws) in [by_url, in_parts] {
             assert!(came_back);
             assert_eq!(ws.close_reason(), Some(CloseReason::new(WSCloseCode::OK, "")));
@@ -53,7 +53,7 @@ fn connect_websocket_leaves_the_end_to_the_caller() {
     run(async |handle| {
         let server = serve_websocket(&handle, echo, "127.0.0.1:0", WebSocketConfig::default()).unwrap();
         let port = server.local_addr().port();
-        let ws = connect_websocket(&handle, "127.0.0.1", port, "a?b", false, WebSocketConfig::default());
+        let ws = connect_websocket(&handle, "127.0.0.1", port, "a?b", WebSocketConfig::default());
         let ws = ws.await.unwrap();
         assert!(comes_back(&ws).await.unwrap());
         assert_eq!(ws.path(), "/a?b");
