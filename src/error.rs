@@ -37,7 +37,8 @@ pub enum WSError {
     /// `wss` was asked for, and this build has no TLS (feature `tls`). Blame: the caller.
     #[error("TLS is not supported by this build")]
     TlsUnsupported,
-    /// TLS failed. Blame: the peer, or what this end was told to trust.
+    /// TLS failed, with the server or with an `https` proxy ([which](crate::tls::WSTlsError::is_from_proxy)). Blame: the peer, the proxy, or
+    /// what this end was told to trust.
     #[cfg(feature = "tls")]
     #[error("TLS: {0}")]
     Tls(#[from] crate::tls::WSTlsError),
@@ -116,7 +117,9 @@ pub enum WSPhase {
     Connect,
     /// The proxy's tunnel, at a client.
     Proxy,
-    /// The TLS handshake, with a proxy or with the server, at a client.
+    /// The TLS handshake with an `https` proxy, at a client.
+    ProxyTls,
+    /// The TLS handshake with the server, at a client.
     Tls,
     /// The opening handshake; at a server, from the accept on, TLS included.
     Opening,
@@ -130,6 +133,7 @@ impl fmt::Display for WSPhase {
             Self::Resolve => "the look-up of the name",
             Self::Connect => "the TCP connect",
             Self::Proxy => "the proxy's tunnel",
+            Self::ProxyTls => "the TLS handshake with the proxy",
             Self::Tls => "the TLS handshake",
             Self::Opening => "the opening handshake",
             Self::Operation => "the operation",

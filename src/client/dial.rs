@@ -53,7 +53,12 @@ impl Dial<'_> {
             Some(proxy) => self.connect_through(proxy, url).await?,
         };
         #[cfg(feature = "tls")]
-        let opening = if url.is_secure() { self.secure(opening, url.host()).await? } else { opening };
+        let opening = if url.is_secure() {
+            self.enter(WSPhase::Tls);
+            opening.secure(url.host(), &self.tls()).await?
+        } else {
+            opening
+        };
         self.enter(WSPhase::Opening);
         Ok(opening)
     }
@@ -71,19 +76,19 @@ impl Dial<'_> {
         let opening = opening.map_err(|error| at_proxy(proxy, error))?;
         #[cfg(feature = "tls")]
         let opening = if proxy.scheme() == Scheme::Https {
-            self.secure(opening, proxy.host()).await.map_err(|error| at_proxy(proxy, error))?
+            self.enter(WSPhase::ProxyTls);
+            let secured = opening.secure_proxy(proxy.host(), &self.tls()).await;
+            secured.map_err(|error| at_proxy(proxy, error))?
         } else {
             opening
         };
         self.enter(WSPhase::Proxy);
-        opening.tunnel(tunnel).await
+        opening.tunnel(tunnel).await.map_err(|error| at_proxy(proxy, error))
     }
 
     #[cfg(feature = "tls")]
-    async fn secure(&self, opening: ClientOpening, host: &str) -> Result<ClientOpening, WSError> {
-        self.enter(WSPhase::Tls);
-        let tls = self.tls.cloned().unwrap_or_else(crate::WSClientTls::shared_default);
-        opening.secure(host, &tls).await
+    fn tls(&self) -> crate::WSClientTls {
+        self.tls.cloned().unwrap_or_else(crate::WSClientTls::shared_default)
     }
 
     async fn connect_tcp(&self, url: &WSUrl, host: &str, port: u16) -> Result<ClientOpening, WSError> {
@@ -116,7 +121,7 @@ fn address_for(proxy: &WSProxy, addrs: &[SocketAddr]) -> Result<SocketAddr, WSEr
     })
 }
 
-/// Says that it was the proxy that could not be reached.
+/// Says that it was the proxy that could not be reached or spoken with.
 fn at_proxy(proxy: &WSProxy, error: WSError) -> WSError {
     match error {
         WSError::Io { context, source } => {

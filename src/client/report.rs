@@ -25,7 +25,9 @@ pub struct WSConnectReport {
     pub tcp: Duration,
     /// The proxy's tunnel; `None` without a proxy.
     pub proxy: Option<Duration>,
-    /// TLS; `None` without it, which is always: there is none yet.
+    /// TLS with the proxy; `None` unless it is an `https` proxy.
+    pub proxy_tls: Option<Duration>,
+    /// TLS with the server; `None` without it.
     pub tls: Option<Duration>,
     /// From the request to the answer (RFC 6455 section 4.1).
     pub upgrade: Duration,
@@ -46,6 +48,9 @@ impl WSConnectReport {
 impl fmt::Display for WSConnectReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in {:?}: look-up {:?}, TCP {:?}", self.url, self.total, self.resolve, self.tcp)?;
+        if let Some(tls) = self.proxy_tls {
+            write!(f, ", TLS with the proxy {tls:?}")?;
+        }
         if let Some(proxy) = self.proxy {
             write!(f, ", proxy {proxy:?}")?;
         }
@@ -115,6 +120,7 @@ impl Journey {
             resolve: Duration::ZERO,
             tcp: Duration::ZERO,
             proxy: None,
+            proxy_tls: None,
             tls: None,
             upgrade: Duration::ZERO,
             total: Duration::ZERO,
@@ -136,6 +142,7 @@ impl Journey {
             WSPhase::Resolve => report.resolve += took,
             WSPhase::Connect => report.tcp += took,
             WSPhase::Proxy => *report.proxy.get_or_insert_default() += took,
+            WSPhase::ProxyTls => *report.proxy_tls.get_or_insert_default() += took,
             WSPhase::Tls => *report.tls.get_or_insert_default() += took,
             WSPhase::Opening => report.upgrade += took,
             WSPhase::Operation => {}
@@ -179,12 +186,15 @@ mod tests {
         journey.enter(WSPhase::Opening, begin + ms(3));
         journey.redirected(url("ws://b/"), begin + ms(7));
         journey.enter(WSPhase::Connect, begin + ms(15));
-        journey.enter(WSPhase::Proxy, begin + ms(31));
-        journey.enter(WSPhase::Opening, begin + ms(63));
+        journey.enter(WSPhase::ProxyTls, begin + ms(31));
+        journey.enter(WSPhase::Proxy, begin + ms(63));
+        journey.enter(WSPhase::Tls, begin + ms(127));
+        journey.enter(WSPhase::Opening, begin + ms(255));
         assert_eq!(journey.phase(), WSPhase::Opening);
-        let report = journey.arrived(begin + ms(127));
-        assert_eq!((report.resolve, report.tcp, report.proxy), (ms(8), ms(16), Some(ms(32))));
-        assert_eq!((report.upgrade, report.total, report.tls), (ms(64), ms(127), None));
+        let report = journey.arrived(begin + ms(511));
+        assert_eq!((report.resolve, report.tcp, report.proxy_tls), (ms(8), ms(16), Some(ms(32))));
+        assert_eq!((report.proxy, report.tls), (Some(ms(64)), Some(ms(128))));
+        assert_eq!((report.upgrade, report.total), (ms(256), ms(511)));
         assert_eq!((report.url, report.redirected), (url("ws://b/"), vec![url("ws://a/")]));
     }
 }

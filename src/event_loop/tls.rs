@@ -6,7 +6,7 @@ use std::rc::Rc;
 use rustls::pki_types::ServerName;
 
 use crate::WSError;
-use crate::tls::{Session, WSClientTls, WSServerTls, WSTlsConfigError, WSTlsError, WSTlsInfo};
+use crate::tls::{Session, TlsPeer, WSClientTls, WSServerTls, WSTlsConfigError, WSTlsError, WSTlsInfo};
 
 use super::accept::Acceptor;
 use super::client_opening::{ClientOpening, Opening, Phase};
@@ -38,7 +38,12 @@ impl Acceptor {
     pub(super) fn secure(&self, stream: Stream) -> Option<Stream> {
         let Some(config) = self.tls.borrow().clone() else { return Some(stream) };
         match Session::server(config) {
-            Ok(session) => Some(Stream::Tls(Box::new(TlsStream::new(stream, session, &self.core.tls)))),
+            Ok(session) => Some(Stream::Tls(Box::new(TlsStream::new(
+                stream,
+                session,
+                TlsPeer::Endpoint,
+                &self.core.tls,
+            )))),
             Err(error) => {
                 log::error!("no TLS session: {error}");
                 None
@@ -48,14 +53,23 @@ impl Acceptor {
 }
 
 impl ClientOpening {
-    /// Speaks TLS with the server, or the proxy, of this name or address. What follows goes through it.
+    /// Speaks TLS with the server of this name or address. What follows goes through it.
     pub(crate) async fn secure(self, host: &str, tls: &WSClientTls) -> Result<Self, WSError> {
+        self.secure_with(TlsPeer::Endpoint, host, tls).await
+    }
+
+    /// [`secure`](Self::secure) with the proxy of this name or address.
+    pub(crate) async fn secure_proxy(self, host: &str, tls: &WSClientTls) -> Result<Self, WSError> {
+        self.secure_with(TlsPeer::Proxy, host, tls).await
+    }
+
+    async fn secure_with(self, whose: TlsPeer, host: &str, tls: &WSClientTls) -> Result<Self, WSError> {
         let config = tls.build()?;
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| WSError::InvalidArgument("the host is not a name that a certificate can have"))?;
-        let session = Session::client(config, name).map_err(WSTlsError::from)?;
+        let session = Session::client(config, name).map_err(|error| WSTlsError::new(error, whose))?;
         self.wrap_stream(|stream, core| {
-            let mut tls = TlsStream::new(stream, session, &core.tls);
+            let mut tls = TlsStream::new(stream, session, whose, &core.tls);
             let begun = match tls.begin() {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
                 _ => Ok(()),

@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 
 use crate::buf::RecvBuffer;
-use crate::tls::{MAX_PLAINTEXT, SealError, Session, WSTlsError, WSTlsInfo};
+use crate::tls::{MAX_PLAINTEXT, SealError, Session, TlsPeer, WSTlsError, WSTlsInfo};
 
 use super::stream::Stream;
 
@@ -57,6 +57,7 @@ impl TlsShared {
 pub(crate) struct TlsStream {
     below: Stream,
     session: Session,
+    whose: TlsPeer,
     shared: Rc<TlsShared>,
     /// Received and not opened.
     rest: Vec<u8>,
@@ -90,10 +91,11 @@ enum Outgoing {
 
 impl TlsStream {
     /// TLS over `below`. A client's first message leaves as soon as it can.
-    pub(crate) fn new(below: Stream, session: Session, shared: &Rc<TlsShared>) -> Self {
+    pub(crate) fn new(below: Stream, session: Session, whose: TlsPeer, shared: &Rc<TlsShared>) -> Self {
         Self {
             below,
             session,
+            whose,
             shared: Rc::clone(shared),
             rest: Vec::new(),
             sealed: Vec::new(),
@@ -219,7 +221,7 @@ impl TlsStream {
             Err(error) => {
                 records.clear();
                 self.unread = true;
-                self.incoming = Incoming::Failed(Some(error.into()));
+                self.incoming = Incoming::Failed(Some(WSTlsError::new(error, self.whose)));
             }
         }
         if handshaking && self.session.is_server() && self.held() > waiting {
@@ -266,7 +268,7 @@ impl TlsStream {
             let Some(piece) = pieces.next(&mut gathered) else { break Ok(taken) };
             self.take_sealed();
             if let Err(error) = self.session.seal(piece, &mut self.rest, &mut self.sealed) {
-                break Err(seal_failed(error));
+                break Err(seal_failed(error, self.whose));
             }
             taken += piece.len();
             // Small pieces leave together: one system call for a header and its payload.
@@ -361,10 +363,10 @@ impl fmt::Debug for TlsStream {
     }
 }
 
-fn seal_failed(error: SealError) -> io::Error {
+fn seal_failed(error: SealError, whose: TlsPeer) -> io::Error {
     match error {
         SealError::NotReady => io::ErrorKind::WouldBlock.into(),
-        SealError::Failed(error) => WSTlsError::from(error).into(),
+        SealError::Failed(error) => WSTlsError::new(error, whose).into(),
         error @ SealError::Exhausted(_) => io::Error::other(error),
     }
 }

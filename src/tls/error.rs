@@ -7,9 +7,19 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 /// TLS failed on a connection. Blame: the peer, or what this end was told to trust.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{}{source}", explain(source))]
+#[error("{}{}{source}", prefix(*whose), explain(source))]
 pub struct WSTlsError {
     source: Arc<Error>,
+    whose: TlsPeer,
+}
+
+/// Who is at the other end of a layer of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TlsPeer {
+    /// The peer of the WebSocket.
+    Endpoint,
+    /// The `https` proxy on the way to it.
+    Proxy,
 }
 
 impl WSTlsError {
@@ -23,21 +33,32 @@ impl WSTlsError {
         matches!(*self.source, Error::InvalidCertificate(_) | Error::NoCertificatesPresented)
     }
 
+    /// Whether it was TLS with an `https` proxy that failed, not TLS with the server behind it.
+    pub fn is_from_proxy(&self) -> bool {
+        self.whose == TlsPeer::Proxy
+    }
+
+    /// `source` failed in the layer of TLS that ends there.
+    pub(crate) fn new(source: Error, whose: TlsPeer) -> Self {
+        Self { source: Arc::new(source), whose }
+    }
+
     /// The error in `error`, if a TLS stream made it.
     pub(crate) fn in_io(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 }
 
-impl From<Error> for WSTlsError {
-    fn from(source: Error) -> Self {
-        Self { source: Arc::new(source) }
-    }
-}
-
 impl From<WSTlsError> for io::Error {
     fn from(error: WSTlsError) -> Self {
         Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+fn prefix(whose: TlsPeer) -> &'static str {
+    match whose {
+        TlsPeer::Endpoint => "",
+        TlsPeer::Proxy => "with the proxy: ",
     }
 }
 

@@ -24,6 +24,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub use client::WSClientTls;
+pub(crate) use error::TlsPeer;
 pub use error::{WSTlsConfigError, WSTlsError};
 pub use info::{WSTlsInfo, WSTlsVersion};
 pub(crate) use record::MAX_PLAINTEXT;
