@@ -141,8 +141,13 @@ impl TlsStream {
         self.is_handshaking() && self.shared.handshakes_left.get() == 0
     }
 
-    /// Sealed bytes that the stream below has refused.
+    /// Sealed bytes that have not left, in this layer and below it.
     pub(crate) fn held(&self) -> usize {
+        self.refused() + self.below.held()
+    }
+
+    /// Sealed bytes that the stream below has refused.
+    fn refused(&self) -> usize {
         self.sealed.len() - self.sent
     }
 
@@ -206,7 +211,7 @@ impl TlsStream {
     fn open(&mut self, records: &mut RecvBuffer, buffer: &mut RecvBuffer) {
         buffer.make_room(records.len());
         let handshaking = self.session.is_handshaking();
-        let waiting = self.held();
+        let waiting = self.refused();
         if handshaking {
             // Behind the handshake there is seldom anything to answer.
             self.take_sealed();
@@ -224,7 +229,7 @@ impl TlsStream {
                 self.incoming = Incoming::Failed(Some(WSTlsError::new(error, self.whose)));
             }
         }
-        if handshaking && self.session.is_server() && self.held() > waiting {
+        if handshaking && self.session.is_server() && self.refused() > waiting {
             let left = &self.shared.handshakes_left;
             left.set(left.get().saturating_sub(1));
         }
@@ -319,6 +324,7 @@ impl TlsStream {
             if let Err(error) = self.transmit() {
                 log::trace!("close_notify: {error}");
             }
+            self.below.part();
         }
     }
 
@@ -336,9 +342,9 @@ impl TlsStream {
         }
     }
 
-    /// Sends what is sealed. `WouldBlock` if bytes are left.
+    /// Sends what is sealed. `WouldBlock` if bytes are left, here or in a layer of TLS below.
     fn transmit(&mut self) -> io::Result<()> {
-        while self.held() > 0 {
+        while self.refused() > 0 {
             self.sent += self.below.send(&self.sealed[self.sent..])?;
         }
         if self.sealed.capacity() > 0 {
@@ -347,7 +353,7 @@ impl TlsStream {
             sealed.clear();
             self.shared.sealed.set(sealed);
         }
-        Ok(())
+        self.below.flush()
     }
 }
 

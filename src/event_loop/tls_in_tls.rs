@@ -1,0 +1,99 @@
+//! TLS over TLS, as through an `https` proxy: the tests of what one layer owes the other.
+
+use std::io;
+use std::rc::Rc;
+
+use mio::net::UnixStream;
+use rustls::pki_types::ServerName;
+
+use super::stream::Stream;
+use super::tls_stream::{TlsShared, TlsStream};
+use crate::buf::RecvBuffer;
+use crate::tls::{Session, TlsPeer, WSClientTls, WSServerTls};
+
+const NAME: &str = "localhost";
+
+/// Client and server over a socket that takes little at a time, both handshakes done.
+fn ends() -> [Stream; 2] {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
+    let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let client = WSClientTls::default().without_web_roots().ca_pem(chain.as_bytes()).expect("PEM");
+    let client = client.build().expect("usable");
+    let server =
+        WSServerTls::from_pem(chain.as_bytes(), key.as_bytes()).expect("PEM").build().expect("usable");
+    let (near, far) = UnixStream::pair().expect("sockets");
+    socket2::SockRef::from(&near).set_send_buffer_size(4096).expect("an option of every socket");
+    let sessions = || {
+        let name = ServerName::try_from(NAME).expect("a name");
+        [
+            Session::client(client.clone(), name).expect("a client"),
+            Session::server(server.clone()).expect("a server"),
+        ]
+    };
+    let shared = Rc::new(TlsShared::default());
+    let over = |below, session, whose| {
+        let mut stream = TlsStream::new(below, session, whose, &shared);
+        let _ = stream.begin();
+        Stream::Tls(Box::new(stream))
+    };
+    let [outer_client, outer_server] = sessions();
+    let [inner_client, inner_server] = sessions();
+    let mut ends = [
+        over(over(Stream::Unix(near), outer_client, TlsPeer::Proxy), inner_client, TlsPeer::Endpoint),
+        over(over(Stream::Unix(far), outer_server, TlsPeer::Proxy), inner_server, TlsPeer::Endpoint),
+    ];
+    let mut rounds = 0;
+    while ends.iter().any(|end| end.tls().is_some_and(TlsStream::is_handshaking)) {
+        rounds += 1;
+        assert!(rounds < 1000, "a handshake that never ends: {ends:?}");
+        for end in &mut ends {
+            assert_eq!(receive(end), b"", "nothing was said yet");
+            let _ = end.flush();
+        }
+    }
+    ends
+}
+
+/// All that has arrived.
+fn receive(end: &mut Stream) -> Vec<u8> {
+    let mut buffer = RecvBuffer::with_capacity(64 * 1024);
+    loop {
+        match end.recv(&mut buffer) {
+            Ok(0) => return buffer.filled().to_vec(),
+            Ok(_) => buffer.make_room(64 * 1024),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return buffer.filled().to_vec(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// What the outer layer has taken and the kernel has not is held: else nobody would wait for room, and it would never leave.
+#[test]
+fn what_either_layer_holds_counts_and_leaves() {
+    let [mut client, mut server] = ends();
+    let (mut sent, mut received, mut refused) = (0, 0, 0);
+    while refused < 5 {
+        while client.held() == 0 {
+            sent += client.send(&[7; 100]).expect("nothing waits");
+        }
+        refused += 1;
+        for _ in 0..1000 {
+            received += receive(&mut server).len();
+            let _ = client.flush();
+        }
+        assert_eq!((client.held(), received), (0, sent));
+    }
+}
+
+/// Both layers say `close_notify`: the proxy is told too that nothing was cut off.
+#[test]
+fn both_layers_part() {
+    let [mut client, mut server] = ends();
+    client.part();
+    drop(client);
+    assert_eq!(receive(&mut server), b"");
+    let Stream::Tls(inner) = &mut server else { panic!("{server:?}") };
+    assert!(!inner.is_truncated());
+    assert_eq!(receive(inner.below_mut()), b"", "the end of the outer layer");
+    assert!(!inner.below().is_truncated());
+}
