@@ -13,7 +13,6 @@
 //! | `timed` | how long callbacks take |
 //! | `stream`, `tls_stream` | what carries the bytes |
 //! | `tls` | where TLS begins: on an accepted stream, on a connected one |
-//! | `tls_in_tls` | tests of one layer of TLS over another |
 //! | `handle`, `remote` | what the application holds |
 
 mod accept;
@@ -44,8 +43,6 @@ mod timed;
 mod timers;
 #[cfg(feature = "tls")]
 mod tls;
-#[cfg(all(test, feature = "tls"))]
-mod tls_in_tls;
 #[cfg(feature = "tls")]
 mod tls_stream;
 mod tunnelling;

@@ -171,8 +171,10 @@ impl TlsStream {
                 }
             }
             self.read(buffer)?;
+            // A fault is told even if the alert cannot leave any more: it is why the other end has gone.
             if let Err(error) = self.transmit()
                 && error.kind() != io::ErrorKind::WouldBlock
+                && !matches!(self.incoming, Incoming::Failed(_))
             {
                 return Err(error);
             }
@@ -428,3 +430,6 @@ impl<'a> Pieces<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

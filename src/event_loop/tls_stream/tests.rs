@@ -1,22 +1,26 @@
-//! TLS over TLS, as through an `https` proxy: the tests of what one layer owes the other.
+//! What one layer of TLS owes another below it, as through an `https` proxy; and what is told of a peer that has gone.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::rc::Rc;
 
 use mio::net::UnixStream;
 use rustls::pki_types::ServerName;
 
-use super::stream::Stream;
-use super::tls_stream::{TlsShared, TlsStream};
+use super::super::stream::Stream;
+use super::{TlsShared, TlsStream};
 use crate::buf::RecvBuffer;
 use crate::tls::{Session, TlsPeer, WSClientTls, WSServerTls};
 
 const NAME: &str = "localhost";
 
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
 /// Client and server over a socket that takes little at a time, both handshakes done.
 fn ends() -> [Stream; 2] {
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
-    let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let (chain, key) = certificate();
     let client = WSClientTls::default().without_web_roots().ca_pem(chain.as_bytes()).expect("PEM");
     let client = client.build().expect("usable");
     let server =
@@ -96,4 +100,20 @@ fn both_layers_part() {
     assert!(!inner.is_truncated());
     assert_eq!(receive(inner.below_mut()), b"", "the end of the outer layer");
     assert!(!inner.below().is_truncated());
+}
+
+/// The alert finds nobody: what was wrong is told nevertheless.
+#[test]
+fn a_fault_of_a_peer_that_has_gone_is_told() {
+    let client = WSClientTls::default().without_web_roots().ca_pem(certificate().0.as_bytes()).expect("PEM");
+    let name = ServerName::try_from(NAME).expect("a name");
+    let session = Session::client(client.build().expect("usable"), name).expect("a client");
+    let (near, mut far) = UnixStream::pair().expect("sockets");
+    let mut stream = TlsStream::new(Stream::Unix(near), session, TlsPeer::Endpoint, &Rc::default());
+    stream.begin().expect("there is room");
+    let _ = far.read(&mut [0; 10_000]).expect("the first message");
+    far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("there is room");
+    drop(far);
+    let error = stream.recv(&mut RecvBuffer::with_capacity(1024)).expect_err("that was no TLS");
+    assert!(error.to_string().contains("does not speak TLS"), "{error}");
 }
