@@ -23,6 +23,9 @@ mod url;
 pub(crate) use connect::{client_handshake, within_opening_time};
 pub use connect::{ws_connect, ws_connect_with};
 pub use over::ws_connect_over;
+#[cfg(feature = "testkit")]
+#[doc(hidden)]
+pub use proxy::fuzz_proxy_answers;
 pub(crate) use proxy::{Progress, Tunnel};
 pub use proxy::{WSInvalidProxy, WSProxy, WSProxyError, WSProxyErrorKind};
 pub use reconnect::{WSBackoff, WSReconnect, WSRetry};

@@ -57,7 +57,8 @@ impl HttpConnect {
             match status {
                 100..=199 => self.skip_interim(end)?,
                 200..=299 => return Ok(Progress::Open { consumed: end }),
-                407 if self.has_credentials => return Err(WSProxyErrorKind::AuthenticationFailed),
+                // RFC 9110 section 15.5.8 wants 407; tinyproxy says 401 to credentials that it does not know.
+                401 | 407 if self.has_credentials => return Err(WSProxyErrorKind::AuthenticationFailed),
                 407 => return Err(WSProxyErrorKind::AuthenticationRequired),
                 _ => return Err(WSProxyErrorKind::InvalidStatus(status)),
             }
@@ -123,6 +124,7 @@ mod tests {
         }
         for (status, with, without) in [
             (407, Kind::AuthenticationFailed, Kind::AuthenticationRequired),
+            (401, Kind::AuthenticationFailed, Kind::InvalidStatus(401)),
             (403, Kind::InvalidStatus(403), Kind::InvalidStatus(403)),
             (502, Kind::InvalidStatus(502), Kind::InvalidStatus(502)),
             (302, Kind::InvalidStatus(302), Kind::InvalidStatus(302)),

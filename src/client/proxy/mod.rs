@@ -8,8 +8,11 @@
 //! | `socks4` | SOCKS4 and SOCKS4a |
 //! | `socks5` | SOCKS5 (RFC 1928, RFC 1929) |
 //! | `error` | why there is no tunnel |
+//! | `fuzz` | what a fuzzer drives |
 
 mod error;
+#[cfg(any(test, feature = "testkit"))]
+mod fuzz;
 mod http;
 mod socks4;
 mod socks5;
@@ -17,6 +20,8 @@ mod tunnel;
 mod url;
 
 pub use error::{WSProxyError, WSProxyErrorKind};
+#[cfg(feature = "testkit")]
+pub use fuzz::fuzz_proxy_answers;
 pub(crate) use tunnel::{Progress, Tunnel};
 pub(crate) use url::Scheme;
 pub use url::{WSInvalidProxy, WSProxy};
