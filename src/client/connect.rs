@@ -133,6 +133,8 @@ where
             proxy,
             #[cfg(feature = "tls")]
             tls: config.tls.as_ref(),
+            #[cfg(feature = "tls")]
+            proxy_tls: config.proxy_tls.as_ref(),
             journey,
         };
         let opening = dial.connect(&url).await?;

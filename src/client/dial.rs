@@ -34,6 +34,8 @@ pub(super) struct Dial<'a> {
     pub(super) proxy: Option<&'a WSProxy>,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<&'a crate::WSClientTls>,
+    #[cfg(feature = "tls")]
+    pub(super) proxy_tls: Option<&'a crate::WSClientTls>,
     /// Never borrowed over an `await`, nor while the application's code runs.
     pub(super) journey: &'a RefCell<Journey>,
 }
@@ -77,7 +79,7 @@ impl Dial<'_> {
         #[cfg(feature = "tls")]
         let opening = if proxy.scheme() == Scheme::Https {
             self.enter(WSPhase::ProxyTls);
-            let secured = opening.secure_proxy(proxy.host(), &self.tls()).await;
+            let secured = opening.secure_proxy(proxy.host(), &self.proxy_tls()).await;
             secured.map_err(|error| at_proxy(proxy, error))?
         } else {
             opening
@@ -89,6 +91,11 @@ impl Dial<'_> {
     #[cfg(feature = "tls")]
     fn tls(&self) -> crate::WSClientTls {
         self.tls.cloned().unwrap_or_else(crate::WSClientTls::shared_default)
+    }
+
+    #[cfg(feature = "tls")]
+    fn proxy_tls(&self) -> crate::WSClientTls {
+        self.proxy_tls.cloned().unwrap_or_else(|| self.tls().without_identity())
     }
 
     async fn connect_tcp(&self, url: &WSUrl, host: &str, port: u16) -> Result<ClientOpening, WSError> {

@@ -23,6 +23,8 @@ pub struct WSConnectConfig {
     pub(crate) sockets: SocketHooks,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<crate::WSClientTls>,
+    #[cfg(feature = "tls")]
+    pub(crate) proxy_tls: Option<crate::WSClientTls>,
 }
 
 /// Where the application has a hand in the making of sockets.
@@ -46,6 +48,8 @@ impl Default for WSConnectConfig {
             sockets: SocketHooks::default(),
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "tls")]
+            proxy_tls: None,
         }
     }
 }

@@ -24,6 +24,14 @@ impl WSConnectConfig {
         self.tls = Some(tls);
         self
     }
+
+    /// How an `https` [`proxy`](Self::proxy) is connected to, whatever the URL. Default: as [`tls`](Self::tls) says, but that no certificate
+    /// is presented: that is the server's business.
+    #[must_use]
+    pub fn proxy_tls(mut self, tls: WSClientTls) -> Self {
+        self.proxy_tls = Some(tls);
+        self
+    }
 }
 
 impl WSLoopConfig {

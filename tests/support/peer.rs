@@ -202,10 +202,14 @@ impl Peer {
     }
 
     pub(crate) fn read_head(&mut self) -> String {
+        String::from_utf8(self.read_past_empty_line()).unwrap()
+    }
+
+    /// Bytes up to and with an empty line.
+    pub(crate) fn read_past_empty_line(&mut self) -> Vec<u8> {
         loop {
             if let Some(end) = self.received.windows(4).position(|window| window == b"\r\n\r\n") {
-                let head: Vec<u8> = self.received.drain(..end + 4).collect();
-                return String::from_utf8(head).unwrap();
+                return self.received.drain(..end + 4).collect();
             }
             assert!(self.fill(), "EOF inside a head: {:?}", String::from_utf8_lossy(&self.received));
         }

@@ -7,7 +7,8 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection};
 
 /// One end of a TLS session. The methods are given the socket that it goes over.
@@ -26,11 +27,24 @@ pub(crate) fn client_config(authority: &str) -> Arc<ClientConfig> {
 
 /// A server with this certificate, and without tickets.
 pub(crate) fn server_config(chain: &str, key: &str) -> Arc<ServerConfig> {
+    server_config_with(chain, key, WebPkiClientVerifier::no_client_auth())
+}
+
+/// A server that wants a client certificate of this authority.
+pub(crate) fn insisting_server_config(chain: &str, key: &str, authority: &str) -> Arc<ServerConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+    server_config_with(chain, key, verifier)
+}
+
+fn server_config_with(chain: &str, key: &str, verifier: Arc<dyn ClientCertVerifier>) -> Arc<ServerConfig> {
     let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let mut config = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key).unwrap();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Arc::new(config)

@@ -8,6 +8,7 @@ mod flow;
 mod opening;
 mod openssl_faults;
 mod peers;
+mod proxies;
 mod records;
 mod redirections;
 mod sockets;
