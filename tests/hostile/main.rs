@@ -14,6 +14,7 @@ mod frames;
 #[allow(dead_code, reason = "shared with another test target, which uses all of it")]
 mod heap;
 mod openings;
+mod proxies;
 #[cfg(feature = "tls")]
 mod records;
 mod scene;
