@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "shared with the tests of TLS, which use all of it")]
 mod authority;
 mod client;
+mod daemons;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod peers;
@@ -15,6 +16,7 @@ mod server;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
 mod support;
+mod system_proxies;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]

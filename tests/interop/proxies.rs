@@ -4,8 +4,8 @@ use femtows::{WSConnectConfig, WSError, WSMsgType, WSProxy, WSProxyErrorKind, WS
 
 use crate::peers::{PPROXY, PeerServer};
 use crate::support::pattern;
-use crate::support::probe::{Probe, log};
-use crate::support::running::{Server, connect, serve};
+use crate::support::probe::{Events, Probe, log};
+use crate::support::running::{Client, Server, connect, serve};
 use crate::support::wire::{BINARY, Frame};
 
 /// A proxy of these kinds, for everybody or for `user` with `pass` only; `None` if it is not installed.
@@ -20,39 +20,49 @@ fn proxy(kinds: &str, guarded: bool) -> Option<PeerServer> {
     PPROXY.is_installed().then(|| PPROXY.serve_as(&["-l", &listen], &[], port_in))
 }
 
-fn echo_server() -> Server {
+pub(crate) fn echo_server(config: WSServerConfig) -> Server {
     let (log, _events) = log();
-    serve(WSServerConfig::default(), move |_| Probe::new(&log).echo())
+    serve(config, move |_| Probe::new(&log).echo())
 }
 
-fn config(proxy: &PeerServer, scheme_and_user: &str) -> WSConnectConfig {
-    let url = format!("{scheme_and_user}127.0.0.1:{}", proxy.port());
-    WSConnectConfig::default().proxy(WSProxy::parse(&url).unwrap())
+pub(crate) fn proxy_at(port: u16, scheme_and_user: &str) -> WSProxy {
+    WSProxy::parse(&format!("{scheme_and_user}127.0.0.1:{port}")).unwrap()
 }
 
 /// Small and large messages go through and come back.
 fn gets_through(proxy: &PeerServer, scheme_and_user: &str, host: &str) {
-    let server = echo_server();
-    let (log, events) = log();
+    let server = echo_server(WSServerConfig::default());
     let url = format!("ws://{host}:{}/", server.addr.port());
-    let client = connect(&url, config(proxy, scheme_and_user), Probe::new(&log));
-    client.opened().unwrap_or_else(|error| panic!("{scheme_and_user} {host}: {error}"));
+    echoes_through(&proxy_at(proxy.port(), scheme_and_user), &url, WSConnectConfig::default());
+}
+
+/// Small and large messages go to an echo server and come back; the connection stays.
+pub(crate) fn echoes_through(proxy: &WSProxy, url: &str, config: WSConnectConfig) -> (Client, Events) {
+    let (log, events) = log();
+    let client = connect(url, config.proxy(proxy.clone()), Probe::new(&log));
+    client.opened().unwrap_or_else(|error| panic!("{proxy} {url}: {error}"));
     events.connected();
     for size in [0, 1, 125, 70_000, 1 << 20] {
         let payload = pattern(size);
         let sent = payload.clone();
         client.on.ask_transport(0, move |transport: &WSTransport| transport.send(WSMsgType::Binary, &sent));
-        assert!(events.frame() == Frame::new(BINARY, payload), "{scheme_and_user} {host}: {size}");
+        assert!(events.frame() == Frame::new(BINARY, payload), "{proxy} {url}: {size}");
     }
     let winner = client.on.ask_transport(0, |transport| transport.connect_report().unwrap().winner());
     assert_eq!(winner.unwrap().port(), proxy.port());
+    (client, events)
 }
 
 fn refusal(proxy: &PeerServer, scheme_and_user: &str, url: &str) -> WSProxyErrorKind {
+    refused_by(&proxy_at(proxy.port(), scheme_and_user), url, WSConnectConfig::default())
+}
+
+/// Why the proxy makes no tunnel.
+pub(crate) fn refused_by(proxy: &WSProxy, url: &str, config: WSConnectConfig) -> WSProxyErrorKind {
     let (log, _events) = log();
-    match connect(url, config(proxy, scheme_and_user), Probe::new(&log)).opened() {
+    match connect(url, config.proxy(proxy.clone()), Probe::new(&log)).opened() {
         Err(WSError::Proxy(error)) => error.kind,
-        other => panic!("{scheme_and_user}: {other:?}"),
+        other => panic!("{proxy}: {other:?}"),
     }
 }
 
@@ -85,7 +95,7 @@ fn pproxy_with_credentials() {
 #[test]
 fn pproxy_refuses() {
     let Some(proxy) = proxy("http", true) else { return };
-    let server = echo_server();
+    let server = echo_server(WSServerConfig::default());
     let url = server.url("/");
     assert_eq!(refusal(&proxy, "http://", &url), WSProxyErrorKind::AuthenticationRequired);
     assert_eq!(refusal(&proxy, "http://user:wrong@", &url), WSProxyErrorKind::AuthenticationFailed);

@@ -1,8 +1,14 @@
 #!/usr/bin/env bash
 # Installs the peers into tests/interop/.work: a Python venv with requirements.txt, and package-lock.json by npm.
 # Does nothing if that has been done for these very files. Needs python3 (3.10 or later, with venv), node and npm.
+# Proxies are the system's own: it only says which are missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# The tests look at the same paths.
+for proxy in /usr/bin/tinyproxy:tinyproxy-bin /usr/sbin/danted:dante-server /usr/sbin/squid:squid-openssl; do
+    [ -x "${proxy%:*}" ] || echo "missing: ${proxy%:*} (apt-get install ${proxy#*:}); its tests will be skipped" >&2
+done
 
 # The tests compare the same.
 if cat requirements.txt package-lock.json | cmp --silent - .work/installed; then
