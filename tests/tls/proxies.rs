@@ -94,6 +94,7 @@ impl Way {
 
     fn accept_tcp(&self) -> TcpStream {
         let stream = self.listener.accept().unwrap().0;
+        stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
