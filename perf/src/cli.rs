@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use crate::modes::{ClientKind, Mode};
-use crate::serve::femtows::Api;
+use crate::serve::femtows::{Api, Deflate};
 use crate::size;
 
 /// The latency harness of femtows: one load generator against many WebSocket servers.
@@ -103,6 +103,9 @@ pub(crate) enum ServeCommand {
         /// Which of its interfaces echoes
         #[arg(long, default_value = "frames")]
         api: Api,
+        /// How messages are compressed
+        #[arg(long, default_value = "off")]
+        deflate: Deflate,
     },
 }
 

@@ -16,9 +16,14 @@ fn accept_value(key: &str) -> String {
 
 /// Asks for an upgrade.
 pub(crate) fn request(host: &str, path: &str) -> String {
+    request_with(host, path, "")
+}
+
+/// [`request`] with further headers, each with its line end.
+pub(crate) fn request_with(host: &str, path: &str, headers: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
     )
 }
 
@@ -61,7 +66,7 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The value of a header.
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().skip(1).find_map(|line| {
         let (this, value) = line.split_once(':')?;
         this.eq_ignore_ascii_case(name).then(|| value.trim())

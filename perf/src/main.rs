@@ -63,8 +63,8 @@ fn run(command: Command) -> Result<()> {
                         serve::limit_tls::serve(args.port, args.spin, tls::server_config(certificate, key)?)
                     }
                 },
-                ServeCommand::Femtows { args, api } => {
-                    serve::femtows::serve(args.port, args.spin, api, args.tls())
+                ServeCommand::Femtows { args, api, deflate } => {
+                    serve::femtows::serve(args.port, args.spin, api, deflate, args.tls())
                 }
             }
         }
@@ -92,7 +92,7 @@ fn compare(args: &CompareArgs) -> Result<()> {
 }
 
 fn list_peers() {
-    for peer in peers::PEERS {
+    for peer in peers::all() {
         let state =
             peer.locate().map_or_else(|reason| format!("not installed: {reason}"), |_| "ready".into());
         println!("{:<20} {:<12} {state}", peer.name, peer.language);

@@ -11,6 +11,8 @@
 //!
 //! Nothing of a peer is slowed down: each is set up as its own documentation recommends for speed, and `notes` says how.
 
+mod compressing;
+
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -75,6 +77,21 @@ pub(crate) enum Reply {
     Frame,
     /// The very bytes that arrived (over TLS, in its records): the frame still masked. No WebSocket server, but the limit of what one could reach.
     Raw,
+    /// The message, compressed (permessage-deflate, RFC 7692), in one unmasked frame.
+    Compressed {
+        /// Whether it refers to earlier messages of the connection.
+        keeps_context: bool,
+    },
+}
+
+impl Reply {
+    /// Whether compressed replies refer to earlier ones, if replies are compressed.
+    pub(crate) fn keeps_context(self) -> Option<bool> {
+        match self {
+            Self::Compressed { keeps_context } => Some(keeps_context),
+            Self::Frame | Self::Raw => None,
+        }
+    }
 }
 
 /// A program and its arguments, ready to be started.
@@ -128,7 +145,12 @@ pub(crate) fn perf_dir() -> &'static Path {
 
 /// The peer of this name.
 pub(crate) fn by_name(name: &str) -> Option<&'static Peer> {
-    PEERS.iter().find(|peer| peer.name.eq_ignore_ascii_case(name))
+    all().find(|peer| peer.name.eq_ignore_ascii_case(name))
+}
+
+/// Everybody that is known, in the order of the tables.
+pub(crate) fn all() -> impl Iterator<Item = &'static Peer> {
+    PEERS.iter().chain(compressing::PEERS)
 }
 
 fn find(program: &str) -> Option<PathBuf> {
@@ -138,8 +160,8 @@ fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// All that is known, in the order of the tables.
-pub(crate) const PEERS: &[Peer] = &[
+/// Those that do not compress.
+const PEERS: &[Peer] = &[
     Peer {
         name: "limit",
         language: "Rust",
@@ -312,8 +334,8 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let names: HashSet<_> = PEERS.iter().map(|peer| peer.name.to_ascii_lowercase()).collect();
-        assert_eq!(names.len(), PEERS.len());
+        let names: HashSet<_> = all().map(|peer| peer.name.to_ascii_lowercase()).collect();
+        assert_eq!(names.len(), all().count());
     }
 
     #[test]
@@ -330,7 +352,7 @@ mod tests {
             .filter(|line| line.starts_with("peers=(") || line.starts_with("tokio_peers=("))
             .flat_map(|line| line.split(['(', ')', ' ']))
             .collect();
-        for peer in PEERS.iter().filter(|peer| matches!(peer.program, Program::File { .. })) {
+        for peer in all().filter(|peer| matches!(peer.program, Program::File { .. })) {
             let name = peer.install.strip_prefix("perf/setup.sh ").unwrap();
             assert!(known.contains(name), "{name}");
             if let Tls::Other(build) = peer.tls {

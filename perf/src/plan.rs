@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::cli::CompareArgs;
 use crate::compare::{Comparison, syscalls_obstacle, time_within};
 use crate::modes::{self, ClientKind, Mode, Row, Settings};
-use crate::peers::{self, PEERS, Peer};
+use crate::peers::{self, Peer};
 use crate::results::Skipped;
 use crate::subject::Subject;
 
@@ -81,7 +81,7 @@ fn subjects(args: &CompareArgs, skipped: &mut Vec<Skipped>) -> Result<Vec<Subjec
     } else if args.quick {
         quick_peers()
     } else {
-        PEERS.iter().collect()
+        peers::all().collect()
     };
     let mut subjects = Vec::new();
     for peer in chosen {
@@ -98,7 +98,7 @@ fn subjects(args: &CompareArgs, skipped: &mut Vec<Skipped>) -> Result<Vec<Subjec
 }
 
 fn named(names: &[String]) -> Result<Vec<&'static Peer>> {
-    let known = || PEERS.iter().map(|peer| peer.name).collect::<Vec<_>>().join(", ");
+    let known = || peers::all().map(|peer| peer.name).collect::<Vec<_>>().join(", ");
     let find = |name: &String| {
         peers::by_name(name).ok_or_else(|| anyhow::anyhow!("unknown server {name:?}; known are {}", known()))
     };

@@ -24,6 +24,8 @@ pub(crate) enum Metric {
     Rate,
     /// Memory of an idle connection in bytes.
     Memory,
+    /// Bytes of the answers on the wire, frame headers included, per byte of the messages in them.
+    Wire,
     /// CPU time per opened connection, handshake included, in microseconds.
     OpeningCpu,
 }

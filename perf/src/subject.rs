@@ -54,13 +54,14 @@ impl Subject {
         }
     }
 
-    /// Whether this has to do with a row at all: clients with client rows, those that speak TLS with TLS rows, servers with the
-    /// others.
+    /// Whether this has to do with a row at all: clients with client rows, those that speak TLS with TLS rows, those
+    /// that compress with compressed rows, servers with the others.
     pub(crate) fn belongs_to(&self, row: &Row) -> bool {
         match (self, row.mode()) {
             (Self::Peer(peer), Mode::Tls) => peer.tls != Tls::No,
+            (Self::Peer(peer), mode) if peer.reply.keeps_context().is_some() => mode == Mode::Deflate,
             (Self::Client(_), mode) => mode == Mode::Client,
-            (_, mode) => mode != Mode::Client && mode != Mode::Tls,
+            (_, mode) => !matches!(mode, Mode::Client | Mode::Tls | Mode::Deflate),
         }
     }
 
@@ -80,6 +81,9 @@ impl Subject {
     /// What is different about this at a row.
     pub(crate) fn note(&self, row: &Row) -> Option<String> {
         match self {
+            Self::Peer(Peer { reply: Reply::Compressed { keeps_context }, .. }) => {
+                Some(if *keeps_context { "with context" } else { "no context" }.into())
+            }
             Self::Peer(peer) if row.spins() && !peer.can_spin => Some("the server sleeps".into()),
             Self::Running { .. } => Some("started elsewhere, not pinned".into()),
             _ => None,

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds uWebSockets and server.cpp with the flags of its own build.c: native epoll loop, LTO, -march=native.
-# Usage: build.sh SOURCES OUTPUT [tls], where SOURCES is the uWebSockets folder inside the crate libuwebsockets-sys.
-# The build without TLS has nothing of it inside; with TLS it links the OpenSSL of the system.
+# Usage: build.sh SOURCES OUTPUT [tls | deflate], where SOURCES is the uWebSockets folder inside the crate libuwebsockets-sys.
+# The plain build has nothing of TLS or compression inside; with TLS it links the OpenSSL of the system, with compression its zlib.
 set -eu
 
 sources=$1
@@ -11,19 +11,24 @@ objects=$(mktemp -d)
 trap 'rm -rf "$objects"' EXIT
 
 usockets=$sources/uSockets/src
-if [ "${3:-}" = tls ]; then
-    security=-DLIBUS_USE_OPENSSL
+options="-DLIBUS_NO_SSL -DUWS_NO_ZLIB"
+libraries=
+case ${3:-} in
+tls)
+    options="-DLIBUS_USE_OPENSSL -DUWS_NO_ZLIB"
     libraries="-lssl -lcrypto"
-else
-    security=-DLIBUS_NO_SSL
-    libraries=
-fi
-flags="-O3 -march=native -flto=auto $security -DUWS_NO_ZLIB -I$usockets -I$sources/src"
+    ;;
+deflate)
+    options=-DLIBUS_NO_SSL
+    libraries=-lz
+    ;;
+esac
+flags="-O3 -march=native -flto=auto $options -I$usockets -I$sources/src"
 for file in "$usockets"/*.c "$usockets"/eventing/epoll_kqueue.c "$usockets"/crypto/openssl.c; do
     # shellcheck disable=SC2086 # the flags are words
     "${CC:-gcc}" $flags -std=gnu11 -c "$file" -o "$objects/$(basename "$file").o"
 done
-if [ -n "$libraries" ]; then
+if [ "${3:-}" = tls ]; then
     # shellcheck disable=SC2086
     "${CXX:-g++}" $flags -std=c++20 -c "$usockets/crypto/sni_tree.cpp" -o "$objects/sni_tree.o"
 fi

@@ -1,6 +1,7 @@
-// Echo and broadcast server on uWebSockets: its own echo example without compression; TLS if it is built with OpenSSL.
+// Echo and broadcast server on uWebSockets: its own echo example; TLS if it is built with OpenSSL, compression if with zlib.
 //
-// Usage: uwebsockets --port N; uwebsockets-tls --port N --tls-cert FILE --tls-key FILE.
+// Usage: uwebsockets --port N; uwebsockets-tls --port N --tls-cert FILE --tls-key FILE;
+// uwebsockets-deflate --port N --compressor shared|dedicated.
 // There is no --spin: this event loop always sleeps.
 // Paths: "/sub" subscribes, "/pub" publishes each message to all subscribers, any other path echoes.
 
@@ -23,6 +24,12 @@ constexpr bool secured = true;
 constexpr bool secured = false;
 #endif
 
+#ifdef UWS_NO_ZLIB
+constexpr bool compressed = false;
+#else
+constexpr bool compressed = true;
+#endif
+
 constexpr std::string_view topic = "all";
 
 struct Nothing {};
@@ -33,9 +40,9 @@ using Behavior = App::WebSocketBehavior<Nothing>;
 using Arguments = std::map<std::string, std::string>;
 
 // Limits as in the contract of the peers; no timers, because the harness never leaves a connection mute.
-Behavior behavior() {
+Behavior behavior(uWS::CompressOptions compression) {
     Behavior behavior;
-    behavior.compression = uWS::DISABLED;
+    behavior.compression = compression;
     behavior.maxPayloadLength = 16 * 1024 * 1024;
     behavior.maxBackpressure = 64 * 1024 * 1024;
     behavior.idleTimeout = 0;
@@ -48,19 +55,36 @@ Behavior behavior() {
     std::exit(2);
 }
 
-// Pairs of a name and a value: --port, and with TLS --tls-cert and --tls-key.
+// Pairs of a name and a value: --port, with TLS --tls-cert and --tls-key, with compression --compressor.
 Arguments arguments_of(int argc, char **argv) {
     Arguments arguments;
     for (int index = 1; index + 1 < argc; index += 2) {
         arguments[argv[index]] = argv[index + 1];
     }
     const bool has_files = arguments.count("--tls-cert") == 1 && arguments.count("--tls-key") == 1;
-    const std::size_t expected = secured ? 3 : 1;
-    if (argc % 2 == 0 || arguments.size() != expected || arguments.count("--port") != 1 || has_files != secured) {
+    const bool has_compressor = arguments.count("--compressor") == 1;
+    const std::size_t expected = 1 + (secured ? 2 : 0) + (compressed ? 1 : 0);
+    if (argc % 2 == 0 || arguments.size() != expected || arguments.count("--port") != 1 || has_files != secured ||
+        has_compressor != compressed) {
         fail(std::string("usage: ") + argv[0] + " --port N" + (secured ? " --tls-cert FILE --tls-key FILE" : "") +
-             " (this peer cannot spin)");
+             (compressed ? " --compressor shared|dedicated" : "") + " (this peer cannot spin)");
     }
     return arguments;
+}
+
+// A window of 32 KiB per connection, or one compressor for all; the decompressor is shared in both cases.
+uWS::CompressOptions compression_of(const Arguments &arguments) {
+    if (!compressed) {
+        return uWS::DISABLED;
+    }
+    const std::string &compressor = arguments.at("--compressor");
+    if (compressor == "shared") {
+        return uWS::CompressOptions(uWS::SHARED_COMPRESSOR | uWS::SHARED_DECOMPRESSOR);
+    }
+    if (compressor == "dedicated") {
+        return uWS::CompressOptions(uWS::DEDICATED_COMPRESSOR | uWS::SHARED_DECOMPRESSOR);
+    }
+    fail("the compressor is shared or dedicated");
 }
 
 // TLS 1.3, TLS_AES_128_GCM_SHA256 and P-256 only, without session tickets.
@@ -94,17 +118,18 @@ int main(int argc, char **argv) {
     App app = app_of(arguments);
 
     // The library corks the socket around every read: all answers to one read leave in one write.
-    Behavior echo = behavior();
+    const uWS::CompressOptions compression = compression_of(arguments);
+    Behavior echo = behavior(compression);
     echo.message = [](Socket *socket, std::string_view message, uWS::OpCode opcode) {
-        socket->send(message, opcode);
+        socket->send(message, opcode, compressed);
     };
 
-    Behavior subscriber = behavior();
+    Behavior subscriber = behavior(compression);
     subscriber.open = [](Socket *socket) { socket->subscribe(topic); };
 
-    Behavior publisher = behavior();
+    Behavior publisher = behavior(compression);
     publisher.message = [&app](Socket *, std::string_view message, uWS::OpCode opcode) {
-        app.publish(topic, message, opcode);
+        app.publish(topic, message, opcode, compressed);
     };
 
     app.ws<Nothing>("/sub", std::move(subscriber))

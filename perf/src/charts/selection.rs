@@ -42,6 +42,17 @@ pub(crate) fn of(results: &Results) -> Vec<Chart> {
             Metric::Cpu,
             |row| row.mode() == Mode::Broadcast,
         ),
+        chart(results, "deflate", "Server CPU per compressed message", "microseconds", Metric::Cpu, |row| {
+            row.mode() == Mode::Deflate
+        }),
+        chart(
+            results,
+            "deflate-size",
+            "Compressed messages on the wire",
+            "bytes per byte of the message",
+            Metric::Wire,
+            |row| row.mode() == Mode::Deflate,
+        ),
     ];
     charts.into_iter().chain(over_tls(results)).filter(|chart| !chart.panels.is_empty()).collect()
 }
@@ -124,6 +135,7 @@ fn short_title(row: &Row) -> String {
         Row::Load { connections, depth, size } => {
             format!("{}, {connections} connections x {depth} deep", size::name(size))
         }
+        Row::Deflate { size, .. } => size::name(size),
         Row::Tls(work) => short_title(&work.plain()),
         Row::Idle { connections } => format!("{connections} connections"),
         Row::Broadcast { subscribers, burst: 1, size } => {

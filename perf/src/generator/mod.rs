@@ -9,6 +9,7 @@
 
 mod broadcast;
 mod carrier;
+mod compressed;
 mod connection;
 mod fleet;
 mod script;
@@ -26,6 +27,7 @@ use crate::peers::Reply;
 
 pub(crate) use broadcast::Broadcast;
 pub(crate) use carrier::Carrier;
+pub(crate) use compressed::{CompressedFleet, CompressedScript, TRADE};
 pub(crate) use fleet::{Fleet, Plan, Until};
 pub(crate) use script::{Opcode, Script};
 pub(crate) use tls_stream::TlsStream;
@@ -109,6 +111,9 @@ pub(crate) enum Fault {
     /// More bytes than the reply has.
     #[error("{0} bytes too many in a reply")]
     Extra(usize),
+    /// A reply to a compressed message is not one compressed message in one frame, or not the message.
+    #[error("wrong reply to a compressed message: {0}")]
+    Reply(&'static str),
     /// The server ended a connection.
     #[error("the server closed a connection")]
     Closed,

@@ -106,7 +106,7 @@ impl Exchange {
 }
 
 /// Appends a whole message in one frame (RFC 6455 section 5.2).
-fn encode(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) {
+pub(super) fn encode(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) {
     const FIN: u8 = 0x80;
     // Lengths of 2 and of 8 bytes follow these.
     const SHORT: u8 = 0x7e;
@@ -130,14 +130,21 @@ fn encode(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4
 }
 
 /// xorshift64: the same bytes in every run.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// Any number but zero.
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
+    }
+
+    /// A number below `bound`.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        // The high bits of the sequence are the better ones.
+        (self.next() >> 16) % bound
     }
 
     fn payload(&mut self, opcode: Opcode, size: usize) -> Vec<u8> {

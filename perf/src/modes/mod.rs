@@ -2,6 +2,7 @@
 
 mod broadcast;
 mod client;
+mod deflate;
 mod echo;
 mod idle;
 mod selection;
@@ -40,6 +41,8 @@ pub(crate) enum Mode {
     Broadcast,
     /// A client instead of a server.
     Client,
+    /// Compressed messages: many connections, one message at a time on each.
+    Deflate,
     /// TLS 1.3: one message at a time, pipelines, openings, and connections that do nothing.
     Tls,
 }
@@ -81,6 +84,13 @@ pub(crate) enum Row {
     /// One client, one message at a time.
     Client {
         /// Payload in bytes.
+        size: usize,
+    },
+    /// Connections in closed loop, with permessage-deflate.
+    Deflate {
+        /// How many.
+        connections: usize,
+        /// Messages of a feed, of about so many bytes before compression.
         size: usize,
     },
     /// Over TLS.
@@ -127,6 +137,7 @@ impl Row {
             Self::Idle { .. } => Mode::Idle,
             Self::Broadcast { .. } => Mode::Broadcast,
             Self::Client { .. } => Mode::Client,
+            Self::Deflate { .. } => Mode::Deflate,
             Self::Tls(_) => Mode::Tls,
         }
     }
@@ -156,6 +167,9 @@ impl Row {
                 format!("broadcast to {subscribers}, {burst} x {}", size::name(size))
             }
             Self::Client { size } => format!("client, {}", size::name(size)),
+            Self::Deflate { connections, size } => {
+                format!("compressed, closed loop, {connections} connections, {}", size::name(size))
+            }
             Self::Tls(work) => work.title(),
         }
     }
@@ -165,19 +179,22 @@ impl Row {
         match self {
             Self::Latency { .. } => Metric::P50,
             Self::Idle { .. } => Metric::Memory,
-            Self::Load { .. } | Self::Broadcast { .. } | Self::Client { .. } => Metric::Cpu,
+            Self::Load { .. } | Self::Broadcast { .. } | Self::Client { .. } | Self::Deflate { .. } => {
+                Metric::Cpu
+            }
             Self::Tls(work) => work.headline(),
         }
     }
 
     /// The figures of the row in the order of the table.
     pub(crate) fn metrics(&self) -> &'static [Metric] {
-        use Metric::{Cpu, Memory, OpeningCpu, P50, P99, P999, Rate};
+        use Metric::{Cpu, Memory, OpeningCpu, P50, P99, P999, Rate, Wire};
         match *self {
             Self::Latency { placement: Placement::Spinning, .. } => &[P50, P99, P999, Rate],
             Self::Latency { .. } => &[P50, P99, P999, Cpu],
             Self::Idle { .. } => &[Memory, OpeningCpu],
             Self::Load { .. } | Self::Broadcast { .. } | Self::Client { .. } => &[Cpu, Rate, P50, P99, P999],
+            Self::Deflate { .. } => &[Cpu, Wire, Rate, P50, P99, P999],
             Self::Tls(work) => work.metrics(),
         }
     }
@@ -212,6 +229,7 @@ impl Row {
             Self::Broadcast { subscribers, burst, size } => {
                 broadcast::measure(&session, subscribers, burst, size, settings)
             }
+            Self::Deflate { connections, size } => deflate::measure(&session, connections, size, settings),
             Self::Tls(work) => work.measure(session, settings),
             _ => echo::measure::<TcpStream>(&session, self, settings),
         }

@@ -1,5 +1,7 @@
 //! Which rows a comparison has.
 
+use crate::generator::TRADE;
+
 use super::{Mode, Placement, Row, TlsWork};
 
 const KIB: usize = 1024;
@@ -33,6 +35,9 @@ pub(crate) fn rows(modes: &[Mode], sizes: &[usize], idle_connections: usize) -> 
         rows.extend(sizes(default).into_iter().map(work));
     }
     rows.extend(sizes(&[256, 8 * KIB, 100_000]).into_iter().map(|size| Row::Client { size }));
+    // A message of a feed is not shorter than a trade.
+    let feeds = sizes(&[TRADE, KIB, 16 * KIB]).into_iter().filter(|&size| size >= TRADE);
+    rows.extend(feeds.map(|size| Row::Deflate { connections: 64, size }));
     rows.extend(tls(sizes, idle_connections).into_iter().map(Row::Tls));
     rows.retain(|row| modes.is_empty() || modes.contains(&row.mode()));
     rows

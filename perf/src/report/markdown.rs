@@ -94,6 +94,7 @@ fn heading(mode: Mode) -> &'static str {
         Mode::Idle => "Idle connections",
         Mode::Broadcast => "Broadcast: figures are per delivery",
         Mode::Client => "Clients, against the same server",
+        Mode::Deflate => "Compressed messages (permessage-deflate), closed loop",
         Mode::Tls => "TLS 1.3, AES-128-GCM, ECDSA and key agreement on P-256, no resumption",
     }
 }
@@ -107,6 +108,7 @@ fn label(metric: Metric) -> &'static str {
         Metric::Cpu => "CPU, us/message",
         Metric::Rate => "messages/s",
         Metric::Memory => "bytes/connection",
+        Metric::Wire => "wire / plain",
         Metric::OpeningCpu => "CPU, us/opening",
     }
 }
@@ -159,7 +161,7 @@ fn contestants(out: &mut String, results: &Results) {
     );
     let measured =
         |name: &str| results.rows.iter().any(|row| row.entries.iter().any(|entry| entry.name == name));
-    for peer in peers::PEERS.iter().filter(|peer| measured(peer.name)) {
+    for peer in peers::all().filter(|peer| measured(peer.name)) {
         let started = match peer.program {
             Program::Own { args } => format!("perf {}", args.join(" ")),
             Program::File { program, args, .. } => format!("{program} {}", args.join(" ")),

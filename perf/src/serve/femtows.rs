@@ -9,9 +9,9 @@ use anyhow::Result;
 use clap::ValueEnum;
 use femtows::message::{WebSocketConfig, WebSocketError, WebSocketRequest, websocket_factory};
 use femtows::{
-    WSFrame, WSIntoUpgrade, WSLimits, WSListener, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
-    WSMessageListener, WSPreparedFrame, WSResult, WSServerConfig, WSServerTls, WSTransport, WSTuning,
-    WSUpgradeRequest, ws_create_server,
+    WSDeflateConfig, WSFrame, WSIntoUpgrade, WSLimits, WSListener, WSLoop, WSLoopConfig, WSMessage,
+    WSMessageAdapter, WSMessageListener, WSPreparedFrame, WSResult, WSServerConfig, WSServerTls, WSTransport,
+    WSTuning, WSUpgradeRequest, ws_create_server,
 };
 
 use crate::tls::server_config;
@@ -30,11 +30,38 @@ pub(crate) enum Api {
     Async,
 }
 
+/// How messages are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Deflate {
+    /// Not at all.
+    Off,
+    /// Each by itself: the library's defaults.
+    Alone,
+    /// In the context of those before: the library's settings for small messages.
+    SmallFeeds,
+}
+
+impl Deflate {
+    fn config(self) -> Option<WSDeflateConfig> {
+        match self {
+            Self::Off => None,
+            Self::Alone => Some(WSDeflateConfig::default()),
+            Self::SmallFeeds => Some(WSDeflateConfig::small_feeds()),
+        }
+    }
+}
+
 /// Serves until it is killed; `spins` polls without ever sleeping.
 ///
 /// # Errors
 /// If the port is taken, or `tls`, files of certificate and key, cannot be used.
-pub(crate) fn serve(port: u16, spins: bool, api: Api, tls: Option<(&Path, &Path)>) -> Result<()> {
+pub(crate) fn serve(
+    port: u16,
+    spins: bool,
+    api: Api,
+    deflate: Deflate,
+    tls: Option<(&Path, &Path)>,
+) -> Result<()> {
     let limits = WSLimits::default()
         .max_frame_size(MAX_MESSAGE)
         .max_message_size(MAX_MESSAGE)
@@ -45,6 +72,7 @@ pub(crate) fn serve(port: u16, spins: bool, api: Api, tls: Option<(&Path, &Path)
     if let Some((certificate, key)) = tls {
         config = config.tls(WSServerTls::from_rustls(server_config(certificate, key)?));
     }
+    config = config.deflate(deflate.config());
     let spin = if spins { Duration::MAX } else { Duration::ZERO };
     let mut event_loop = WSLoop::new(WSLoopConfig::default().spin(spin))?;
     let subscribers = Subscribers::default();
@@ -55,6 +83,7 @@ pub(crate) fn serve(port: u16, spins: bool, api: Api, tls: Option<(&Path, &Path)
         ("/sub", _) => Subscriber(Rc::clone(&subscribers)).into_upgrade(),
         ("/pub", _) => Publisher(Rc::clone(&subscribers)).into_upgrade(),
         (_, Api::Frames) => EchoFrames.into_upgrade(),
+        (_, Api::Messages) if deflate != Deflate::Off => WSMessageAdapter::new(EchoCompressed).into_upgrade(),
         (_, Api::Messages) => WSMessageAdapter::new(EchoMessages).into_upgrade(),
         (_, Api::Async) => tasks(request),
     };
@@ -80,6 +109,15 @@ struct EchoMessages;
 impl WSMessageListener for EchoMessages {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
         transport.send(message.msg_type(), message);
+        Ok(())
+    }
+}
+
+struct EchoCompressed;
+
+impl WSMessageListener for EchoCompressed {
+    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
+        transport.send_message(message.msg_type(), message);
         Ok(())
     }
 }
