@@ -11,7 +11,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/peers" || exit 1
 
 tokio_peers=(fastwebsockets sockudo-ws tokio-tungstenite tokio-websockets web-socket)
-peers=(uwebsockets uwebsockets-tls uwebsockets-capi boost-beast picows ws "${tokio_peers[@]}")
+peers=(uwebsockets uwebsockets-tls uwebsockets-deflate uwebsockets-capi boost-beast picows websockets ws "${tokio_peers[@]}")
 # Those that also speak TLS, by the same program; uwebsockets-tls speaks nothing else.
 tls_peers=(picows fastwebsockets tokio-tungstenite tokio-websockets)
 packages=(cargo g++ make libboost-dev libclang-dev libuv1-dev libssl-dev zlib1g-dev python3-venv nodejs npm)
@@ -38,7 +38,10 @@ need_header() {
 cargo_peer() {
     need cargo
     (cd "$1" && nice -n 10 cargo build -j1 --release --locked) || why_not "cargo build failed"
-    cp "$CARGO_TARGET_DIR/release/peer-$1" "$work/bin/$1"
+    local name
+    for name in "$@"; do
+        cp "$CARGO_TARGET_DIR/release/peer-$name" "$work/bin/$name"
+    done
 }
 
 venv() {
@@ -58,15 +61,21 @@ for package in json.load(sys.stdin)["packages"]:
 
 build() {
     case $1 in
-    uwebsockets | uwebsockets-tls)
+    uwebsockets | uwebsockets-tls | uwebsockets-deflate)
         need cargo g++ python3
-        local sources security=()
-        if [ "$1" = uwebsockets-tls ]; then
+        local sources option=()
+        case $1 in
+        uwebsockets-tls)
             need_header openssl/ssl.h libssl-dev
-            security=(tls)
-        fi
+            option=(tls)
+            ;;
+        uwebsockets-deflate)
+            need_header zlib.h zlib1g-dev
+            option=(deflate)
+            ;;
+        esac
         sources=$(uwebsockets_sources) && [ -d "$sources" ] || why_not "crate libuwebsockets-sys is not available"
-        nice -n 10 uwebsockets/build.sh "$sources" "$work/bin/$1" "${security[@]}" || why_not "compiling failed"
+        nice -n 10 uwebsockets/build.sh "$sources" "$work/bin/$1" "${option[@]}" || why_not "compiling failed"
         ;;
     uwebsockets-capi)
         need g++ make
@@ -81,6 +90,8 @@ build() {
         nice -n 10 boost-beast/build.sh "$work/bin/$1" || why_not "compiling failed"
         ;;
     picows) venv picows/requirements.txt ;;
+    websockets) venv websockets/requirements.txt && touch "$work/websockets" ;;
+    sockudo-ws) cargo_peer sockudo-ws sockudo-ws-deflate ;;
     ws)
         need node npm
         (cd ws && npm ci --no-audit --no-fund --ignore-scripts) || why_not "npm ci failed"
@@ -92,7 +103,9 @@ build() {
 command_of() {
     case $1 in
     picows) echo ".work/venv/bin/python picows/echo.py" ;;
+    websockets) echo ".work/venv/bin/python websockets/echo.py" ;;
     ws) echo "node ws/echo.js" ;;
+    uwebsockets-deflate) echo ".work/bin/uwebsockets-deflate --compressor shared" ;;
     *) echo ".work/bin/$1" ;;
     esac
 }

@@ -1,8 +1,9 @@
-// Echo server on ws, with its optional addon bufferutil and without compression.
+// Echo server on ws, with its optional addon bufferutil; without compression, or with it for messages of any size.
 //
-// Usage: node echo.js --port N [--spin]. With --spin an always pending immediate keeps the loop from sleeping.
+// Usage: node echo.js --port N [--spin] [--deflate]. With --spin an always pending immediate keeps the loop from sleeping.
 // The socket is corked at the first answer of a burst and uncorked in the next tick, as Node's documentation
-// of `writable.cork()` shows: the answers to one read leave in one write.
+// of `writable.cork()` shows: the answers to one read leave in one write. Compressed ones come later, from a thread of
+// zlib, so nothing is corked for them.
 
 import { parseArgs } from 'node:util';
 import { WebSocketServer } from 'ws';
@@ -10,17 +11,21 @@ import { WebSocketServer } from 'ws';
 const MAX_MESSAGE = 16 * 1024 * 1024;
 
 const { values } = parseArgs({
-  options: { port: { type: 'string' }, spin: { type: 'boolean', default: false } },
+  options: {
+    port: { type: 'string' },
+    spin: { type: 'boolean', default: false },
+    deflate: { type: 'boolean', default: false },
+  },
 });
 if (!values.port) {
-  console.error('usage: node echo.js --port N [--spin]');
+  console.error('usage: node echo.js --port N [--spin] [--deflate]');
   process.exit(2);
 }
 
 const server = new WebSocketServer({
   host: '127.0.0.1',
   port: Number(values.port),
-  perMessageDeflate: false,
+  perMessageDeflate: values.deflate && { threshold: 0 },
   maxPayload: MAX_MESSAGE,
   clientTracking: false,
 });
@@ -30,11 +35,11 @@ server.on('connection', (connection, request) => {
   socket.setNoDelay(true);
   connection.on('error', () => connection.terminate());
   connection.on('message', (data, isBinary) => {
-    if (socket.writableCorked === 0) {
+    if (!values.deflate && socket.writableCorked === 0) {
       socket.cork();
       process.nextTick(() => socket.uncork());
     }
-    connection.send(data, { binary: isBinary, compress: false });
+    connection.send(data, { binary: isBinary, compress: values.deflate });
   });
 });
 

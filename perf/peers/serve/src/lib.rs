@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 pub use args::{Args, TlsFiles};
 pub use cork::{Corked, LARGE};
 pub use echo::echo_bursts;
-pub use upgrade::accept_upgrade;
+pub use upgrade::{accept_upgrade, accept_upgrade_with};
 
 /// The largest message that every peer accepts, in bytes.
 pub const MAX_MESSAGE: usize = 16 << 20;
