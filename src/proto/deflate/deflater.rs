@@ -4,12 +4,13 @@ use std::fmt;
 
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush};
 
+use super::quick::QuickDeflater;
 use super::{DeflateDirection, FLUSH_TAIL, MAX_WINDOW_BITS, MIN_WINDOW_BITS, ScratchBuffer};
 
 /// What compression costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeflateSettings {
-    /// Effort, 1 (fast) to 9 (small).
+    /// Effort, 1 (fast) to 9 (small). With 1 the compressor is one of our own, above it zlib's.
     pub level: u8,
     /// Memory for symbols that wait to be coded, 1 to 9; each step doubles it.
     pub memory_level: u8,
@@ -20,10 +21,15 @@ pub struct DeflateSettings {
 /// Each ends with a sync flush, so its blocks never set BFINAL, which some receivers take for the end of all messages. Without context
 /// takeover one deflater serves any number of connections.
 pub struct Deflater {
-    stream: Deflate,
+    engine: Engine,
     context_takeover: bool,
     /// The stream has said something that the next message must not refer to.
     is_used: bool,
+}
+
+enum Engine {
+    Quick(QuickDeflater),
+    Zlib(Deflate),
 }
 
 impl Deflater {
@@ -33,15 +39,20 @@ impl Deflater {
     /// has to keep to [messages that fit](Self::fits), and there is no context takeover.
     pub fn new(direction: DeflateDirection, settings: DeflateSettings) -> Self {
         let window_bits = direction.window_bits.clamp(MIN_WINDOW_BITS + 1, MAX_WINDOW_BITS);
-        let config = DeflateConfig {
-            level: settings.level.clamp(1, 9).into(),
-            // Negative: without header and checksum.
-            window_bits: -i32::from(window_bits),
-            mem_level: settings.memory_level.clamp(1, 9).into(),
-            ..DeflateConfig::default()
-        };
         let context_takeover = direction.context_takeover && direction.window_bits > MIN_WINDOW_BITS;
-        Self { stream: Deflate::new_with_config(config), context_takeover, is_used: false }
+        let memory_level = settings.memory_level.clamp(1, 9);
+        let engine = if settings.level <= 1 {
+            Engine::Quick(QuickDeflater::new(window_bits, memory_level, context_takeover))
+        } else {
+            Engine::Zlib(Deflate::new_with_config(DeflateConfig {
+                level: settings.level.min(9).into(),
+                // Negative: without header and checksum.
+                window_bits: -i32::from(window_bits),
+                mem_level: memory_level.into(),
+                ..DeflateConfig::default()
+            }))
+        };
+        Self { engine, context_takeover, is_used: false }
     }
 
     /// Whether a message of `len` bytes may be compressed as `direction` says.
@@ -60,11 +71,17 @@ impl Deflater {
             out.extend_from_slice(&[0x00]);
             return true;
         }
-        if self.is_used && !self.context_takeover {
-            self.stream.reset();
+        if !self.context_takeover {
+            self.forget();
         }
         self.is_used = true;
-        let deflated = self.deflate_and_flush(message, out);
+        let deflated = match &mut self.engine {
+            Engine::Quick(quick) => {
+                quick.deflate(message, out);
+                true
+            }
+            Engine::Zlib(stream) => deflate_and_flush(stream, message, out),
+        };
         if !deflated {
             self.forget();
         }
@@ -75,36 +92,39 @@ impl Deflater {
     /// compressed here.
     pub fn forget(&mut self) {
         if self.is_used {
-            self.stream.reset();
+            match &mut self.engine {
+                Engine::Quick(quick) => quick.forget(),
+                Engine::Zlib(stream) => stream.reset(),
+            }
             self.is_used = false;
         }
     }
+}
 
-    fn deflate_and_flush(&mut self, mut message: &[u8], out: &mut ScratchBuffer) -> bool {
-        loop {
-            let room = out.room(message.len() + message.len() / 8, usize::MAX);
-            let offered = room.len();
-            let (read, written) = (self.stream.total_in(), self.stream.total_out());
-            if self.stream.compress(message, room, DeflateFlush::SyncFlush).is_err() {
-                return false;
-            }
-            let read = (self.stream.total_in() - read) as usize;
-            let written = (self.stream.total_out() - written) as usize;
-            message = &message[read..];
-            out.advance(written);
-            if message.is_empty() && written < offered {
-                break;
-            }
-            if read == 0 && written == 0 {
-                return false;
-            }
+fn deflate_and_flush(stream: &mut Deflate, mut message: &[u8], out: &mut ScratchBuffer) -> bool {
+    loop {
+        let room = out.room(message.len() + message.len() / 8, usize::MAX);
+        let offered = room.len();
+        let (read, written) = (stream.total_in(), stream.total_out());
+        if stream.compress(message, room, DeflateFlush::SyncFlush).is_err() {
+            return false;
         }
-        let is_flushed = out.filled().ends_with(&FLUSH_TAIL);
-        if is_flushed {
-            out.cut(FLUSH_TAIL.len());
+        let read = (stream.total_in() - read) as usize;
+        let written = (stream.total_out() - written) as usize;
+        message = &message[read..];
+        out.advance(written);
+        if message.is_empty() && written < offered {
+            break;
         }
-        is_flushed
+        if read == 0 && written == 0 {
+            return false;
+        }
     }
+    let is_flushed = out.filled().ends_with(&FLUSH_TAIL);
+    if is_flushed {
+        out.cut(FLUSH_TAIL.len());
+    }
+    is_flushed
 }
 
 impl fmt::Debug for Deflater {

@@ -12,6 +12,7 @@ mod deflater;
 mod extensions;
 mod inflater;
 mod parameters;
+mod quick;
 mod scratch;
 #[cfg(test)]
 mod tests;

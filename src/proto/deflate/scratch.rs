@@ -64,6 +64,15 @@ impl ScratchBuffer {
         &mut self.bytes[self.len..end]
     }
 
+    /// What follows the bytes in use: at least `wanted` bytes.
+    pub(super) fn spare(&mut self, wanted: usize) -> &mut [u8] {
+        let needed = self.len + wanted;
+        if self.bytes.len() < needed {
+            self.bytes.resize(needed, 0);
+        }
+        &mut self.bytes[self.len..]
+    }
+
     /// So many bytes of the room are in use now.
     pub(super) fn advance(&mut self, written: usize) {
         self.len += written;
