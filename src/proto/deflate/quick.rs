@@ -260,3 +260,60 @@ mod codes {
         (code.reverse_bits() >> (16 - count), count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::Random;
+
+    fn deflated(quick: &mut QuickDeflater, message: &[u8]) -> usize {
+        let mut out = ScratchBuffer::default();
+        out.begin(0);
+        quick.deflate(message, &mut out);
+        out.len()
+    }
+
+    #[test]
+    fn noise_is_stored() {
+        let mut random = Random::new(1);
+        let mut quick = QuickDeflater::new(12, 5, true);
+        for len in [1, 2, 100, 65_535, 65_536, 200_000] {
+            let noise: Vec<u8> = (0..len).map(|_| random.below(256) as u8).collect();
+            let least = len + 5 * len.div_ceil(MOST_STORED) + 1;
+            assert!(deflated(&mut quick, &noise) <= least, "{len}");
+        }
+    }
+
+    #[test]
+    fn repetitions_are_references() {
+        let mut quick = QuickDeflater::new(12, 5, true);
+        let message: Vec<u8> = (b'a'..=b'z').cycle().take(2000).collect();
+        assert!(deflated(&mut quick, &message) < 60, "26 letters and 8 references");
+        assert!(deflated(&mut quick, &message) < 40, "references to the message before");
+        quick.forget();
+        assert!(deflated(&mut quick, &message) > 40, "the letters are said again");
+    }
+
+    #[test]
+    fn what_is_beyond_the_window_is_not_referred_to() {
+        let mut quick = QuickDeflater::new(9, 5, true);
+        let mut random = Random::new(2);
+        let noise = |random: &mut Random, len: usize| (0..len).map(|_| random.below(256) as u8).collect();
+        let message: Vec<u8> = noise(&mut random, 100);
+        deflated(&mut quick, &message);
+        assert!(deflated(&mut quick, &message) < 20);
+        let between: Vec<u8> = noise(&mut random, 512);
+        deflated(&mut quick, &between);
+        assert!(deflated(&mut quick, &message) > 100);
+    }
+
+    #[test]
+    fn memory_is_two_windows_and_the_table() {
+        let mut quick = QuickDeflater::new(12, 5, true);
+        for len in [10, 5000, 100_000] {
+            deflated(&mut quick, &vec![7; len]);
+            assert_eq!(quick.text.capacity(), 8192);
+        }
+        assert_eq!(quick.places.len(), 4096);
+    }
+}
