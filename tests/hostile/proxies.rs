@@ -332,11 +332,10 @@ fn a_wrong_version_is_told_in_each_phase() {
             ("socks5h://user:pass@", &[5, 2, 1, 0], 5),
         ] {
             let kind = scene.kind(proxy, &[before, &[version]].concat());
-            match version == right {
-                true => assert_eq!(kind, Kind::Closed),
-                false => {
-                    assert!(matches!(kind, Kind::InvalidAnswer(_)), "{proxy} {before:?} {version}: {kind}")
-                }
+            if version == right {
+                assert_eq!(kind, Kind::Closed);
+            } else {
+                assert!(matches!(kind, Kind::InvalidAnswer(_)), "{proxy} {before:?} {version}: {kind}");
             }
         }
     }
