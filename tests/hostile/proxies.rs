@@ -350,7 +350,6 @@ fn a_name_that_is_too_long_is_not_asked_for() {
     let long: &'static str = format!("ws://{}test/", "a.".repeat(126)).leak();
     let opened = scene.connect_to(long, "socks5h://", PATIENCE);
     let error = ended(&opened).unwrap_err();
-    println!("{error}");
     match error {
         WSError::Proxy(error) => assert!(matches!(error.kind, Kind::Unsupported(_)), "{error}"),
         error => panic!("{error}"),
