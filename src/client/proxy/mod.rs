@@ -11,7 +11,7 @@
 //! | `fuzz` | what a fuzzer drives |
 
 mod error;
-#[cfg(any(test, feature = "testkit"))]
+#[cfg(feature = "testkit")]
 mod fuzz;
 mod http;
 mod socks4;
