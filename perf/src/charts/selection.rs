@@ -128,14 +128,13 @@ fn panel(row: &RowResults, metric: Metric) -> Panel {
 /// What tells a row from the others of its chart.
 fn short_title(row: &Row) -> String {
     match *row {
-        Row::Latency { size, .. } | Row::Client { size } => size::name(size),
+        Row::Latency { size, .. } | Row::Client { size } | Row::Deflate { size, .. } => size::name(size),
         Row::Load { connections, depth: 1, size } => {
             format!("{}, {connections} connections", size::name(size))
         }
         Row::Load { connections, depth, size } => {
             format!("{}, {connections} connections x {depth} deep", size::name(size))
         }
-        Row::Deflate { size, .. } => size::name(size),
         Row::Tls(work) => short_title(&work.plain()),
         Row::Idle { connections } => format!("{connections} connections"),
         Row::Broadcast { subscribers, burst: 1, size } => {

@@ -277,7 +277,7 @@ mod tests {
     fn noise_is_stored() {
         let mut random = Random::new(1);
         let mut quick = QuickDeflater::new(12, 5, true);
-        for len in [1_usize, 2, 100, 65_535, 65_536, 200_000] {
+        for len in [1, 2, 100, 65_535, 65_536, 200_000_usize] {
             let noise: Vec<u8> = (0..len).map(|_| random.below(256) as u8).collect();
             let least = len + 5 * len.div_ceil(MOST_STORED) + 1;
             assert!(deflated(&mut quick, &noise) <= least, "{len}");
