@@ -165,7 +165,7 @@ mod names {
 
     #[cfg(feature = "tls")]
     fn tls() {
-        let _ = (WSConnectConfig::tls, WSServerConfig::tls);
+        let _ = (WSConnectConfig::tls, WSConnectConfig::proxy_tls, WSServerConfig::tls);
     }
 
     fn handshake(response: WSUpgradeResponse, listener: impl WSListener + 'static) {
