@@ -2,7 +2,7 @@ use crate::{WSFrame, WSMsgType, WSProtocolError, WSTransport};
 
 /// What a callback returns.
 ///
-/// Any error goes; a [`WSProtocolError`](crate::WSProtocolError) chooses how the connection closes.
+/// Any error goes; a [`WSProtocolError`] chooses how the connection closes.
 pub type WSResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The receiver of a connection's events. Each connection has its own.
@@ -15,7 +15,7 @@ pub trait WSListener {
     /// The opening handshake is done. Frames may be sent from here on.
     ///
     /// # Errors
-    /// Close the connection with 1011, or as a [`WSProtocolError`](crate::WSProtocolError) says.
+    /// Close the connection with 1011, or as a [`WSProtocolError`] says.
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
         let _ = transport;
         Ok(())
@@ -27,7 +27,7 @@ pub trait WSListener {
     ///
     /// # Errors
     /// Close the connection with 1011 if `disconnect_on_error` is set, else are logged; a
-    /// [`WSProtocolError`](crate::WSProtocolError) always closes, with its code.
+    /// [`WSProtocolError`] always closes, with its code.
     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult;
 
     /// The connection is gone. Called exactly once for each `on_ws_connected`, and nothing is called after it.
