@@ -113,9 +113,17 @@ impl WSLoopHandle {
         self.core.budget.counters()
     }
 
-    /// Bytes that the loop keeps for reuse, beside its receive buffer.
+    /// Bytes that the loop keeps for reuse, beside its receive buffer: at most [`WSLoopConfig::retained_memory`], and the buffers for
+    /// records of TLS, about 200 KiB once there was TLS on the loop.
+    ///
+    /// [`WSLoopConfig::retained_memory`]: crate::WSLoopConfig::retained_memory
     pub fn retained_memory(&self) -> usize {
-        self.core.pool.borrow().retained()
+        let core = &self.core;
+        #[cfg(feature = "tls")]
+        let records = core.tls.retained();
+        #[cfg(not(feature = "tls"))]
+        let records = 0;
+        core.pool.borrow().retained() + records
     }
 }
 

@@ -36,6 +36,19 @@ impl TlsShared {
         self.handshakes_left.set(handshakes);
     }
 
+    /// Bytes of capacity that are kept for the next use.
+    pub(crate) fn retained(&self) -> usize {
+        let records = self.records.take();
+        let mut bytes = records.as_ref().map_or(0, |buffer| buffer.capacity());
+        self.records.set(records);
+        for cell in [&self.gathered, &self.sealed] {
+            let buffer = cell.take();
+            bytes += buffer.capacity();
+            cell.set(buffer);
+        }
+        bytes
+    }
+
     #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
     fn take_records(&self, arrived: &[u8]) -> Box<RecvBuffer> {
         let mut buffer =

@@ -137,14 +137,14 @@ fn all_leave_nothing(way: &Way) {
         turns += 1;
     }
     settle();
-    let baseline = Baseline::take();
+    let baseline = Baseline::take(&server.on);
     let mut connections = 0;
     while connections < CONNECTIONS {
         connections += round(way, &server, &counts, turns);
         turns += 1;
     }
     settle();
-    baseline.check(way, connections);
+    baseline.check(way, connections, &server.on);
     let each = turns * LEAVES.len();
     // Those whose response was not read, or whose upgrade was pending, were opened or not.
     check_counts(way, &counts, each * OPEN.len()..=each * (OPEN.len() + 2), &server.on);

@@ -143,14 +143,14 @@ fn all_leave_nothing(way: Way) {
         turns += 1;
     }
     clients.settle();
-    let baseline = Baseline::take();
+    let baseline = Baseline::take(&clients.on);
     let mut connections = 0;
     while connections < CONNECTIONS {
         connections += clients.round(turns);
         turns += 1;
     }
     clients.settle();
-    baseline.check(&clients.way, connections);
+    baseline.check(&clients.way, connections, &clients.on);
     let each = turns * LEAVES.len();
     check_counts(&clients.way, &clients.counts, each * OPEN.len()..=each * OPEN.len(), &clients.on);
     assert_eq!(Counts::get(&clients.counts.blocked), each, "{:?}: queues were blocked", clients.way);
