@@ -365,9 +365,19 @@ impl LoopCore {
                         conn.send_shared(msg_type, &payload, options);
                     }
                 }
+                Mail::SendMessage { to, msg_type, payload, options } => {
+                    if let Some(conn) = self.conn(to) {
+                        conn.send_shared_message(msg_type, &payload, options.compress);
+                    }
+                }
                 Mail::SendPrepared { to, frame } => {
                     if let Some(conn) = self.conn(to) {
                         conn.send_prepared(&frame);
+                    }
+                }
+                Mail::SendPreparedMessage { to, message } => {
+                    if let Some(conn) = self.conn(to) {
+                        conn.send_prepared_message(&message);
                     }
                 }
                 Mail::SendClose { to, code, reason } => {

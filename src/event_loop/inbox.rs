@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::{SendOptions, WSCloseCode, WSLoopHandle, WSMsgType, WSPreparedFrame};
+use crate::{
+    SendOptions, WSCloseCode, WSLoopHandle, WSMessageOptions, WSMsgType, WSPreparedFrame, WSPreparedMessage,
+};
 
 use super::slots::Token;
 
@@ -48,7 +50,9 @@ impl LoopWaker {
 pub(crate) enum Mail {
     Call(Box<dyn FnOnce(&WSLoopHandle) + Send>),
     Send { to: Token, msg_type: WSMsgType, payload: Bytes, options: SendOptions },
+    SendMessage { to: Token, msg_type: WSMsgType, payload: Bytes, options: WSMessageOptions },
     SendPrepared { to: Token, frame: WSPreparedFrame },
+    SendPreparedMessage { to: Token, message: WSPreparedMessage },
     SendClose { to: Token, code: WSCloseCode, reason: Box<str> },
     Disconnect { to: Token, graceful: bool },
 }
@@ -57,8 +61,9 @@ impl Mail {
     /// Payload bytes, for the bound of the inbox. Shared frames count too: they stay alive until they are sent.
     fn size(&self) -> usize {
         match self {
-            Self::Send { payload, .. } => payload.len(),
+            Self::Send { payload, .. } | Self::SendMessage { payload, .. } => payload.len(),
             Self::SendPrepared { frame, .. } => frame.payload().len(),
+            Self::SendPreparedMessage { message, .. } => message.payload().len(),
             Self::Call(_) | Self::SendClose { .. } | Self::Disconnect { .. } => 0,
         }
     }

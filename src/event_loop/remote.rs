@@ -3,7 +3,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{SendOptions, WSCloseCode, WSLoopHandle, WSMsgType, WSPreparedFrame};
+use crate::{
+    SendOptions, WSCloseCode, WSLoopHandle, WSMessageOptions, WSMsgType, WSPreparedFrame, WSPreparedMessage,
+};
 
 use super::inbox::{Inbox, Mail, WSRemoteError};
 use super::slots::Token;
@@ -85,12 +87,46 @@ impl WSRemote {
         self.inbox.post(Mail::Send { to: self.token, msg_type, payload: payload.into(), options })
     }
 
+    /// Sends a whole message, compressed if that was agreed on: see
+    /// [`WSTransport::send_message`](crate::WSTransport::send_message).
+    ///
+    /// # Errors
+    /// See [`WSRemoteError`].
+    pub fn send_message(&self, msg_type: WSMsgType, payload: impl Into<Bytes>) -> Result<(), WSRemoteError> {
+        self.send_message_with(msg_type, payload, WSMessageOptions::default())
+    }
+
+    /// [`send_message`](Self::send_message) with a choice of its own.
+    ///
+    /// # Errors
+    /// See [`WSRemoteError`].
+    pub fn send_message_with(
+        &self,
+        msg_type: WSMsgType,
+        payload: impl Into<Bytes>,
+        options: WSMessageOptions,
+    ) -> Result<(), WSRemoteError> {
+        if msg_type == WSMsgType::Close {
+            return Err(WSRemoteError::IsClose);
+        }
+        self.inbox.post(Mail::SendMessage { to: self.token, msg_type, payload: payload.into(), options })
+    }
+
     /// Sends a frame that was encoded once for many connections.
     ///
     /// # Errors
     /// See [`WSRemoteError`].
     pub fn send_prepared(&self, frame: &WSPreparedFrame) -> Result<(), WSRemoteError> {
         self.inbox.post(Mail::SendPrepared { to: self.token, frame: frame.clone() })
+    }
+
+    /// Sends a message that was encoded once for many connections, in the form that fits this one: see
+    /// [`WSTransport::send_prepared_message`](crate::WSTransport::send_prepared_message).
+    ///
+    /// # Errors
+    /// See [`WSRemoteError`].
+    pub fn send_prepared_message(&self, message: &WSPreparedMessage) -> Result<(), WSRemoteError> {
+        self.inbox.post(Mail::SendPreparedMessage { to: self.token, message: message.clone() })
     }
 
     /// Sends CLOSE: see [`WSTransport::send_close`](crate::WSTransport::send_close).

@@ -163,6 +163,21 @@ impl Conn {
         self.sent(queued)
     }
 
+    /// [`send_message`](Self::send_message), without copying what is not compressed if it is large and this is a server.
+    #[cfg_attr(not(feature = "deflate"), expect(unused_variables, reason = "nothing is compressed"))]
+    pub(crate) fn send_shared_message(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: &Bytes,
+        compress: Option<bool>,
+    ) -> WSSendStatus {
+        #[cfg(feature = "deflate")]
+        if self.flags.has(Flags::DEFLATE) {
+            return self.send_compressing(msg_type, payload, compress);
+        }
+        self.send_shared(msg_type, payload, SendOptions::default())
+    }
+
     pub(crate) fn send_prepared(self: &Rc<Self>, frame: &WSPreparedFrame) -> WSSendStatus {
         let copy_below = self.settings.tuning.no_copy_threshold;
         if frame.encoded().len() < copy_below && self.proto.borrow_mut().gather_prepared(frame) {

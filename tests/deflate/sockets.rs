@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use femtows::testkit::Random;
+use femtows::testkit::{Random, TestKit};
 use femtows::{
-    WSConnectConfig, WSDeflateConfig, WSLoop, WSLoopConfig, WSMessageAdapter, WSServerConfig,
-    WSUpgradeRequest, ws_connect, ws_create_server,
+    WSConnectConfig, WSDeflateConfig, WSListener, WSLoop, WSLoopConfig, WSMessageAdapter, WSMessageOptions,
+    WSMsgType, WSPreparedMessage, WSRemote, WSServerConfig, WSUpgradeRequest, ws_connect, ws_create_server,
 };
 
-use crate::ends::{Echo, Messages, random_message};
+use crate::ends::{Echo, Frames, Messages, random_message};
 
 #[test]
 fn echoes_over_tcp() {
@@ -39,4 +39,40 @@ fn echoes_over_tcp() {
         }
         assert_eq!(came, sent);
     }
+}
+
+#[test]
+fn another_thread_sends_messages_compressed_or_not() {
+    let mut kit = TestKit::new(5);
+    let (frames, messages) = (Frames::default(), Messages::default());
+    let as_frames = remote_to(&mut kit, frames.clone());
+    let as_messages = remote_to(&mut kit, WSMessageAdapter::new(messages.clone()));
+    let sending = move || [as_frames, as_messages].iter().for_each(send_four);
+    std::thread::spawn(sending).join().expect("the thread");
+    kit.run_until_idle();
+    let rsv1: Vec<bool> = frames.take().into_iter().map(|(rsv1, _)| rsv1).collect();
+    assert_eq!(rsv1, [true, false, true, true]);
+    let text = |payload: String| (WSMsgType::Text, payload.into_bytes());
+    let expected = [text("a".repeat(900)), text("b".repeat(900)), text("c".repeat(900)), text("d".into())];
+    assert_eq!(messages.take(), expected);
+}
+
+/// The server's end of a connection to `client`, with compression agreed on.
+fn remote_to(kit: &mut TestKit, client: impl WSListener + 'static) -> WSRemote {
+    let deflate = WSDeflateConfig::default().context_takeover(true);
+    let server = WSServerConfig::default().deflate(deflate.clone());
+    let config = WSConnectConfig::default().deflate(deflate);
+    kit.pair(|_: &_| Frames::default(), client, server, config).expect("a connection").server.remote()
+}
+
+fn send_four(remote: &WSRemote) {
+    let send = |text: String, compress| {
+        let options = WSMessageOptions { compress };
+        remote.send_message_with(WSMsgType::Text, text, options).expect("the loop lives");
+    };
+    remote.send_message(WSMsgType::Text, "a".repeat(900)).expect("the loop lives");
+    send("b".repeat(900), Some(false));
+    let prepared = WSPreparedMessage::new(WSMsgType::Text, "c".repeat(900));
+    remote.send_prepared_message(&prepared).expect("the loop lives");
+    send("d".into(), Some(true));
 }

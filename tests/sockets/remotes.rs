@@ -5,7 +5,7 @@ use std::thread;
 
 use femtows::{
     SendOptions, WSCloseCode, WSDisconnectCause, WSLoopConfig, WSLoopHandle, WSMsgType, WSPreparedFrame,
-    WSRemote, WSRemoteError, WSServerConfig, WSTransport, ws_create_server,
+    WSPreparedMessage, WSRemote, WSRemoteError, WSServerConfig, WSTransport, ws_create_server,
 };
 
 use crate::support::peer::Peer;
@@ -32,7 +32,11 @@ fn another_thread_sends_in_order() {
     remote.send_with(WSMsgType::Binary, "two", options).unwrap();
     remote.send_with(WSMsgType::Continuation, pattern(200_000), SendOptions::default()).unwrap();
     remote.send_prepared(&WSPreparedFrame::new(WSMsgType::Ping, "four")).unwrap();
+    remote.send_message(WSMsgType::Text, "whole").unwrap();
+    remote.send_message(WSMsgType::Binary, pattern(100_000)).unwrap();
+    remote.send_prepared_message(&WSPreparedMessage::new(WSMsgType::Binary, "for many")).unwrap();
     assert_eq!(remote.send(WSMsgType::Close, ""), Err(WSRemoteError::IsClose));
+    assert_eq!(remote.send_message(WSMsgType::Close, ""), Err(WSRemoteError::IsClose));
     remote.send_close(WSCloseCode(4000), "five").unwrap();
     remote.send(WSMsgType::Text, "too late").unwrap();
     let wanted = [
@@ -40,6 +44,9 @@ fn another_thread_sends_in_order() {
         Frame::binary("two").bits(false, 0),
         Frame::new(crate::support::wire::CONTINUATION, pattern(200_000)),
         Frame::new(PING, "four"),
+        Frame::text("whole"),
+        Frame::binary(pattern(100_000)),
+        Frame::binary("for many"),
         Frame::close(4000, "five"),
     ];
     for frame in wanted {
