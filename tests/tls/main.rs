@@ -8,6 +8,8 @@ mod flow;
 mod opening;
 mod openssl_faults;
 mod peers;
+#[cfg(all(feature = "tls-platform-verifier", target_os = "linux"))]
+mod platform;
 mod proxies;
 mod records;
 mod redirections;
