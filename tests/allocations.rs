@@ -16,6 +16,7 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
+use femtows::message::{WebSocket, WebSocketConfig, WebSocketError, websocket_factory};
 use femtows::{
     WSConnectConfig, WSFrame, WSIntoUpgrade, WSListener, WSLoop, WSLoopConfig, WSLoopHandle, WSMessage,
     WSMessageAdapter, WSMessageListener, WSMsgType, WSResult, WSServer, WSServerConfig, WSTransport,
@@ -283,6 +284,41 @@ fn an_idle_connection_is_small() {
     }
 }
 
+/// A task that waits for a message costs what its future holds, and the messages' queue; before the first message and after it.
+#[test]
+fn an_idle_connection_of_a_task_is_small() {
+    const CONNECTIONS: usize = 500;
+    let config = WebSocketConfig::default();
+    let mut site = Site::with(config.server_config(), |handle, counter| {
+        let echo = move |ws: WebSocket| {
+            let counter = Rc::clone(&counter);
+            async move {
+                ws.accept().await?;
+                while let Ok(message) = ws.get_message().await {
+                    counter.set(counter.get() + 1);
+                    ws.send_message(message).await?;
+                }
+                Ok::<(), WebSocketError>(())
+            }
+        };
+        websocket_factory(handle, echo, config)
+    });
+    site.connect(10);
+    let before = LIVE_BYTES.get();
+    site.connect(CONNECTIONS);
+    let each = (LIVE_BYTES.get() - before) / CONNECTIONS.cast_signed();
+    println!("task: {each} bytes, the request has {}", REQUEST.len());
+    assert!(each < 2_600, "{each} bytes per idle connection");
+    let message = masked_frame(&[b'x'; 1000]);
+    for peer in 0..CONNECTIONS {
+        site.write(10 + peer, &message);
+    }
+    site.turn_until(|site| site.frames.get() == CONNECTIONS);
+    let grown = (LIVE_BYTES.get() - before) / CONNECTIONS.cast_signed() - each;
+    println!("task: {grown} bytes more after a message");
+    assert!(grown <= 16, "{grown} bytes are kept per connection that has received");
+}
+
 /// Compression costs an idle connection a few words, before and after messages, unless they refer to earlier ones.
 #[cfg(feature = "deflate")]
 #[test]
@@ -365,10 +401,18 @@ impl Site {
     }
 
     fn serving(config: WSServerConfig, listener: fn(Rc<Cell<usize>>) -> Box<dyn WSListener>) -> Self {
+        Self::with(config, |_, counter| move |_: &WSUpgradeRequest| listener(Rc::clone(&counter)))
+    }
+
+    /// With the factory that `make` makes; what it makes counts the frames.
+    fn with<F, U>(config: WSServerConfig, make: impl FnOnce(&WSLoopHandle, Rc<Cell<usize>>) -> F) -> Self
+    where
+        F: FnMut(&WSUpgradeRequest) -> U + 'static,
+        U: WSIntoUpgrade,
+    {
         let event_loop = WSLoop::new(WSLoopConfig::default()).expect("a loop");
         let frames = Rc::new(Cell::new(0));
-        let counter = Rc::clone(&frames);
-        let factory = move |_: &WSUpgradeRequest| listener(Rc::clone(&counter));
+        let factory = make(&event_loop.handle(), Rc::clone(&frames));
         let server =
             ws_create_server(&event_loop.handle(), factory, "127.0.0.1:0", config).expect("a server");
         Self { event_loop, server, peers: Vec::with_capacity(1000), frames }
