@@ -162,6 +162,13 @@ impl WebSocketConfig {
         config
     }
 
+    /// What is the server's on every route.
+    pub(super) fn serve_under(&mut self, server: &Self) {
+        self.max_message_size = server.max_message_size;
+        self.connect_timeout = server.connect_timeout;
+        self.disconnect_timeout = server.disconnect_timeout;
+    }
+
     fn shape(&self, connection: &mut crate::config::ConnectionConfig) {
         connection.limits.max_message_size = self.max_message_size;
         connection.limits.max_frame_size = self.max_message_size;

@@ -47,6 +47,7 @@ mod prepared;
 mod request;
 mod routes;
 mod server;
+mod target;
 mod websocket;
 mod wrap;
 

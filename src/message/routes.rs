@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::{WSLoopHandle, WSUpgradeRequest, WSUpgradeResponse};
 
+use super::target::Target;
 use super::{Handler, WebSocket, WebSocketConfig};
 
 /// Handlers by path.
@@ -112,6 +113,13 @@ impl Routes {
         self
     }
 
+    /// Time-outs and limits of the server hold on every route.
+    pub(super) fn serve_under(&mut self, server: &WebSocketConfig) {
+        for config in self.table.iter_mut().filter_map(|route| route.config.as_mut()) {
+            Rc::make_mut(config).serve_under(server);
+        }
+    }
+
     fn add<A>(
         mut self,
         pattern: &str,
@@ -133,7 +141,7 @@ impl Routes {
             let answer = self.http.as_ref().map(|answer| answer(request));
             return Found::Response(answer.unwrap_or_else(|| self.not_found.clone()));
         }
-        let path = path_of(request.path());
+        let path = Target::of(request.path()).path;
         for route in &self.table {
             if let Some(parameters) = route.pattern.matches(path) {
                 let (start, config) = (Rc::clone(&route.start), route.config.clone());
@@ -160,15 +168,6 @@ pub(super) enum Found {
         parameters: Vec<(Box<str>, String)>,
     },
     Response(WSUpgradeResponse),
-}
-
-/// The path of a request target, which may be a whole URI (RFC 9112 section 3.2.2).
-fn path_of(target: &str) -> &str {
-    let path = match target.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or("/", |slash| &rest[slash..]),
-        None => target,
-    };
-    path.split_once('?').map_or(path, |(path, _)| path)
 }
 
 /// A path, in segments.
@@ -292,12 +291,5 @@ mod tests {
         {
             assert!(Pattern::parse(pattern).is_err(), "{pattern:?}");
         }
-    }
-
-    #[test]
-    fn a_target_may_be_a_whole_uri() {
-        assert_eq!(path_of("/a?b=/c"), "/a");
-        assert_eq!(path_of("http://host:1/a?b"), "/a");
-        assert_eq!(path_of("http://host"), "/");
     }
 }

@@ -35,7 +35,8 @@ pub fn websocket_factory<A>(
     handler: impl IntoRoutes<A>,
     config: WebSocketConfig,
 ) -> WebSocketFactory {
-    let (handle, routes, config) = (handle.clone(), handler.into_routes(), Rc::new(config));
+    let (handle, mut routes, config) = (handle.clone(), handler.into_routes(), Rc::new(config));
+    routes.serve_under(&config);
     Box::new(move |request| match routes.find(request) {
         Found::Response(response) => response.into_upgrade(),
         Found::Handler { start, config: own, parameters } => {

@@ -1,9 +1,11 @@
 //! What is known of a connection.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::message::target::Target;
 use crate::message::{CloseReason, SideState};
 use crate::{WSHeaders, WSTransport, WSUpgradeRequest};
 
@@ -57,20 +59,20 @@ impl WebSocket {
         self.request().map(|request| request.headers()).unwrap_or_default()
     }
 
-    /// Path and query of the request, such as `/chat/lobby?since=5`.
+    /// Path and query of the request, as they were sent, such as `/chat/lobby?since=5`.
     pub fn path(&self) -> String {
-        self.request().map(|request| request.path().to_owned()).unwrap_or_default()
+        let request = self.request();
+        request.map(|request| Target::of(request.path()).path_and_query().into_owned()).unwrap_or_default()
     }
 
-    /// The whole URL of the request, put together from scheme, `Host` and path.
+    /// The whole URL of the request, put together from scheme, `Host`, path and query.
     pub fn url(&self) -> String {
         let Some(request) = self.request() else { return String::new() };
-        if request.path().contains("://") {
-            return request.path().to_owned();
-        }
         let is_secure = request.is_secure() || self.transport().is_some_and(WSTransport::is_secure);
         let scheme = if is_secure { "wss" } else { "ws" };
-        format!("{scheme}://{}{}", request.host().unwrap_or_default(), request.path())
+        let target = Target::of(request.path());
+        let host = target.authority.map(Cow::from).or_else(|| request.host()).unwrap_or_default();
+        format!("{scheme}://{host}{}", target.path_and_query())
     }
 
     /// A parameter of the path, as the route names it: see [`Routes`](crate::message::Routes).

@@ -1,0 +1,121 @@
+//! Which handler serves which request, and what it is told of it.
+
+use femtows::WSUpgradeResponse;
+use femtows::message::*;
+use femtows::testkit::TestKit;
+
+use crate::ends::*;
+
+/// What a request gets: the name of the route, path, URL and parameter `x` as its handler sees them; or the status and the body.
+fn served(target: &str) -> String {
+    let mut kit = TestKit::new(1);
+    let seen = Log::new();
+    let serve = |name: &'static str| {
+        let seen = seen.clone();
+        move |ws: WebSocket| {
+            let parameter = ws.path_parameter("x").unwrap_or("-").to_owned();
+            seen.add(format!("{name} {} {} {parameter}", ws.path(), ws.url()));
+            async {}
+        }
+    };
+    let routes = Routes::new()
+        .route("/a", serve("first"))
+        .route("/b", serve("b"))
+        .route("/a", serve("second"))
+        .route("/one/{x}", serve("one"))
+        .route("/all/{x:path}", serve("all"))
+        .not_found(WSUpgradeResponse::not_found());
+    let mut peer = raw(&mut kit, routes, WebSocketConfig::default());
+    peer.write(&request(target, ""));
+    kit.run_until_idle();
+    let head = String::from_utf8(peer.read()).expect("ASCII");
+    let status = head.split(' ').nth(1).expect("a status").to_owned();
+    let seen = seen.take();
+    assert!(seen.len() <= 1, "one handler at most: {seen:?}");
+    seen.into_iter().next().unwrap_or(status)
+}
+
+#[test]
+fn the_path_alone_chooses_the_route() {
+    assert_eq!(served("/a"), "first /a ws://testkit/a -");
+    assert_eq!(served("/a?"), "first /a? ws://testkit/a? -");
+    assert_eq!(served("/a?u=http://host/b"), "first /a?u=http://host/b ws://testkit/a?u=http://host/b -");
+    assert_eq!(served("/a?/b"), "first /a?/b ws://testkit/a?/b -");
+    assert_eq!(served("/%61"), "first /%61 ws://testkit/%61 -");
+    for elsewhere in
+        ["/", "/a/", "//a", "/A", "/a%2f", "/a%3f", "/a;b", "/./a", "/a/../b", "/one", "/one/", "/one/1/"]
+    {
+        assert_eq!(served(elsewhere), "404", "{elsewhere}");
+    }
+}
+
+#[test]
+fn a_target_that_is_a_whole_uri_is_taken_apart() {
+    assert_eq!(served("http://host:1/a?q"), "first /a?q ws://host:1/a?q -");
+    assert_eq!(served("http://host?q=/b"), "404");
+    assert_eq!(served("http://host"), "404");
+    assert_eq!(served("http://host/one/http://other/a"), "404");
+}
+
+#[test]
+fn parameters_are_decoded_once_whatever_they_hold() {
+    for (target, parameter) in [
+        ("/one/a%20b", "a b"),
+        ("/one/a+b", "a+b"),
+        ("/one/%2561", "%61"),
+        ("/one/a%2Fb", "a/b"),
+        ("/one/%", "%"),
+        ("/one/%4", "%4"),
+        ("/one/%ff", "\u{fffd}"),
+        ("/one/..", ".."),
+        ("/one/x?y", "x"),
+        ("/all/a//b/", "a//b/"),
+        ("/all/", ""),
+        ("/all", ""),
+        ("/all/http://host/a", "http://host/a"),
+    ] {
+        let expected = format!("{} {target} ws://testkit{target} {parameter}", &target[1..4]);
+        assert_eq!(served(target), expected);
+    }
+}
+
+#[test]
+fn plain_requests_never_reach_a_handler() {
+    let plain = b"GET /a?x=1 HTTP/1.1\r\nHost: testkit\r\n\r\n";
+    for (answers, expected) in [(false, "HTTP/1.1 403 "), (true, "HTTP/1.1 200 ")] {
+        let mut kit = TestKit::new(1);
+        let called = Log::new();
+        let calls = called.clone();
+        let handler = move |_: WebSocket| {
+            calls.add("nobody asks for a connection");
+            async {}
+        };
+        let mut routes = Routes::new().route("/a", handler);
+        if answers {
+            routes = routes.http(|request| WSUpgradeResponse::ok(request.path().to_owned()));
+        }
+        let mut peer = raw(&mut kit, routes, WebSocketConfig::default());
+        peer.write(plain);
+        kit.run_until_idle();
+        let head = String::from_utf8(peer.read()).expect("ASCII");
+        assert!(head.starts_with(expected), "{head}");
+        assert_eq!(head.ends_with("/a?x=1"), answers);
+        assert_eq!(called.take(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_route_has_the_deadlines_of_its_server() {
+    let mut kit = TestKit::new(1);
+    let accepted = Slot::new();
+    let own = WebSocketConfig::default().message_queue_size(3).disconnect_timeout(SECOND);
+    let routes = Routes::new().route_with("/", own, give_away(&accepted));
+    let mut peer = raw(&mut kit, routes, WebSocketConfig::default().disconnect_timeout(5 * SECOND));
+    peer.upgrade(&mut kit);
+    let ws = accepted.take();
+    assert_eq!(ws.disconnect_timeout(), 5 * SECOND);
+    let start = kit.now();
+    let late = kit.block_on(ws.aclose(1000, ""));
+    assert!(matches!(late, Err(WebSocketError::DisconnectionTimeout)), "{late:?}");
+    assert_eq!(kit.now() - start, 5 * SECOND, "it is what it says");
+}
