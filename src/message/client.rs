@@ -5,10 +5,11 @@ use std::rc::Rc;
 use crate::client::ws_connect;
 use crate::{WSListener, WSLoopHandle};
 
-use super::websocket::{Shared, Side, Under};
+use super::websocket::{Block, Shared, Side, Under};
 use super::{WebSocket, WebSocketConfig, WebSocketError};
 
-/// Connects to `url`, runs `body` with the connection, and closes it with 1000 in any case; waits until TCP is closed.
+/// Connects to `url`, runs `body` with the connection, and closes it with 1000 in any case; waits until TCP is closed. Dropped before
+/// the body is done, it closes and does not wait.
 ///
 /// # Errors
 /// Those of [`connect_websocket_url`]; [`DisconnectionTimeout`](WebSocketError::DisconnectionTimeout) if the closing handshake did not
@@ -20,6 +21,7 @@ pub async fn open_websocket_url<T>(
     body: impl AsyncFnOnce(WebSocket) -> T,
 ) -> Result<T, WebSocketError> {
     let websocket = connect_websocket_url(handle, url, config).await?;
+    let _block = Block(&websocket);
     let result = body(websocket.clone()).await;
     websocket.aclose(crate::WSCloseCode::OK, "").await?;
     Ok(result)

@@ -79,7 +79,8 @@ impl StateError {
 #[non_exhaustive]
 pub enum WebSocketError {
     /// The connection is closed. Nobody's mistake.
-    #[error(transparent)]
+    // Not transparent: so an error that is transparent to this one still has the reason among its sources.
+    #[error("{0}")]
     Closed(#[from] ConnectionClosed),
     /// The state of the connection does not allow the call. Blame: the caller.
     #[error(transparent)]

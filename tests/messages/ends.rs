@@ -13,7 +13,7 @@ use femtows::{WSCloseCode, WSMsgType};
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// What a test and its handlers hand to each other.
-pub(crate) struct Slot<T>(Rc<Cell<Option<T>>>);
+pub(crate) struct Slot<T>(pub(crate) Rc<Cell<Option<T>>>);
 
 impl<T> Slot<T> {
     pub(crate) fn new() -> Self {

@@ -238,6 +238,27 @@ fn rule_auto_ping_never_eats_the_applications_pongs() {
 }
 
 #[test]
+fn rule_the_answer_to_a_later_auto_ping_is_one_to_earlier_pings() {
+    // RFC 6455 section 5.5.3: a peer may answer only the newest.
+    let mut kit = TestKit::new(1);
+    let client = WSConnectConfig::default()
+        .enable_auto_ping(true)
+        .auto_ping_idle_timeout(SECOND)
+        .auto_ping_reply_timeout(SECOND);
+    let (client, mut peer) = raw_client(&mut kit, WebSocketConfig::default().client(client));
+    let pinging = client.clone();
+    let ping = kit.handle().spawn(async move { pinging.ping(&b"mine"[..]).await });
+    kit.advance(SECOND + SECOND / 2);
+    let frames = peer.frames();
+    assert_eq!(frames.len(), 2);
+    assert!(!ping.is_finished());
+    peer.send_frame(WSMsgType::Pong, &frames[1].payload);
+    kit.run_until_idle();
+    assert!(ping.is_finished() && !client.is_closed());
+    assert_eq!(kit.block_on(ping).expect("answered"), SECOND + SECOND / 2);
+}
+
+#[test]
 fn rule_what_can_never_be_sent_is_too_big() {
     let mut kit = TestKit::new(1);
     let limits = femtows::WSLimits::default().max_outbound(1000);

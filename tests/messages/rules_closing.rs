@@ -218,3 +218,40 @@ fn rule_a_reason_is_cut_at_a_character() {
     kit.run_until_idle();
     assert_eq!(closes(&mut peer), [close_payload(1000, &"\u{20ac}".repeat(41))]);
 }
+
+#[test]
+fn rule_a_connection_that_is_gone_is_closed_to_pings_too() {
+    for graceful in [false, true] {
+        let mut kit = TestKit::new(1);
+        let ends = pair(&mut kit, WebSocketConfig::default());
+        // Nothing tells the tasks before the loop goes on.
+        ends.client.transport().expect("open").disconnect(graceful);
+        assert_eq!(code(ends.client.pong(b"")), 1006);
+        assert_eq!(ends.client.application_state(), SideState::Disconnected);
+        ends.server.transport().expect("open").disconnect(graceful);
+        assert_eq!(code(kit.block_on(ends.server.ping(None))), 1006);
+    }
+}
+
+#[test]
+fn rule_a_stream_tells_of_the_end_once() {
+    use futures_core::Stream;
+    let mut kit = TestKit::new(1);
+    let ends = pair(&mut kit, WebSocketConfig::default().message_queue_size(16));
+    kit.block_on(ends.client.send_text("last")).expect("open");
+    ends.client.close(4000, "").expect("open");
+    kit.run_until_idle();
+    let mut handles = [ends.server.clone(), ends.server.clone(), ends.client];
+    drop(ends.server);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut next = |ws: &mut WebSocket| match std::pin::Pin::new(ws).poll_next(&mut cx) {
+        std::task::Poll::Ready(next) => next,
+        std::task::Poll::Pending => panic!("it waits"),
+    };
+    assert!(matches!(next(&mut handles[0]), Some(Ok(message)) if message == Message::from("last")));
+    for ws in &mut handles {
+        assert_eq!(next(ws).map(code), Some(4000));
+        assert!(next(ws).is_none() && next(ws).is_none());
+        assert_eq!(next(&mut ws.clone()).map(code), Some(4000), "another handle is another stream");
+    }
+}

@@ -265,3 +265,20 @@ fn rule_what_is_sent_between_accept_and_the_opening_waits_for_it() {
     let (client, _link) = connect(&mut kit, handler, WebSocketConfig::default()).expect("accepted");
     assert_eq!(kit.block_on(client.receive_text()).expect("open"), "early");
 }
+
+#[test]
+fn rule_a_subprotocol_is_not_chosen_by_a_header() {
+    let mut kit = TestKit::new(1);
+    let asked = Slot::new();
+    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
+    peer.write(&request("/", "Sec-WebSocket-Protocol: a, b\r\n"));
+    kit.run_until_idle();
+    let request = asked.take();
+    for name in ["a", "z"] {
+        let options = AcceptOptions::new().subprotocol("b").header("sec-websocket-protocol", name);
+        let refused = kit.block_on(request.accept_with(options));
+        assert!(matches!(refused, Err(WebSocketError::InvalidArgument(_))), "{name}: {refused:?}");
+    }
+    assert!(request.subprotocol().is_none() && peer.read().is_empty(), "nothing has happened");
+    kit.block_on(request.accept_with(AcceptOptions::new().subprotocol("b"))).expect("undecided");
+}

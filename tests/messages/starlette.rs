@@ -282,6 +282,14 @@ fn starlette_an_io_error_is_1006_and_disconnects() {
     assert_eq!(code(kit.block_on(ends.server.receive_text())), 1006);
     assert_eq!(ends.server.client_state(), SideState::Disconnected);
     assert_eq!(ends.server.application_state(), SideState::Disconnected);
+
+    let ends = pair(&mut kit, WebSocketConfig::default());
+    ends.link.reset();
+    kit.run_until_idle();
+    let send = || ends.server.send_event(SendEvent::Send("into the void".into()));
+    assert_eq!(code(kit.block_on(send())), 1006);
+    assert_eq!(ends.server.application_state(), SideState::Disconnected);
+    assert!(is_state_error(&kit.block_on(send())), "it was told");
 }
 
 #[test]

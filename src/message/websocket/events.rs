@@ -82,12 +82,15 @@ impl WebSocket {
     /// The state changes before anything is sent.
     ///
     /// # Errors
-    /// [`State`](WebSocketError::State) for any other order; otherwise those of [`accept_with`](Self::accept_with),
+    /// [`State`](WebSocketError::State) for any other order, and once this end is `Disconnected`; otherwise those of [`accept_with`](Self::accept_with),
     /// [`send_message`](Self::send_message), [`close`](Self::close) and [`reject`](Self::reject).
     pub async fn send_event(&self, event: SendEvent) -> Result<(), WebSocketError> {
         match event {
             SendEvent::Accept(options) => self.accept_with(options).await,
-            SendEvent::Send(message) => self.send_message(message).await,
+            SendEvent::Send(message) => {
+                self.shared().check_not_over()?;
+                self.send_message(message).await
+            }
             SendEvent::Close { code, reason } => self.close(code, &reason),
             SendEvent::HttpResponse(response) => self.reject(response),
         }
@@ -133,6 +136,15 @@ impl Drop for Waiting<'_> {
 }
 
 impl Shared {
+    /// That an I/O error has ended it is said once (by [`WebSocketError::Closed`]); then there is nothing to send by events any more.
+    fn check_not_over(&self) -> Result<(), WebSocketError> {
+        let state = self.state();
+        if state.application == SideState::Disconnected {
+            return Err(state.closed_already("nothing can be sent after this end has disconnected").into());
+        }
+        Ok(())
+    }
+
     pub(super) fn state_of_application(&self) -> SideState {
         self.state().application
     }

@@ -79,7 +79,14 @@ impl WSListener for Under {
     }
 
     fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
-        frame.msg_type() == WSMsgType::Pong && self.shared.state().rare.pings.is_auto(frame.payload())
+        if frame.msg_type() != WSMsgType::Pong {
+            return false;
+        }
+        let now = self.shared.handle.core().clock();
+        let answered = self.shared.state().rare.pings.auto_answered(frame.payload(), now);
+        let is_auto = answered.is_some();
+        wake(answered.into_iter().flatten());
+        is_auto
     }
 
     fn resume_writing(&mut self, _: &WSTransport) {

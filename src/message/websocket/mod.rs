@@ -51,7 +51,7 @@ pub use streams::{IterBytes, IterText, Messages, WebSocketReceiver, WebSocketSen
 pub use typed::{Value, Values};
 
 pub(super) use listener::Under;
-pub(super) use scope::failure_in;
+pub(super) use scope::{Block, failure_in};
 pub(super) use shared::{ServerSide, Shared, Side};
 
 use crate::WSCloseCode;
@@ -121,16 +121,22 @@ impl Drop for WebSocket {
         let others = shared.handles.get() - 1;
         shared.handles.set(others);
         if others == 0 {
-            let code = if thread::panicking() { WSCloseCode::INTERNAL_ERROR } else { WSCloseCode::OK };
-            shared.abandon(code);
+            shared.abandon(code_of_drop());
         }
     }
+}
+
+/// With which code a connection is closed that is given up.
+fn code_of_drop() -> WSCloseCode {
+    if thread::panicking() { WSCloseCode::INTERNAL_ERROR } else { WSCloseCode::OK }
 }
 
 /// The places of a handle as a `Stream` and as a `Sink`; each clone has its own.
 #[derive(Default)]
 struct Places {
     receive: Place,
+    /// The stream has told of the end, and is over.
+    is_over: bool,
     send: Place,
     closing: Option<Closing>,
 }

@@ -39,7 +39,7 @@ impl AcceptOptions {
         self
     }
 
-    /// Adds a header.
+    /// Adds a header. Those of the opening itself (RFC 6455 section 4.2.2) are not for the application to set.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
@@ -71,6 +71,11 @@ impl AcceptOptions {
             response = response.subprotocol(name).map_err(|error| invalid(&error))?;
         }
         for (name, value) in &self.headers {
+            if name.eq_ignore_ascii_case("Sec-WebSocket-Protocol") {
+                return Err(WebSocketError::argument(
+                    "a subprotocol is chosen by `subprotocol`, not by a header",
+                ));
+            }
             response = response.header(name, value).map_err(|error| invalid(&error))?;
         }
         if let Some(id) = self.session_id.as_deref().filter(|id| !id.is_empty()) {

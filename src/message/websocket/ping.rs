@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::WSSendStatus;
 use crate::event_loop::random;
 use crate::message::WebSocketError;
 
@@ -33,14 +32,13 @@ impl WebSocket {
     /// Sends PONG, which nobody has asked for: a heartbeat in one direction (RFC 6455 section 5.5.3).
     ///
     /// # Errors
-    /// Those of [`ping`](Self::ping).
+    /// [`TooBig`](WebSocketError::TooBig) if it is longer than 125 bytes; the others as for [`send_message`](Self::send_message).
     pub fn pong(&self, payload: &[u8]) -> Result<(), WebSocketError> {
         check_length(payload)?;
         let shared = self.shared();
         shared.state().check_sendable()?;
         let transport = shared.transport().ok_or_else(not_accepted)?;
-        transport.send_pong(payload)?;
-        Ok(())
+        shared.outcome(transport, transport.send_pong(payload)?)
     }
 
     /// Sends the PING; its number.
@@ -59,10 +57,7 @@ impl WebSocket {
         if shared.state().rare.pings.is_in_flight(payload) {
             return Err(WebSocketError::argument("a PING with this payload is on its way"));
         }
-        match transport.send_ping(payload)? {
-            WSSendStatus::Sent | WSSendStatus::Queued => {}
-            WSSendStatus::Dropped(_) => return Err(WebSocketError::Dropped),
-        }
+        shared.outcome(transport, transport.send_ping(payload)?)?;
         let id = shared.state().rare.pings.sent(payload, shared.handle.core().clock());
         Ok(id)
     }

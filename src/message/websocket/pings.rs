@@ -54,13 +54,25 @@ impl Pings {
             return Answered::default();
         };
         let newest = self.in_flight[last].id;
-        let waiting = self.in_flight.iter_mut().take(last + 1).filter(|ping| ping.took.is_none());
+        let wakers = self.answer_up_to(last + 1, now);
+        Answered { wakers, proves_alive: self.auto.is_some_and(|(next, _)| next <= newest) }
+    }
+
+    /// A PONG came: if it is the answer to the PING of the liveness check, it answers all before that, too. Those that wait for them.
+    pub(super) fn auto_answered(&mut self, payload: &[u8], now: Instant) -> Option<Vec<Waker>> {
+        let (next, _) = self.auto.filter(|(_, auto)| auto == payload)?;
+        let earlier = self.in_flight.iter().take_while(|ping| ping.id < next).count();
+        Some(self.answer_up_to(earlier, now))
+    }
+
+    /// The oldest ones, so many of them, are answered.
+    fn answer_up_to(&mut self, count: usize, now: Instant) -> Vec<Waker> {
+        let waiting = self.in_flight.iter_mut().take(count).filter(|ping| ping.took.is_none());
         let wakers = waiting.filter_map(|ping| {
             ping.took = Some(now.saturating_duration_since(ping.sent_at));
             ping.waker.take()
         });
-        let wakers = wakers.collect();
-        Answered { wakers, proves_alive: self.auto.is_some_and(|(next, _)| next <= newest) }
+        wakers.collect()
     }
 
     /// How long the answer took, if it is there.
@@ -85,11 +97,6 @@ impl Pings {
     /// The liveness check is about to send a PING with this payload.
     pub(super) fn auto_sent(&mut self, payload: [u8; 8]) {
         self.auto = Some((self.next, payload));
-    }
-
-    /// Whether this is the payload of the liveness check's PING.
-    pub(super) fn is_auto(&self, payload: &[u8]) -> bool {
-        self.auto.is_some_and(|(_, auto)| auto == *payload)
     }
 
     pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
@@ -131,6 +138,20 @@ mod tests {
         pings.sent(b"after", start);
         assert!(!pings.answered(b"before", start).proves_alive);
         assert!(pings.answered(b"after", start).proves_alive);
-        assert!(pings.is_auto(&[7; 8]) && !pings.is_auto(b""));
+    }
+
+    #[test]
+    fn the_answer_to_the_liveness_check_answers_what_was_sent_before_it() {
+        let (mut pings, start) = (Pings::default(), Instant::now());
+        assert!(pings.auto_answered(&[0; 8], start).is_none(), "nothing was asked");
+        let before = pings.sent(b"before", start);
+        assert!(pings.wait(before, Waker::noop()).is_none());
+        pings.auto_sent([7; 8]);
+        let after = pings.sent(b"after", start);
+        let later = start + Duration::from_millis(7);
+        assert!(pings.auto_answered(b"", later).is_none() && pings.took(before).is_none());
+        assert_eq!(pings.auto_answered(&[7; 8], later).expect("its payload").len(), 1);
+        assert_eq!(pings.took(before), Some(Duration::from_millis(7)));
+        assert_eq!(pings.took(after), None);
     }
 }

@@ -2,14 +2,15 @@
 
 use std::error::Error;
 
-use crate::message::{CloseReason, ConnectionClosed, HandlerError, SideState, WebSocketError};
+use crate::message::{CloseReason, ConnectionClosed, HandlerError, SideState};
 use crate::{WSCloseCode, WSUpgradeResponse};
 
-use super::WebSocket;
+use super::{WebSocket, code_of_drop};
 
 impl WebSocket {
     /// Accepts if that was not done yet, runs `body`, and closes in any case: with 1000 if the body succeeds, with 1011 if it fails;
-    /// not at all if it has closed by itself, or the peer has.
+    /// not at all if it has closed by itself, or the peer has. Dropped before the body is done, it closes with 1000, or 1011 in a
+    /// panic.
     ///
     /// `None` if the body failed because the connection was closed, with a code that
     /// [`catch_disconnect`](crate::message::WebSocketConfig::catch_disconnect) names.
@@ -36,6 +37,7 @@ impl WebSocket {
         if self.application_state() == SideState::Connecting {
             self.accept().await?;
         }
+        let _block = Block(self);
         let result = body(self.clone()).await;
         self.finish(&result);
         match result {
@@ -63,18 +65,24 @@ impl WebSocket {
     }
 }
 
+/// A connection that is closed when this is dropped, if it was not before: its block was left half-way.
+pub(in crate::message) struct Block<'a>(pub(in crate::message) &'a WebSocket);
+
+impl Drop for Block<'_> {
+    fn drop(&mut self) {
+        // Mostly it is closed already.
+        let _ = self.0.close(code_of_drop(), "");
+    }
+}
+
 /// Why a handler failed, if it did: that the connection is closed is no failure.
 pub(in crate::message) fn failure_in<T>(result: &Result<T, HandlerError>) -> Option<&HandlerError> {
     result.as_ref().err().filter(|error| disconnect_in(&***error).is_none())
 }
 
-/// The reason of the end, if its error says that the connection was closed.
+/// The reason of the end, if the error, or what it came from, says that the connection was closed.
 fn disconnect_in<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e CloseReason> {
-    if let Some(closed) = error.downcast_ref::<ConnectionClosed>() {
-        return Some(&closed.reason);
-    }
-    match error.downcast_ref::<WebSocketError>() {
-        Some(WebSocketError::Closed(closed)) => Some(&closed.reason),
-        _ => None,
-    }
+    // `WebSocketError::Closed` has it as its source.
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.find_map(|cause| cause.downcast_ref::<ConnectionClosed>()).map(|closed| &closed.reason)
 }

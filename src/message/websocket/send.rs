@@ -132,7 +132,16 @@ impl Shared {
     pub(super) fn send(&self, msg_type: WSMsgType, payload: &[u8]) -> Result<(), WebSocketError> {
         let Some(transport) = self.transport() else { return Err(not_accepted()) };
         check_size(transport, payload.len())?;
-        match transport.send_message(msg_type, payload) {
+        self.outcome(transport, transport.send_message(msg_type, payload))
+    }
+
+    /// What it means to the application that something was sent, or was not.
+    pub(super) fn outcome(
+        &self,
+        transport: &WSTransport,
+        status: WSSendStatus,
+    ) -> Result<(), WebSocketError> {
+        match status {
             WSSendStatus::Sent | WSSendStatus::Queued => Ok(()),
             WSSendStatus::Dropped(WSDropReason::Overflow) if !transport.is_disconnected() => {
                 Err(WebSocketError::Dropped)

@@ -217,13 +217,18 @@ impl Sink<Message> for WebSocketSender {
     }
 }
 
-/// The same as [`messages`](WebSocket::messages), but that it goes on giving the error at the end.
+/// The same as [`messages`](WebSocket::messages): one error at the end, then nothing more. Each handle is a stream of its own.
 impl Stream for WebSocket {
     type Item = Result<Message, WebSocketError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        this.shared.poll_message(&mut this.places.receive, cx.waker()).map(Some)
+        if this.places.is_over {
+            return Poll::Ready(None);
+        }
+        let polled = this.shared.poll_message(&mut this.places.receive, cx.waker());
+        this.places.is_over = matches!(polled, Poll::Ready(Err(_)));
+        polled.map(Some)
     }
 }
 
