@@ -63,6 +63,8 @@ pub(super) struct RecordLayer {
     warnings: u8,
     /// Key updates since the last application data.
     key_updates: u8,
+    /// The peer has asked for new keys and not got them.
+    new_keys_wanted: bool,
     /// The peer has said that it sends nothing more.
     peer_closed: bool,
     failure: Option<Error>,
@@ -86,6 +88,7 @@ impl RecordLayer {
             empty_records: 0,
             warnings: 0,
             key_updates: 0,
+            new_keys_wanted: false,
             peer_closed: false,
             failure: None,
         })
@@ -110,7 +113,7 @@ impl RecordLayer {
             let Some(body) = first_body(&incoming[done..]).map_err(|fault| self.fail(fault, out))? else {
                 return Ok(done);
             };
-            self.open_record(body, plain, out).map_err(|fault| self.fail(fault, out))?;
+            self.open_record(body, plain).map_err(|fault| self.fail(fault, out))?;
             done += HEADER + body.len();
         }
         // What follows `close_notify` is ignored (RFC 8446 section 6.1).
@@ -120,7 +123,7 @@ impl RecordLayer {
     /// Appends `plain` to `out`, in records that are full but for the last.
     pub(super) fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         for content in plain.chunks(MAX_PLAINTEXT) {
-            if self.outgoing.sequence() + 1 >= self.limit {
+            if self.new_keys_wanted || self.outgoing.sequence() + 1 >= self.limit {
                 self.update_outgoing_keys(out)?;
             }
             self.outgoing.seal(ContentType::ApplicationData, content, out)?;
@@ -142,7 +145,7 @@ impl RecordLayer {
         self.peer_closed
     }
 
-    fn open_record(&mut self, body: &[u8], plain: &mut RecvBuffer, out: &mut Vec<u8>) -> Result<(), Fault> {
+    fn open_record(&mut self, body: &[u8], plain: &mut RecvBuffer) -> Result<(), Fault> {
         match self.incoming.open(body, plain)? {
             Opened::Data(len) => {
                 if !self.messages.is_empty() {
@@ -152,12 +155,12 @@ impl RecordLayer {
                 self.key_updates = 0;
                 self.count_empty(len)
             }
-            Opened::Other(kind, content) => self.process(kind, &content, out),
+            Opened::Other(kind, content) => self.process(kind, &content),
         }
     }
 
     #[cold]
-    fn process(&mut self, kind: ContentType, content: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    fn process(&mut self, kind: ContentType, content: &[u8]) -> Result<(), Fault> {
         if kind != ContentType::Handshake && !self.messages.is_empty() {
             return Err(Fault::unexpected(PeerMisbehaved::MessageInterleavedWithHandshakeMessage));
         }
@@ -166,7 +169,7 @@ impl RecordLayer {
             ContentType::Handshake | ContentType::Alert if content.is_empty() => {
                 Err(Fault::new(InvalidMessage::InvalidEmptyPayload, AlertDescription::UnexpectedMessage))
             }
-            ContentType::Handshake => self.process_messages(content, out),
+            ContentType::Handshake => self.process_messages(content),
             ContentType::Alert => self.process_alert(content),
             ContentType::ChangeCipherSpec => {
                 Err(Fault::unexpected(PeerMisbehaved::IllegalMiddleboxChangeCipherSpec))

@@ -17,7 +17,7 @@ const KEY_UPDATE: [u8; 5] = [24, 0, 0, 1, 0];
 
 impl RecordLayer {
     /// Takes in a piece of the messages; one may be cut over many records, and one record may hold several.
-    pub(super) fn process_messages(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(super) fn process_messages(&mut self, piece: &[u8]) -> Result<(), Fault> {
         let mut messages = std::mem::take(&mut self.messages);
         messages.extend_from_slice(piece);
         let mut rest = &messages[..];
@@ -27,26 +27,20 @@ impl RecordLayer {
                 return Err(Fault::malformed(InvalidMessage::HandshakePayloadTooLarge));
             }
             let Some((message, behind)) = behind.split_at_checked(len) else { break };
-            self.process_message(kind.into(), message, behind.is_empty(), out)?;
+            self.process_message(kind.into(), message, behind.is_empty())?;
             rest = behind;
         }
         self.messages = rest.to_vec();
         Ok(())
     }
 
-    fn process_message(
-        &mut self,
-        kind: HandshakeType,
-        message: &[u8],
-        is_last: bool,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Fault> {
+    fn process_message(&mut self, kind: HandshakeType, message: &[u8], is_last: bool) -> Result<(), Fault> {
         match (kind, &mut self.kernel) {
             // Keys change between records (RFC 8446 section 5.1).
             (HandshakeType::KeyUpdate, _) if !is_last => {
                 Err(Fault::unexpected(PeerMisbehaved::KeyEpochWithPendingFragment))
             }
-            (HandshakeType::KeyUpdate, _) => self.process_key_update(message, out),
+            (HandshakeType::KeyUpdate, _) => self.process_key_update(message),
             (HandshakeType::NewSessionTicket, Kernel::Client(kernel)) => {
                 kernel.handle_new_session_ticket(message).map_err(|error| match error {
                     Error::InvalidMessage(what) => Fault::malformed(what),
@@ -61,7 +55,9 @@ impl RecordLayer {
         }
     }
 
-    fn process_key_update(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    /// An answer leaves with the next application data, one however often it was asked for (RFC 8446 section 4.6.3): a peer that asks
+    /// and does not read must not be able to pile them up.
+    fn process_key_update(&mut self, message: &[u8]) -> Result<(), Fault> {
         let is_answer_wanted = match *message {
             [0] => false,
             [1] => true,
@@ -76,7 +72,7 @@ impl RecordLayer {
         self.key_updates += 1;
         self.incoming = Keys::new(self.kernel.next_incoming()?)?;
         if is_answer_wanted {
-            self.update_outgoing_keys(out)?;
+            self.new_keys_wanted = true;
         }
         Ok(())
     }
@@ -86,6 +82,7 @@ impl RecordLayer {
         out.reserve(SMALL_RECORD);
         self.outgoing.seal(ContentType::Handshake, &KEY_UPDATE, out)?;
         self.outgoing = Keys::new(self.kernel.next_outgoing()?)?;
+        self.new_keys_wanted = false;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use rustls::{AlertDescription, ContentType, Error};
 
 use super::{End, SUITES, configs, name};
 use crate::tls::Session;
-use crate::tls::record::RecordLayer;
+use crate::tls::record::{HEADER, RecordLayer, SMALL_RECORD, TAG};
 
 /// An end of ours, and the peer that is made to say odd things.
 pub(super) struct Forger {
@@ -82,10 +82,14 @@ impl Forger {
         }
     }
 
-    pub(super) fn answer(&mut self) -> Vec<u8> {
-        self.ours.send(b"answer");
+    /// What the peer gets when our end says something, and how many updates of keys come before it.
+    pub(super) fn answer(&mut self) -> (Vec<u8>, usize) {
+        const ANSWER: &[u8] = b"answer";
+        self.ours.send(ANSWER);
         let out = std::mem::take(&mut self.ours.out);
         self.peer.receive(&out).unwrap();
-        self.peer.take_plain()
+        let before = out.len() - (HEADER + ANSWER.len() + 1 + TAG);
+        assert_eq!(before % SMALL_RECORD, 0, "something else came before it");
+        (self.peer.take_plain(), before / SMALL_RECORD)
     }
 }
