@@ -23,7 +23,8 @@ use super::{WSUrl, redirect};
 /// attempt gets 250 ms before the next one starts beside it. Redirections are followed as far as
 /// [`max_redirects`](WSConnectConfig::max_redirects) goes, except from `wss` to `ws`; credentials and cookies do not follow to another
 /// origin. User name and password in the URL become Basic authentication (RFC 7617), unless the extra headers say otherwise. All of it
-/// together is bounded by [`handshake_timeout`](WSConnectConfig::handshake_timeout).
+/// together is bounded by [`handshake_timeout`](WSConnectConfig::handshake_timeout). A server that refuses has a second to say all of why:
+/// the error carries what of the body came by then.
 ///
 /// [`WSTransport::connect_report`] tells what each phase took.
 ///

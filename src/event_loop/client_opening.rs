@@ -5,6 +5,7 @@ use std::io;
 use std::net::{self, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use mio::Interest;
 use mio::net::TcpStream;
@@ -22,7 +23,11 @@ use super::core::{LoopCore, Readiness, Slot};
 use super::deflate::check_deflate;
 use super::slots::Token;
 use super::stream::Stream;
+use super::timers::{TimerAction, TimerId};
 use super::tunnelling::Tunnelling;
+
+/// How long a server that has refused may take to say all of why.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 /// Makes the listener of a connection that was accepted.
 pub(crate) type ListenerFactory =
@@ -56,6 +61,8 @@ pub(crate) struct Opening {
     pub(super) stream: RefCell<Option<Stream>>,
     pub(super) phase: RefCell<Phase>,
     waker: Cell<Option<Waker>>,
+    /// Runs once the server has refused.
+    timer: Cell<Option<TimerId>>,
     end_ahead: Cell<bool>,
     /// Nobody waits for the opening any more.
     unclaimed: Cell<bool>,
@@ -148,6 +155,7 @@ impl ClientOpening {
                 stream: RefCell::new(None),
                 phase: RefCell::new(phase),
                 waker: Cell::new(None),
+                timer: Cell::new(None),
                 end_ahead: Cell::new(false),
                 unclaimed: Cell::new(false),
             }
@@ -227,6 +235,12 @@ impl Opening {
         }
     }
 
+    /// The server has said enough about its refusal.
+    pub(crate) fn deadline(self: &Rc<Self>) {
+        self.timer.set(None);
+        self.peer_closed();
+    }
+
     /// The event may say that TCP is connected, or that it failed, or nothing at all.
     fn check_connected(self: &Rc<Self>) {
         let result = match &*self.stream.borrow() {
@@ -294,6 +308,8 @@ impl Opening {
                 Ok(0) => self.peer_closed(),
                 Ok(_) => self.parse_answer(&buffer, unread),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // It has closed without reading all that it was asked.
+                Err(_) if self.is_refused() => self.peer_closed(),
                 Err(error) => self.end(Err(WSError::io(self.receive_context(), error))),
             }
             self.core.give_recv(buffer);
@@ -303,6 +319,10 @@ impl Opening {
                 return;
             }
         }
+    }
+
+    fn is_refused(&self) -> bool {
+        matches!(&*self.phase.borrow(), Phase::Asking { request, .. } if request.handshake.is_refused())
     }
 
     fn receive_context(&self) -> &'static str {
@@ -337,10 +357,17 @@ impl Opening {
             (result, early)
         };
         match result {
+            Ok(ClientProgress::Incomplete) if self.is_refused() => self.bound_refusal(),
             Ok(ClientProgress::Incomplete) => {}
             Ok(ClientProgress::Accepted { response, .. }) => self.accepted(response, &early, unread),
             Err(error) => self.end(Err(error.into())),
         }
+    }
+
+    /// Not every server that says no says where that ends.
+    fn bound_refusal(&self) {
+        let start = || self.core.add_timer(self.core.now() + REFUSAL_TIME, TimerAction::Slot(self.token));
+        self.timer.set(Some(self.timer.take().unwrap_or_else(start)));
     }
 
     fn peer_closed(self: &Rc<Self>) {
@@ -410,6 +437,9 @@ impl Opening {
     /// Ends the attempt and frees its slot.
     pub(super) fn end(self: &Rc<Self>, result: Result<WSTransport, WSError>) {
         let phase = self.phase.replace(Phase::Ended(Some(result)));
+        if let Some(timer) = self.timer.take() {
+            self.core.cancel_timer(timer);
+        }
         drop(self.stream.take());
         drop(self.core.remove(self.token));
         self.wake();

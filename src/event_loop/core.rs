@@ -289,8 +289,13 @@ impl LoopCore {
         match self.slot(token) {
             Some(Slot::Acceptor(acceptor)) => acceptor.resume(),
             Some(Slot::ServerOpening(opening)) => opening.deadline(),
-            Some(Slot::ClientOpening(_)) | None => {}
+            Some(Slot::ClientOpening(opening)) => {
+                if let Some(opening) = opening.upgrade() {
+                    opening.deadline();
+                }
+            }
             Some(Slot::Open(conn)) => conn.deadline(),
+            None => {}
         }
     }
 

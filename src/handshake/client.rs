@@ -164,6 +164,12 @@ impl ClientHandshake {
         }
     }
 
+    /// Whether the server has refused, and only the rest of what it says about that is missing, which is for diagnosis: whoever does not
+    /// want to wait for it calls [`receive_eof`](Self::receive_eof).
+    pub fn is_refused(&self) -> bool {
+        matches!(self.phase, Phase::RefusalBody { .. })
+    }
+
     /// Handles a whole head, one that ends the handshake or one after which more has to come (`None`).
     fn handle_head(&mut self, bytes: &[u8], head: &[u8]) -> Result<Option<ClientProgress>, WSHandshakeError> {
         let line = parse_status_line(head).map_err(|reason| self.invalid_message(bytes, reason))?;

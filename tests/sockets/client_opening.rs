@@ -59,6 +59,41 @@ fn a_refusal_comes_out_with_its_body() {
     assert_eq!(error.response.unwrap().body(), "not now");
 }
 
+/// A server that says no, and neither how long that is nor that it is over, is not waited for until the deadline, of which there may
+/// be none.
+#[test]
+fn a_refusal_without_an_end_is_told() {
+    for framing in ["", "Content-Length: 8\r\n", "Transfer-Encoding: chunked\r\n"] {
+        let (log, _events) = log();
+        let server = PeerServer::bind();
+        let config = WSConnectConfig::default().handshake_timeout(None);
+        let client = connect(&server.url("/"), config, Probe::new(&log));
+        let mut peer = server.accept_tcp();
+        peer.read_head();
+        peer.write(format!("HTTP/1.1 403 Forbidden\r\n{framing}\r\n4\r\nno\r\n").as_bytes());
+        let error = handshake_error(client.opened());
+        assert_eq!(error.kind, WSHandshakeErrorKind::InvalidStatus(403), "{framing}");
+        assert_eq!(error.raw_body, "4\r\nno\r\n", "{framing}");
+        assert_eq!(client.on.ask(femtows::WSLoopHandle::slots), 0, "the slot is free");
+        peer.expect_gone();
+    }
+}
+
+/// It was closed with a part of the question unread, which is a reset.
+#[test]
+fn a_refusal_behind_which_the_server_resets_is_told() {
+    let (log, _events) = log();
+    let server = PeerServer::bind();
+    let client = connect(&server.url("/"), WSConnectConfig::default(), Probe::new(&log));
+    let mut peer = server.accept_tcp();
+    peer.read_head();
+    peer.write(b"HTTP/1.1 503 Later\r\n\r\nnot ");
+    peer.reset();
+    let error = handshake_error(client.opened());
+    assert_eq!(error.kind, WSHandshakeErrorKind::InvalidStatus(503));
+    assert_eq!(error.raw_body, "not ");
+}
+
 /// The refusals of the library's own server too.
 #[test]
 fn a_refusal_of_our_server_comes_out_with_its_body() {
