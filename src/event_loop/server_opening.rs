@@ -206,7 +206,7 @@ impl ServerOpening {
             let unread = match result {
                 Ok(0) => {
                     self.server.core.give_recv(buffer);
-                    return self.failed(WSHandshakeFailure::Io);
+                    return self.peer_ended();
                 }
                 Ok(_) => !drained || self.end_ahead.get(),
                 Err(error) => {
@@ -229,6 +229,18 @@ impl ServerOpening {
             if !reading || !unread {
                 return;
             }
+        }
+    }
+
+    /// The peer may have ended only its half of TCP: whoever has begun to ask is answered.
+    fn peer_ended(self: &Rc<Self>) {
+        let refusal = match &*self.phase.borrow() {
+            Phase::Reading { handshake, received } if !received.is_empty() => Some(handshake.receive_eof()),
+            _ => None,
+        };
+        match refusal {
+            Some(refusal) => self.refuse(&refusal, WSHandshakeFailure::Io),
+            None => self.failed(WSHandshakeFailure::Io),
         }
     }
 

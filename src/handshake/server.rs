@@ -52,6 +52,11 @@ impl ServerHandshake {
             Err(fault) => ServerProgress::Reject(refuse_head(fault)),
         }
     }
+
+    /// The answer to a peer that has ended its half within the request (RFC 9112 section 8).
+    pub fn receive_eof(&self) -> WSUpgradeResponse {
+        Refusal::Malformed("the request is incomplete").response()
+    }
 }
 
 fn finish(bytes: &[u8], head: Range<usize>) -> ServerProgress {

@@ -209,6 +209,23 @@ fn t11_bad_requests_get_a_status_and_eof() {
     eventually("all slots are free", || server.slots() == 0);
 }
 
+/// The peer has ended its half only, and still reads.
+#[test]
+fn t11_a_request_that_is_cut_short_is_answered() {
+    let server = quiet_server(WSServerConfig::default().handshake_timeout(None));
+    for part in ["G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\n"] {
+        let mut peer = Peer::connect_tcp(server.addr);
+        peer.write(part.as_bytes());
+        peer.shutdown_write();
+        assert_eq!(status(&peer.read_head()), 400, "{part}");
+        assert_eq!(peer.read_to_eof(), b"the request is incomplete\n", "{part}");
+    }
+    let mut silent = Peer::connect_tcp(server.addr);
+    silent.shutdown_write();
+    assert_eq!(silent.read_to_eof(), b"", "who has asked nothing");
+    eventually("all slots are free", || server.slots() == 0);
+}
+
 #[test]
 fn t11_the_refusal_of_a_version_names_the_right_one() {
     let server = quiet_server(WSServerConfig::default());
