@@ -123,3 +123,17 @@ impl PendingWebSocket {
         self.websocket
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::url_of;
+
+    #[test]
+    fn parts_make_a_url() {
+        assert_eq!(url_of("host", 80, "", false), "ws://host:80/");
+        assert_eq!(url_of("host", 80, "a?b", true), "wss://host:80/a?b");
+        assert_eq!(url_of("127.0.0.1", 1, "/", false), "ws://127.0.0.1:1/");
+        assert_eq!(url_of("::1", 1, "/", false), "ws://[::1]:1/");
+        assert_eq!(url_of("[::1]", 1, "?b", false), "ws://[::1]:1/?b");
+    }
+}

@@ -65,7 +65,8 @@ impl WebSocketConfig {
         self
     }
 
-    /// Largest message, in bytes; one that is larger closes with 1009, and what waits to be received is discarded. Default 1 MiB.
+    /// Largest message that is received, in bytes, after inflating; one that is larger closes with 1009, and what waits to be received is
+    /// discarded. Default 1 MiB. What is sent is limited by [`max_outbound`](crate::WSLimits::max_outbound).
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;

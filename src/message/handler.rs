@@ -26,7 +26,7 @@ pub type HandlerError = Box<dyn Error>;
 /// |---|---|---|
 /// | it returns | refused with 403 | closed with 1000 |
 /// | it fails or panics | refused with 500, and logged | closed with 1011, and logged |
-/// | it fails because the connection is closed | | nothing: that is no failure |
+/// | it fails because the connection is closed | refused with 403 | nothing: that is no failure |
 pub trait Handler<Argument>: 'static {
     /// Begins to serve this connection, as a task of the loop.
     fn start(&self, handle: &WSLoopHandle, websocket: WebSocket);

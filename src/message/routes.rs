@@ -13,7 +13,8 @@ use super::{Handler, WebSocket, WebSocketConfig};
 ///
 /// A pattern is a path whose segments may be parameters: `{name}` stands for one segment that is not empty, `{name:path}`, at the end
 /// only, for all that is left, which may be empty. What they stood for is decoded and asked for by
-/// [`path_parameter`](WebSocket::path_parameter). The query plays no part. Routes are tried in the order in which they were added; a
+/// [`path_parameter`](WebSocket::path_parameter). Patterns are compared with what is decoded, segment by segment: it is `/a b` that takes
+/// `/a%20b`, and `%2F` divides nothing. The query plays no part. Routes are tried in the order in which they were added; a
 /// slash at the end makes a difference.
 ///
 /// A request that no route takes is refused with 403; [`not_found`](Self::not_found) chooses otherwise. Plain HTTP requests are

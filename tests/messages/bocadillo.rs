@@ -240,3 +240,15 @@ fn bocadillo_a_handler_error_before_accept_refuses() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn bocadillo_a_string_is_json_where_json_is_sent() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default().value_type(MessageType::Json));
+    kit.block_on(ws.send("a \"b\"")).expect("open");
+    kit.run_until_idle();
+    assert_eq!(peer.frames()[0].payload, br#""a \"b\"""#);
+    peer.send_frame(femtows::WSMsgType::Text, b"not JSON");
+    assert!(matches!(kit.block_on(ws.receive()), Err(WebSocketError::Json(_))));
+    assert!(!ws.is_closed());
+}

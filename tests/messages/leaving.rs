@@ -132,7 +132,15 @@ fn an_error_that_comes_from_the_end_of_the_connection_is_no_failure() {
 
 #[test]
 fn handles_outlive_their_loop() {
-    let ends = pair(&mut TestKit::new(1), WebSocketConfig::default());
+    let ends = {
+        let mut kit = TestKit::new(1);
+        let ends = pair(&mut kit, WebSocketConfig::default().message_queue_size(9));
+        for ws in [&ends.client, &ends.server] {
+            kit.block_on(ws.send_text("goes with the loop")).expect("open");
+        }
+        kit.run_until_idle();
+        ends
+    };
     let mut cx = Context::from_waker(Waker::noop());
     for ws in [ends.client, ends.server] {
         let Poll::Ready(received) = pin!(ws.get_message()).poll(&mut cx) else { panic!("it waits") };

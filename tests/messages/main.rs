@@ -3,12 +3,14 @@
 mod ends;
 mod polls;
 
+mod adapted;
 mod bocadillo;
 mod bursts;
 mod cancel;
 mod hostile;
 mod leaving;
 mod micropie;
+mod order;
 mod routing;
 mod rules;
 mod rules_closing;
@@ -16,3 +18,4 @@ mod rules_opening;
 mod schedules;
 mod starlette;
 mod trio;
+mod wrapped;

@@ -209,6 +209,7 @@ fn rule_a_close_wakes_pings_receivers_and_senders() {
         for task in tasks {
             assert!(task.is_finished());
             let error = kit.block_on(task).expect_err("closed");
+            assert!(matches!(error, WebSocketError::Closed(_)), "own: {is_own}: {error:?}");
             assert_eq!(error.close_reason().expect("closed").code.0, 4000, "own: {is_own}");
         }
     }
@@ -290,4 +291,30 @@ fn rule_what_came_before_a_fault_is_answered_before_it() {
     assert_eq!(answers.len(), 3, "{answers:?}");
     assert_eq!((&*answers[0], &*answers[1]), (&b"one"[..], &b"two"[..]));
     assert_eq!(answers[2][..2], 1002u16.to_be_bytes());
+}
+
+#[test]
+fn rule_a_value_is_not_serialized_if_it_cannot_be_sent() {
+    // JSON has no such keys.
+    let value = std::collections::BTreeMap::from([((1, 2), 3)]);
+    let mut kit = TestKit::new(1);
+    let ends = pair(&mut kit, WebSocketConfig::default());
+    let refused = kit.block_on(ends.client.send_json(&value, JsonMode::Text));
+    assert!(matches!(refused, Err(WebSocketError::Json(_))), "{refused:?}");
+    assert!(!ends.client.is_closed());
+    ends.client.close(1000, "").expect("open");
+    assert!(is_state_error(&kit.block_on(ends.client.send_json(&value, JsonMode::Text))));
+}
+
+#[test]
+fn rule_the_size_of_messages_is_that_of_frames() {
+    let mut kit = TestKit::new(1);
+    let limits = femtows::WSLimits::default().max_frame_size(10).max_message_size(10);
+    let client = WSConnectConfig::default().limits(limits);
+    let config = WebSocketConfig::default().max_message_size(100).client(client);
+    let (client, mut peer) = raw_client(&mut kit, config);
+    peer.send_frame(WSMsgType::Binary, &[0; 100]);
+    assert_eq!(kit.block_on(client.receive_bytes()).expect("within the limit").len(), 100);
+    peer.send_frame(WSMsgType::Binary, &[0; 101]);
+    assert_eq!(code(kit.block_on(client.receive_bytes())), 1009);
 }

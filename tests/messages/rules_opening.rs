@@ -88,6 +88,8 @@ fn rule_reject_takes_no_101_and_only_the_first_decision_counts() {
     request.reject(WSUpgradeResponse::not_found()).expect("undecided");
     assert!(is_state_error(&request.reject(WSUpgradeResponse::forbidden())));
     assert!(is_state_error(&kit.block_on(request.accept())));
+    assert!(is_state_error(&kit.block_on(request.send_text("refused"))));
+    assert!(is_state_error(&kit.block_on(request.send_text("refused"))), "each time");
     assert!(is_state_error(&kit.block_on(request.get_message())) || request.is_closed());
     kit.run_until_idle();
     assert!(peer.read().starts_with(b"HTTP/1.1 404 "));

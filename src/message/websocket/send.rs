@@ -20,7 +20,8 @@ impl WebSocket {
     ///
     /// # Errors
     /// [`State`](WebSocketError::State) before [`accept`](Self::accept) and after this end has closed;
-    /// [`Closed`](WebSocketError::Closed) if the peer has, or the connection is gone; [`TooBig`](WebSocketError::TooBig);
+    /// [`Closed`](WebSocketError::Closed) if the peer has, or the connection is gone, or is closed by whomever while this waits;
+    /// [`TooBig`](WebSocketError::TooBig);
     /// [`Dropped`](WebSocketError::Dropped).
     pub fn send_message(&self, message: impl Into<Message>) -> SendMessage<'_, Message> {
         let message = message.into();
@@ -100,7 +101,11 @@ impl Shared {
         // Before the opening is done there is nothing to send through.
         let has_to_wait = self.transport().is_none_or(|transport| transport.conn().awaits_resume());
         let mut state = self.state();
-        let sendable = state.check_sendable();
+        let sendable = state.check_sendable().map_err(|error| match state.closed() {
+            // It came in time: that this end has closed meanwhile is nobody's mistake.
+            Some(closed) if place.is_some() => closed.into(),
+            _ => error,
+        });
         if sendable.is_ok() && (has_to_wait || state.writers.ahead_of(*place) > 0) {
             let old = state.writers.wait(place, waker);
             drop(state);

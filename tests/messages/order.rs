@@ -1,0 +1,236 @@
+//! Who comes when, at the moments between a wake-up and the poll that follows it. The futures are polled by hand.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use femtows::message::*;
+use femtows::proto::Role;
+use femtows::testkit::TestKit;
+use femtows::{WSConnectConfig, WSLimits, WSMsgType, WSOverflowPolicy, WSTuning};
+
+use crate::ends::*;
+use crate::polls::{Dropped, until};
+
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn a_sender_does_not_overtake_one_that_was_woken() {
+    let mut kit = TestKit::new(1);
+    let tuning = WSTuning::default().write_watermarks(0, 10);
+    let config = WebSocketConfig::default().client(WSConnectConfig::default().tuning(tuning));
+    let (ws, mut peer) = raw_client(&mut kit, config);
+    peer.link().to_server().capacity(10).stall();
+    kit.block_on(ws.send_bytes([0; 100])).expect("open");
+    kit.run_until_idle();
+    let mut first = pin!(ws.send_text("first"));
+    assert!(poll(first.as_mut()).is_pending());
+    peer.link().to_server().capacity(1000).unstall();
+    kit.run_until_idle();
+    let mut second = pin!(ws.send_text("second"));
+    assert!(poll(second.as_mut()).is_pending(), "it is not its turn, though there is room");
+    assert!(matches!(poll(first), Poll::Ready(Ok(()))));
+    assert!(matches!(poll(second), Poll::Ready(Ok(()))));
+    kit.run_until_idle();
+    let texts: Vec<_> = peer.frames().into_iter().skip(1).map(|frame| frame.payload).collect();
+    assert_eq!(texts, [&b"first"[..], b"second"]);
+}
+
+#[test]
+fn a_receiver_that_leaves_its_message_makes_the_queue_full() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_pair(&mut kit, WebSocketConfig::default());
+    {
+        let mut receiver = pin!(ws.get_message());
+        assert!(poll(receiver.as_mut()).is_pending());
+        peer.send_frame(WSMsgType::Text, b"left");
+        kit.run_until_idle();
+    }
+    peer.send_frame(WSMsgType::Ping, b"");
+    kit.run_until_idle();
+    assert!(peer.frames().is_empty(), "nothing is read");
+    assert_eq!(kit.block_on(ws.receive_text()).expect("open"), "left");
+    kit.run_until_idle();
+    assert_eq!(peer.frames().len(), 1);
+}
+
+#[test]
+fn a_message_that_is_left_behind_the_end_does_not_stop_reading() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
+    {
+        let mut receiver = pin!(ws.get_message());
+        assert!(poll(receiver.as_mut()).is_pending());
+        peer.send_frame(WSMsgType::Text, b"left");
+        peer.send_frame(WSMsgType::Close, &close_payload(4000, ""));
+        kit.run_until_idle();
+    }
+    peer.shutdown_write();
+    kit.run_until_idle();
+    assert!(peer.link().is_closed(Role::Client), "the end of TCP is seen");
+    assert_eq!(kit.block_on(ws.receive_text()).expect("it came before the end"), "left");
+    assert_eq!(code(kit.block_on(ws.receive_text())), 4000);
+}
+
+#[test]
+fn what_is_too_much_for_the_queue_closes_or_is_dropped_as_configured() {
+    for (policy, closes) in [(WSOverflowPolicy::Close, true), (WSOverflowPolicy::DropNew, false)] {
+        let mut kit = TestKit::new(1);
+        let limits = WSLimits::default().max_outbound(1000).overflow_policy(policy);
+        let config = WebSocketConfig::default().client(WSConnectConfig::default().limits(limits));
+        let (ws, peer) = raw_client(&mut kit, config);
+        peer.link().to_server().capacity(0);
+        kit.block_on(ws.send_bytes([0; 900])).expect("open");
+        match kit.block_on(ws.send_bytes([0; 900])) {
+            Err(WebSocketError::Closed(_)) if closes => {}
+            Err(WebSocketError::Dropped) if !closes => assert!(!ws.is_closed()),
+            other => panic!("{policy:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_answer_to_a_later_ping_proves_that_the_peer_is_alive() {
+    for answers in [true, false] {
+        let mut kit = TestKit::new(1);
+        let client = WSConnectConfig::default()
+            .enable_auto_ping(true)
+            .auto_ping_idle_timeout(SECOND)
+            .auto_ping_reply_timeout(SECOND);
+        let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default().client(client));
+        kit.advance(SECOND + SECOND / 4);
+        assert_eq!(peer.frames().len(), 1, "the check's own");
+        assert!(kit.block_on(until(Dropped::After(0), ws.ping(None))).is_none());
+        let mut ping = pin!(ws.ping(&b"mine"[..]));
+        assert!(poll(ping.as_mut()).is_pending());
+        kit.run_until_idle();
+        if answers {
+            peer.send_frame(WSMsgType::Pong, b"mine");
+        }
+        kit.advance(SECOND - SECOND / 8);
+        assert_eq!(ws.is_closed(), !answers);
+    }
+}
+
+#[test]
+fn what_is_closed_before_it_is_open_closes_when_it_opens() {
+    let mut kit = TestKit::new(1);
+    let handler = async |ws: WebSocket| {
+        assert!(until(Dropped::After(1), ws.accept()).await.is_none(), "it is not open yet");
+        ws.close(4000, "early").expect("accepted");
+        assert!(is_state_error(&ws.send_text("late").await));
+    };
+    let mut peer = raw(&mut kit, handler, WebSocketConfig::default());
+    peer.upgrade(&mut kit);
+    kit.run_until_idle();
+    assert_eq!(closes(&mut peer), [close_payload(4000, "early")]);
+}
+
+#[test]
+fn a_ping_that_was_answered_before_the_end_is_answered() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
+    let mut ping = pin!(ws.ping(&b"mine"[..]));
+    assert!(poll(ping.as_mut()).is_pending());
+    kit.run_until_idle();
+    peer.send_frame(WSMsgType::Pong, b"mine");
+    kit.run_until_idle();
+    let mut again = pin!(ws.ping(&b"mine"[..]));
+    assert!(poll(again.as_mut()).is_pending(), "the payload is free again");
+    ws.close(4000, "").expect("open");
+    assert!(matches!(poll(ping), Poll::Ready(Ok(_))));
+    assert!(matches!(poll(again), Poll::Ready(Err(WebSocketError::Closed(_)))));
+}
+
+#[test]
+fn the_payload_of_a_ping_that_is_dropped_is_free() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
+    for _ in 0..2 {
+        assert!(poll(pin!(ws.ping(&b"mine"[..]))).is_pending());
+    }
+    let mut last = pin!(ws.ping(&b"mine"[..]));
+    assert!(poll(last.as_mut()).is_pending());
+    peer.send_frame(WSMsgType::Pong, b"mine");
+    kit.run_until_idle();
+    assert!(matches!(poll(last), Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn a_sink_keeps_the_rules_when_it_is_not_asked_first() {
+    use futures_sink::Sink;
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut sink = ws.clone();
+    Pin::new(&mut sink).start_send("text".into()).expect("open");
+    assert!(matches!(Pin::new(&mut sink).poll_flush(&mut cx), Poll::Ready(Ok(()))));
+    assert_eq!(peer.frames().len(), 1, "it has left, though the loop has not turned");
+    assert!(Pin::new(&mut sink).poll_close(&mut cx).is_pending());
+    assert!(is_state_error(&Pin::new(&mut sink).start_send("late".into())));
+    kit.run_until_idle();
+    peer.send_frame(WSMsgType::Close, &close_payload(1000, ""));
+    peer.shutdown_write();
+    kit.run_until_idle();
+    for _ in 0..2 {
+        assert!(matches!(Pin::new(&mut sink).poll_close(&mut cx), Poll::Ready(Ok(()))), "however often");
+    }
+
+    let asked = Slot::new();
+    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
+    peer.write(&request("/", ""));
+    kit.run_until_idle();
+    let mut undecided = asked.take().into_websocket();
+    assert!(is_state_error(&Pin::new(&mut undecided).start_send("early".into())));
+    let flushed = match Pin::new(&mut undecided).poll_flush(&mut cx) {
+        Poll::Ready(flushed) => flushed,
+        Poll::Pending => panic!("it waits"),
+    };
+    assert!(is_state_error(&flushed));
+}
+
+#[test]
+fn a_rejection_wakes_whoever_waits_for_the_client() {
+    let mut kit = TestKit::new(1);
+    let asked = Slot::new();
+    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
+    peer.write(&request("/", ""));
+    kit.run_until_idle();
+    let request = asked.take();
+    let ws = (*request).clone();
+    let waiting = kit.handle().spawn(async move {
+        assert_eq!(ws.receive_event().await.expect("first"), ReceiveEvent::Connect);
+        ws.receive_event().await
+    });
+    kit.run_until_idle();
+    assert!(!waiting.is_finished());
+    request.reject(femtows::WSUpgradeResponse::forbidden()).expect("undecided");
+    kit.run_until_idle();
+    assert!(waiting.is_finished());
+    let end = kit.block_on(waiting).expect("an event");
+    assert_eq!(end, ReceiveEvent::Disconnect(reason(1006, "")));
+}
+
+#[test]
+fn accept_ends_when_its_response_cannot_be_sent() {
+    let mut kit = TestKit::new(1);
+    let outcome = Slot::new();
+    let seen = outcome.clone();
+    let handler = move |ws: WebSocket| {
+        let seen = seen.clone();
+        async move {
+            let accepted = ws.accept().await;
+            seen.put((code(accepted), ws.application_state(), ws.accepted()));
+        }
+    };
+    let mut peer = raw(&mut kit, handler, WebSocketConfig::default());
+    peer.link().to_client().capacity(0);
+    peer.write(&request("/", ""));
+    kit.run_until_idle();
+    peer.link().reset();
+    kit.run_until_idle();
+    assert_eq!(outcome.take(), (1006, SideState::Disconnected, false));
+    assert_eq!(kit.leftovers(), [""; 0]);
+}
