@@ -8,6 +8,7 @@ use femtows::message::*;
 use femtows::proto::Role;
 use femtows::testkit::TestKit;
 use femtows::{WSConnectConfig, WSLimits, WSMsgType, WSOverflowPolicy, WSTuning};
+use futures_sink::Sink;
 
 use crate::ends::*;
 use crate::polls::{Dropped, until};
@@ -158,16 +159,28 @@ fn the_payload_of_a_ping_that_is_dropped_is_free() {
     assert!(matches!(poll(last), Poll::Ready(Ok(_))));
 }
 
+fn poll_flush_once(sink: &mut WebSocket) -> Poll<Result<(), WebSocketError>> {
+    Pin::new(sink).poll_flush(&mut Context::from_waker(Waker::noop()))
+}
+
 #[test]
 fn a_sink_keeps_the_rules_when_it_is_not_asked_first() {
-    use futures_sink::Sink;
     let mut kit = TestKit::new(1);
     let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
     let mut cx = Context::from_waker(Waker::noop());
     let mut sink = ws.clone();
-    Pin::new(&mut sink).start_send("text".into()).expect("open");
-    assert!(matches!(Pin::new(&mut sink).poll_flush(&mut cx), Poll::Ready(Ok(()))));
-    assert_eq!(peer.frames().len(), 1, "it has left, though the loop has not turned");
+    let link = peer.link().clone();
+    let flushed = kit.handle().spawn(async move {
+        let on_its_way = || link.to_server().in_flight() + link.to_server().unread();
+        Pin::new(&mut sink).start_send("text".into()).expect("open");
+        let gathered = on_its_way();
+        assert!(matches!(poll_flush_once(&mut sink), Poll::Ready(Ok(()))));
+        (gathered, on_its_way())
+    });
+    let (gathered, flushed) = kit.block_on(flushed);
+    assert!(gathered == 0 && flushed > 0, "it leaves while its task runs");
+    assert_eq!(peer.frames().len(), 1);
+    let mut sink = ws.clone();
     assert!(Pin::new(&mut sink).poll_close(&mut cx).is_pending());
     assert!(is_state_error(&Pin::new(&mut sink).start_send("late".into())));
     kit.run_until_idle();
@@ -184,10 +197,7 @@ fn a_sink_keeps_the_rules_when_it_is_not_asked_first() {
     kit.run_until_idle();
     let mut undecided = asked.take().into_websocket();
     assert!(is_state_error(&Pin::new(&mut undecided).start_send("early".into())));
-    let flushed = match Pin::new(&mut undecided).poll_flush(&mut cx) {
-        Poll::Ready(flushed) => flushed,
-        Poll::Pending => panic!("it waits"),
-    };
+    let Poll::Ready(flushed) = poll_flush_once(&mut undecided) else { panic!("it waits") };
     assert!(is_state_error(&flushed));
 }
 
@@ -214,23 +224,28 @@ fn a_rejection_wakes_whoever_waits_for_the_client() {
 }
 
 #[test]
-fn accept_ends_when_its_response_cannot_be_sent() {
+fn a_connection_that_is_never_opened_is_closed() {
+    // At a client: the connect fails, and its listener goes.
     let mut kit = TestKit::new(1);
-    let outcome = Slot::new();
-    let seen = outcome.clone();
-    let handler = move |ws: WebSocket| {
-        let seen = seen.clone();
-        async move {
-            let accepted = ws.accept().await;
-            seen.put((code(accepted), ws.application_state(), ws.accepted()));
-        }
-    };
-    let mut peer = raw(&mut kit, handler, WebSocketConfig::default());
-    peer.link().to_client().capacity(0);
+    let (listener, pending) = websocket_listener(&kit.handle(), WebSocketConfig::default());
+    let ws = pending.opened();
+    let mut receive = pin!(ws.get_message());
+    let mut send = pin!(ws.send_text("x"));
+    assert!(poll(receive.as_mut()).is_pending() && poll(send.as_mut()).is_pending());
+    drop(listener);
+    for result in [kit.block_on(receive).map(drop), kit.block_on(send)] {
+        assert_eq!(code(result), 1006);
+    }
+
+    // At a server: the client goes before the decision.
+    let asked = Slot::new();
+    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
     peer.write(&request("/", ""));
     kit.run_until_idle();
-    peer.link().reset();
+    let request = asked.take();
+    peer.close();
     kit.run_until_idle();
-    assert_eq!(outcome.take(), (1006, SideState::Disconnected, false));
-    assert_eq!(kit.leftovers(), [""; 0]);
+    assert_eq!(code(kit.block_on(request.accept())), 1006);
+    assert_eq!(request.application_state(), SideState::Disconnected);
+    assert!(!request.accepted() && is_state_error(&kit.block_on(request.accept())));
 }
