@@ -32,7 +32,10 @@ pub(crate) struct Session {
 /// ```
 enum State {
     /// The handshake. What follows it too, if the version is 1.2, or the configuration keeps the secrets to itself.
-    Rustls { side: Box<Side>, may_take_over: bool },
+    ///
+    /// The first `seen` bytes that come again are whole records that rustls has been shown: pieces of a message that is incomplete, which
+    /// it goes on from. It counts on seeing all of them each time.
+    Rustls { side: Box<Side>, may_take_over: bool, seen: usize },
     /// TLS 1.3, the handshake done.
     Records { layer: Box<RecordLayer>, info: Box<WSTlsInfo> },
     /// Neither: rustls did not hand over.
@@ -68,13 +71,17 @@ impl Session {
         let server_name = asked.filter(|_| config.enable_sni);
         let may_take_over = config.enable_secret_extraction;
         let side = Box::new(Side::Client(UnbufferedClientConnection::new(config, name)?));
-        Ok(Self { state: State::Rustls { side, may_take_over }, server_name, peer_closed: false })
+        Ok(Self { state: State::Rustls { side, may_take_over, seen: 0 }, server_name, peer_closed: false })
     }
 
     pub(crate) fn server(config: Arc<ServerConfig>) -> Result<Self, Error> {
         let may_take_over = config.enable_secret_extraction;
         let side = Box::new(Side::Server(UnbufferedServerConnection::new(config)?));
-        Ok(Self { state: State::Rustls { side, may_take_over }, server_name: None, peer_closed: false })
+        Ok(Self {
+            state: State::Rustls { side, may_take_over, seen: 0 },
+            server_name: None,
+            peer_closed: false,
+        })
     }
 
     /// Opens the whole records at the front of `incoming`. Appends plaintext to `plain` and what has to be sent to `out`. Returns
@@ -166,13 +173,17 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<usize, Error> {
         let mut done = 0;
-        let mut shown = 0;
+        let mut whole = if let State::Rustls { seen, .. } = self.state { seen } else { 0 };
         loop {
             let may_take_over = matches!(self.state, State::Rustls { may_take_over: true, .. });
-            let whole = if may_take_over { first_record(&incoming[shown..]) } else { None };
-            shown = whole.map_or(incoming.len(), |len| shown + len);
+            let next = if may_take_over { first_record(&incoming[whole..]) } else { None };
+            whole += next.unwrap_or(0);
+            let shown = if next.is_some() { whole } else { incoming.len() };
             done += self.follow_rustls(&mut incoming[done..shown], plain, out)?;
             if done == shown && self.take_over()? || shown == incoming.len() {
+                if let State::Rustls { seen, .. } = &mut self.state {
+                    *seen = whole.saturating_sub(done);
+                }
                 return Ok(done);
             }
         }
@@ -207,7 +218,7 @@ impl Session {
 
     /// Replaces rustls by a record layer of our own, if its handshake is done and its secrets may be taken. Whether it did.
     fn take_over(&mut self) -> Result<bool, Error> {
-        let State::Rustls { side, may_take_over } = &mut self.state else { return Ok(false) };
+        let State::Rustls { side, may_take_over, .. } = &mut self.state else { return Ok(false) };
         if !*may_take_over || self.peer_closed || side.state().is_handshaking() {
             return Ok(false);
         }

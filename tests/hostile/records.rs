@@ -144,6 +144,23 @@ fn a_flood_of_key_updates_is_bounded() {
     scene.ends_well();
 }
 
+/// A first message in records of one byte each, of which each comes alone.
+#[test]
+fn a_hello_in_crumbs_is_read_on() {
+    let _process = own_process();
+    let scene = Scene::set(&Way::tls(), WSServerConfig::default());
+    let mut peer = Peer::connect_tcp(scene.server.addr);
+    let hello = [&[1, 0, 1, 0][..], &[9; 256]].concat();
+    for byte in hello {
+        peer.write_raw(&[22, 3, 1, 0, 1, byte]);
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+    let answer = peer.read_to_eof();
+    assert_eq!((answer.first(), answer.len()), (Some(&21), 7), "it was none: {answer:?}");
+    assert_eq!(scene.handshake_failures(WSHandshakeFailure::Tls), 1);
+    scene.ends_well();
+}
+
 /// A first message that claims 16 MiB, in records that are as they should be. rustls gives up on it without an alert.
 #[test]
 fn an_endless_handshake_message_is_bounded() {

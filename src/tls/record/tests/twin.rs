@@ -1,6 +1,7 @@
 //! Against rustls itself, on either side and with every cipher.
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 use rustls::{AlertDescription, ClientConnection, Connection, Error, HandshakeKind, ServerConnection};
 
@@ -156,6 +157,39 @@ fn tickets_that_arrive_behind_the_handshake_resume_sessions() {
         twins.exchange(&mut Random(1));
         assert_eq!(twins.theirs.handshake_kind(), Some(kind));
         assert_eq!(twins.ours.session.info().unwrap().resumed, kind == HandshakeKind::Resumed);
+    }
+}
+
+/// A message of the handshake may be cut over many records, which need not come together (RFC 8446 section 5.1).
+#[test]
+fn handshakes_in_the_smallest_records() {
+    let extracting = configs(SUITES[0], true);
+    let (mut client, mut server) = configs(SUITES[0], false);
+    Arc::make_mut(&mut client).max_fragment_size = Some(32);
+    Arc::make_mut(&mut server).max_fragment_size = Some(32);
+    for (is_client, piece) in
+        [1, 7, 31, 32, 33, 500].into_iter().flat_map(|piece| [(true, piece), (false, piece)])
+    {
+        let (ours, theirs): (_, Connection) = if is_client {
+            let theirs = ServerConnection::new(server.clone()).unwrap();
+            (Session::client(extracting.0.clone(), name()).unwrap(), theirs.into())
+        } else {
+            let theirs = ClientConnection::new(client.clone(), name()).unwrap();
+            (Session::server(extracting.1.clone()).unwrap(), theirs.into())
+        };
+        let mut twins = Twins { ours: End::new(ours), theirs, received: Vec::new() };
+        twins.ours.receive(&[]).unwrap();
+        twins.theirs.writer().write_all(b"over there").unwrap();
+        let mut before = 0;
+        while twins.ours.plain.is_empty() {
+            assert!(before < 4, "it does not come to an end");
+            before += 1;
+            twins.take_from_theirs().chunks(piece).for_each(|piece| twins.ours.receive(piece).unwrap());
+            let to_them = std::mem::take(&mut twins.ours.out);
+            twins.tell_theirs(&to_them).unwrap();
+        }
+        assert!(twins.ours.session.records().is_some());
+        assert_eq!(twins.ours.take_plain(), b"over there");
     }
 }
 
