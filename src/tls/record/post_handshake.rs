@@ -30,7 +30,9 @@ impl RecordLayer {
             self.process_message(kind.into(), message, behind.is_empty())?;
             rest = behind;
         }
-        self.messages = rest.to_vec();
+        // What goes on growing is not copied for each piece: a message may come byte by byte.
+        let done = messages.len() - rest.len();
+        self.messages = if done == 0 { messages } else { messages.split_off(done) };
         Ok(())
     }
 
