@@ -177,6 +177,16 @@ mod tests {
         assert!(read("Content-Length: 0", b"", 10).0);
     }
 
+    /// RFC 9112 section 6.3, item 1.
+    #[test]
+    fn some_statuses_have_none_whatever_is_said() {
+        for status in [204, 304] {
+            let mut reader = BodyReader::new(status, b"HTTP/1.1 304 x\r\nContent-Length: 3\r\n\r\n", 10);
+            assert!(reader.receive(b""));
+            assert_eq!(reader.finish(b"abc"), (Bytes::new(), Bytes::new()));
+        }
+    }
+
     #[test]
     fn until_the_end() {
         for headers in [

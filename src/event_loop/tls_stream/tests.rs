@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use super::super::stream::Stream;
 use super::{TlsShared, TlsStream};
 use crate::buf::RecvBuffer;
-use crate::tls::{Session, TlsPeer, WSClientTls, WSServerTls};
+use crate::tls::{Session, TlsPeer, WSClientTls, WSServerTls, WSTlsError};
 
 const NAME: &str = "localhost";
 
@@ -116,4 +116,16 @@ fn a_fault_of_a_peer_that_has_gone_is_told() {
     drop(far);
     let error = stream.recv(&mut RecvBuffer::with_capacity(1024)).expect_err("that was no TLS");
     assert!(error.to_string().contains("does not speak TLS"), "{error}");
+}
+
+/// RFC 8446 section 6.2.
+#[test]
+fn nothing_follows_the_alert() {
+    let [mut client, mut server] = ends();
+    server.send(b"before").expect("there is room");
+    let Stream::Tls(inner) = &mut client else { panic!("{client:?}") };
+    inner.below_mut().send(b"this is no record").expect("there is room");
+    let error = server.recv(&mut RecvBuffer::with_capacity(1024)).expect_err("it was not sealed");
+    assert!(WSTlsError::in_io(&error).is_some(), "{error}");
+    assert_eq!(server.send(b"behind").expect_err("all is said").kind(), io::ErrorKind::BrokenPipe);
 }
