@@ -163,7 +163,9 @@ impl Drop for Entry {
 type Caught<T> = Result<T, Box<dyn Any + Send>>;
 
 pin_project_lite::pin_project! {
-    /// What a task runs. A panic in it must not take the loop down: it is logged and kept for whoever awaits the task.
+    /// What a task runs. A panic in it must not take the loop down: it is logged and kept for whoever awaits the task. In this order,
+    /// so that the future is next to the head of the task: `entry` is for the end.
+    #[repr(C)]
     struct Entered<F> {
         // Dropped by the poll that ends it: were it left to async-task, a panic in its drop would abort the process.
         #[pin]

@@ -85,7 +85,9 @@ where
 }
 
 pin_project_lite::pin_project! {
-    /// A handler at work. A task holds it as it is: the fewer places its state is spread over, the faster each wake-up.
+    /// A handler at work. A task holds it as it is: the fewer places its state is spread over, the faster each wake-up. In this order,
+    /// as the task asks `websocket` whether this is still there: it is next to the head of the task, and of the body.
+    #[repr(C)]
     struct Serving<F> {
         websocket: WebSocket,
         #[pin]

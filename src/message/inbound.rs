@@ -12,7 +12,8 @@ use crate::{WSCloseCode, WSFrame, WSMessage, WSMsgType, WSProtocolError, WSTrans
 ///
 /// # Contract
 /// Every data frame goes to [`push`](Self::push), control frames do not. When the message that it returned has been used,
-/// [`release`](Self::release) gives back the memory that it was put together in; at no other time.
+/// [`release`](Self::release) gives back the memory that it was put together in; at no other time. After a frame that
+/// [is a message](Self::is_whole) there is nothing to give back.
 #[derive(Debug, Default)]
 pub(crate) struct MessageReader {
     assembler: MessageAssembler,
@@ -35,10 +36,16 @@ impl MessageReader {
         frame: &'a mut WSFrame<'_>,
     ) -> Result<Option<WSMessage<'a>>, WSProtocolError> {
         debug_assert!(!frame.msg_type().is_control());
-        if frame.fin() && frame.msg_type() != WSMsgType::Continuation && !is_marked(frame) {
+        if Self::is_whole(frame) {
             return message(frame.msg_type(), frame.payload()).map(Some);
         }
         self.push_piece(transport, frame)
+    }
+
+    /// Whether the frame is a message by itself, and not compressed: the reader knows nothing of it.
+    #[inline]
+    pub(crate) fn is_whole(frame: &WSFrame<'_>) -> bool {
+        frame.fin() && frame.msg_type() != WSMsgType::Continuation && !is_marked(frame)
     }
 
     /// Gives back the memory of the message that was returned last.

@@ -9,19 +9,24 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub(super) struct Line<T> {
     first: Option<T>,
-    rest: VecDeque<T>,
+    /// `None` until there was a second one. Boxed: of what most never need, a pointer is the least.
+    #[expect(
+        clippy::box_collection,
+        reason = "a pointer instead of four words, in each of many connections"
+    )]
+    rest: Option<Box<VecDeque<T>>>,
 }
 
 impl<T> Default for Line<T> {
     fn default() -> Self {
-        Self { first: None, rest: VecDeque::new() }
+        Self { first: None, rest: None }
     }
 }
 
 impl<T> Line<T> {
     #[inline]
     pub(super) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
     }
 
     #[inline]
@@ -29,7 +34,7 @@ impl<T> Line<T> {
         if self.first.is_none() {
             self.first = Some(item);
         } else {
-            self.rest.push_back(item);
+            self.rest.get_or_insert_default().push_back(item);
         }
     }
 
@@ -37,7 +42,7 @@ impl<T> Line<T> {
     pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         match index.checked_sub(1) {
             None => self.first.as_mut(),
-            Some(behind) => self.rest.get_mut(behind),
+            Some(behind) => self.rest.as_mut()?.get_mut(behind),
         }
     }
 
@@ -46,10 +51,10 @@ impl<T> Line<T> {
     pub(super) fn remove(&mut self, index: usize) -> Option<T> {
         match index.checked_sub(1) {
             None => {
-                let next = self.rest.pop_front();
+                let next = self.rest.as_mut().and_then(|rest| rest.pop_front());
                 std::mem::replace(&mut self.first, next)
             }
-            Some(behind) => self.rest.remove(behind),
+            Some(behind) => self.rest.as_mut()?.remove(behind),
         }
     }
 
@@ -58,15 +63,19 @@ impl<T> Line<T> {
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.first.iter_mut().chain(&mut self.rest)
+        self.first.iter_mut().chain(self.rest.iter_mut().flat_map(|rest| rest.iter_mut()))
+    }
+
+    pub(super) fn last(&self) -> Option<&T> {
+        self.rest.as_ref().and_then(|rest| rest.back()).or(self.first.as_ref())
     }
 
     /// Where the one with this key stands, if the keys ascend.
-    pub(super) fn find_by_key(&self, key: u64, key_of: impl Fn(&T) -> u64) -> Option<usize> {
+    pub(super) fn find_by_key<K: Ord>(&self, key: K, key_of: impl Fn(&T) -> K) -> Option<usize> {
         if key_of(self.first.as_ref()?) == key {
             return Some(0);
         }
-        self.rest.binary_search_by_key(&key, key_of).ok().map(|behind| behind + 1)
+        self.rest.as_ref()?.binary_search_by_key(&key, key_of).ok().map(|behind| behind + 1)
     }
 }
 
@@ -88,6 +97,7 @@ mod tests {
                 assert_eq!(line.remove(index), twin.remove(index));
             }
             assert_eq!(line.len(), twin.len());
+            assert_eq!(line.last(), twin.back());
             let index = random.below(twin.len() + 1);
             assert_eq!(line.get_mut(index), twin.get_mut(index));
             assert_eq!(line.find_by_key(item, |&item| item), twin.binary_search(&item).ok());

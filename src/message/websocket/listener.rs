@@ -47,13 +47,15 @@ impl WSListener for Under {
             WSMsgType::Pong => self.pong(transport, frame.payload()),
             WSMsgType::Ping => {}
             _ => {
-                let is_last = frame.tail_size() == 0;
+                let (is_last, is_whole) = (frame.tail_size() == 0, MessageReader::is_whole(frame));
                 let pushed = self.reader.push(transport, frame);
                 let Some(message) = pushed.inspect_err(|fault| self.shared.at_fault(fault))? else {
                     return Ok(());
                 };
                 self.shared.received(Message::from(message), is_last);
-                self.reader.release();
+                if !is_whole {
+                    self.reader.release();
+                }
             }
         }
         Ok(())
@@ -90,7 +92,7 @@ impl WSListener for Under {
     }
 
     fn resume_writing(&mut self, _: &WSTransport) {
-        let first = self.shared.state().writers.take_waker(0);
+        let first = self.shared.state().take_writer();
         wake(first);
     }
 }

@@ -83,13 +83,14 @@ use waiters::Place;
 /// CLOSE are received first; then everything gives [`ConnectionClosed`](super::ConnectionClosed), each time it is asked.
 pub struct WebSocket {
     shared: Rc<Shared>,
-    places: Places,
+    /// `None` until this is used as a `Stream` or a `Sink`.
+    places: Option<Box<Places>>,
 }
 
 impl WebSocket {
     pub(super) fn new(shared: Rc<Shared>) -> Self {
         shared.handles.set(shared.handles.get() + 1);
-        Self { shared, places: Places::default() }
+        Self { shared, places: None }
     }
 
     pub(super) fn shared(&self) -> &Rc<Shared> {
@@ -112,11 +113,13 @@ impl fmt::Debug for WebSocket {
 impl Drop for WebSocket {
     fn drop(&mut self) {
         let shared = &self.shared;
-        if self.places.receive.is_some() {
-            shared.leave_inbox(&mut self.places.receive);
-        }
-        if self.places.send.is_some() {
-            shared.leave_writers(&mut self.places.send);
+        if let Some(places) = &mut self.places {
+            if places.receive.is_some() {
+                shared.leave_inbox(&mut places.receive);
+            }
+            if places.send.is_some() {
+                shared.leave_writers(&mut places.send);
+            }
         }
         let others = shared.handles.get() - 1;
         shared.handles.set(others);

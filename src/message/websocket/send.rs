@@ -8,7 +8,7 @@ use crate::message::{CloseReason, Message, SideState, WebSocketError};
 use crate::{WSDropReason, WSMsgType, WSSendStatus, WSTransport};
 
 use super::WebSocket;
-use super::shared::{Shared, not_accepted, wake};
+use super::shared::{Shared, State, not_accepted, wake};
 use super::waiters::Place;
 
 impl WebSocket {
@@ -106,15 +106,15 @@ impl Shared {
             Some(closed) if place.is_some() => closed.into(),
             _ => error,
         });
-        if sendable.is_ok() && (has_to_wait || state.writers.ahead_of(*place) > 0) {
-            let old = state.writers.wait(place, waker);
+        if sendable.is_ok() && (has_to_wait || state.is_behind_writers(*place)) {
+            let old = state.writers.get_or_insert_default().wait(place, waker);
             drop(state);
             drop(old);
             return Poll::Pending;
         }
-        if let Some((_, left)) = state.writers.leave(place) {
+        if let Some((_, left)) = state.leave_writers(place) {
             // It had waited; so may the next one, which looks for itself whether the queue is too long again.
-            let next = state.writers.take_waker(0);
+            let next = state.take_writer();
             drop(state);
             drop(left);
             wake(next);
@@ -125,9 +125,9 @@ impl Shared {
     pub(super) fn leave_writers(&self, place: &mut Place) {
         let (left, next) = {
             let mut state = self.state();
-            let left = state.writers.leave(place);
+            let left = state.leave_writers(place);
             let was_first = matches!(left, Some((0, _)));
-            (left, was_first.then(|| state.writers.take_waker(0)).flatten())
+            (left, was_first.then(|| state.take_writer()).flatten())
         };
         drop(left);
         wake(next);
@@ -160,6 +160,22 @@ impl Shared {
         let mut state = self.state();
         state.application = SideState::Disconnected;
         state.closed().map_or_else(|| WebSocketError::closed(CloseReason::abnormal()), Into::into)
+    }
+}
+
+impl State {
+    /// Whether tasks wait to send in front of this one.
+    fn is_behind_writers(&self, place: Place) -> bool {
+        self.writers.as_ref().is_some_and(|writers| writers.ahead_of(place) > 0)
+    }
+
+    fn leave_writers(&mut self, place: &mut Place) -> Option<(usize, Option<Waker>)> {
+        self.writers.as_mut()?.leave(place)
+    }
+
+    /// The task that may send next.
+    pub(super) fn take_writer(&mut self) -> Option<Waker> {
+        self.writers.as_mut()?.take_waker(0)
     }
 }
 

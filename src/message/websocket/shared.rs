@@ -21,6 +21,8 @@ use super::waiters::{Place, Waiters};
 /// # Invariants
 /// - `state` is not borrowed while user code runs: when wakers are woken, and when they are dropped.
 /// - `transport` is set from `on_ws_connected` on, and never changes.
+/// - What each message needs are `state` and `transport`, and they are two cache lines: with many connections it is lines that count.
+#[repr(C, align(64))]
 pub(in crate::message) struct Shared {
     state: RefCell<State>,
     transport: OnceCell<WSTransport>,
@@ -28,8 +30,6 @@ pub(in crate::message) struct Shared {
     pub(in crate::message) handle: WSLoopHandle,
     /// How many [`WebSocket`](super::WebSocket)s there are.
     pub(super) handles: Cell<usize>,
-    /// Delivery is paused because the inbox is full.
-    pub(super) crowded: Cell<bool>,
     pub(super) side: Side,
 }
 
@@ -64,17 +64,21 @@ impl ServerSide {
     }
 }
 
-/// What changes. What is needed for each message stands together, and is small: with many connections it is the caches that count.
+/// What changes.
 pub(super) struct State {
     /// What the application has seen of the peer.
     pub(super) client: SideState,
     /// What the application has done.
     pub(super) application: SideState,
+    /// Delivery is paused because the inbox is full.
+    crowded: bool,
+    /// How many messages may wait that nobody waits for; one at least.
+    room: u32,
     /// How it ended, or is ending.
     pub(super) end: Option<Box<End>>,
     pub(super) inbox: Inbox,
-    /// Tasks that wait to send.
-    pub(super) writers: Waiters,
+    /// Tasks that wait to send; `None` until there was one.
+    pub(super) writers: Option<Box<Waiters>>,
     pub(super) rare: Box<Rare>,
 }
 
@@ -111,16 +115,17 @@ impl Shared {
             state: RefCell::new(State {
                 client: state,
                 application: state,
+                crowded: false,
+                room: u32::try_from(config.message_queue_size).unwrap_or(u32::MAX).max(1),
                 end: None,
                 inbox: Inbox::default(),
-                writers: Waiters::default(),
+                writers: None,
                 rare: Box::default(),
             }),
             transport: OnceCell::new(),
             config,
             handle,
             handles: Cell::new(0),
-            crowded: Cell::new(false),
             side,
         })
     }
@@ -157,7 +162,7 @@ impl Shared {
         let (wakers, ended) = {
             let mut state = self.state();
             let mut wakers: Vec<_> = state.rare.openers.take_wakers().collect();
-            wakers.extend(state.writers.take_waker(0));
+            wakers.extend(state.take_writer());
             (wakers, state.end.clone())
         };
         wake(wakers);
@@ -169,17 +174,16 @@ impl Shared {
 
     /// A message has arrived, and maybe a frame or a part of one behind it.
     pub(super) fn received(self: &Rc<Self>, message: Message, is_last: bool) {
-        let (waker, held) = {
+        let (waker, held, room) = {
             let mut state = self.state();
             if state.end.as_ref().is_some_and(|end| end.is_own) {
                 return;
             }
-            (state.inbox.push(message), state.inbox.held())
+            (state.inbox.push(message), state.inbox.held(), state.room as usize)
         };
         if let Some(waker) = waker {
             waker.wake();
         }
-        let room = self.config.message_queue_size.max(1);
         if held > room {
             self.pause_if_full();
         } else if held == room || !is_last {
@@ -219,9 +223,15 @@ impl Shared {
         place: &mut Place,
         waker: &Waker,
     ) -> Poll<Result<Message, WebSocketError>> {
-        let (polled, left) = self.state().poll_message(place, waker);
+        let (polled, left, has_room) = {
+            let mut state = self.state();
+            let (polled, left) = state.poll_message(place, waker);
+            (polled, left, state.crowded && !state.is_full())
+        };
         drop(left);
-        self.resume_if_room();
+        if has_room {
+            self.resume();
+        }
         polled
     }
 
@@ -233,20 +243,10 @@ impl Shared {
         self.pause_if_full();
     }
 
-    fn is_full(&self) -> bool {
-        self.state().inbox.held() >= self.config.message_queue_size.max(1)
-    }
-
-    fn resume_if_room(&self) {
-        if self.crowded.get() && !self.is_full() {
-            self.resume();
-        }
-    }
-
+    /// Delivers again, if that was paused.
     fn resume(&self) {
-        if self.crowded.replace(false)
-            && let Some(transport) = self.transport()
-        {
+        let was_crowded = std::mem::take(&mut self.state().crowded);
+        if was_crowded && let Some(transport) = self.transport() {
             transport.resume_reading();
         }
     }
@@ -279,12 +279,13 @@ impl Shared {
 
 impl QueueOwner for Shared {
     fn pause_if_full(&self) {
-        let is_open = self.state().end.is_none();
-        if is_open
-            && self.is_full()
-            && let Some(transport) = self.transport()
-            && !self.crowded.replace(true)
-        {
+        let Some(transport) = self.transport() else { return };
+        let begins = {
+            let mut state = self.state();
+            let is_crowded = state.end.is_none() && state.is_full();
+            is_crowded && !std::mem::replace(&mut state.crowded, true)
+        };
+        if begins {
             transport.pause_reading();
         }
     }
@@ -308,6 +309,10 @@ impl State {
         };
         self.client = SideState::Disconnected;
         (Poll::Ready(Err(closed.into())), self.inbox.leave(place).1)
+    }
+
+    fn is_full(&self) -> bool {
+        self.inbox.held() >= self.room as usize
     }
 
     /// Why nothing can be sent, if so.
@@ -345,7 +350,7 @@ impl State {
     /// Everybody who waits: they will find the end.
     fn everybody(&mut self) -> Vec<Waker> {
         let mut wakers: Vec<_> = self.inbox.take_receivers().collect();
-        wakers.extend(self.writers.take_wakers());
+        wakers.extend(self.writers.iter_mut().flat_map(|writers| writers.take_wakers()));
         wakers.extend(self.rare.openers.take_wakers());
         wakers.extend(self.rare.pings.take_wakers());
         wakers
@@ -370,5 +375,16 @@ impl fmt::Debug for Shared {
             .field("application_state", &state.application)
             .field("end", &state.end)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_message_needs_is_two_cache_lines() {
+        let hot = std::mem::offset_of!(Shared, config);
+        assert!(hot <= 128, "{hot} bytes");
     }
 }

@@ -223,11 +223,12 @@ impl Stream for WebSocket {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if this.places.is_over {
+        let places = this.places.get_or_insert_default();
+        if places.is_over {
             return Poll::Ready(None);
         }
-        let polled = this.shared.poll_message(&mut this.places.receive, cx.waker());
-        this.places.is_over = matches!(polled, Poll::Ready(Err(_)));
+        let polled = this.shared.poll_message(&mut places.receive, cx.waker());
+        places.is_over = matches!(polled, Poll::Ready(Err(_)));
         polled.map(Some)
     }
 }
@@ -239,7 +240,8 @@ impl Sink<Message> for WebSocket {
     /// Ready when a message may be sent: see [`WebSocket::send_message`].
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
         let this = self.get_mut();
-        this.shared.poll_turn_to_send(&mut this.places.send, cx.waker())
+        let places = this.places.get_or_insert_default();
+        this.shared.poll_turn_to_send(&mut places.send, cx.waker())
     }
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), WebSocketError> {
@@ -256,13 +258,14 @@ impl Sink<Message> for WebSocket {
     /// Closes with 1000 and waits as [`WebSocket::aclose`].
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
         let this = self.get_mut();
-        let closing = this.places.closing.get_or_insert_with(|| {
+        let places = this.places.get_or_insert_default();
+        let closing = places.closing.get_or_insert_with(|| {
             let websocket = Self::new(std::rc::Rc::clone(&this.shared));
             Box::pin(async move { websocket.aclose(WSCloseCode::OK, "").await })
         });
         let polled = closing.as_mut().poll(cx);
         if polled.is_ready() {
-            this.places.closing = None;
+            places.closing = None;
         }
         polled
     }

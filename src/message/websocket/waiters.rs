@@ -1,11 +1,12 @@
 //! Tasks that wait for their turn.
 
+use std::num::NonZeroU64;
 use std::task::Waker;
 
 use super::line::Line;
 
 /// A place in a queue of [`Waiters`]; `None` while its future does not wait.
-pub(super) type Place = Option<u64>;
+pub(super) type Place = Option<NonZeroU64>;
 
 /// Tasks that wait, the one that came first in front.
 ///
@@ -13,15 +14,15 @@ pub(super) type Place = Option<u64>;
 ///
 /// # Invariants
 /// - The numbers in `line` ascend.
+/// - A number is known to one future, as long as its entry is in `line`: when that is empty, counting may begin again.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    next: u64,
     line: Line<Waiter>,
 }
 
 #[derive(Debug)]
 struct Waiter {
-    number: u64,
+    number: NonZeroU64,
     /// `None` if it was woken and was not polled since.
     waker: Option<Waker>,
 }
@@ -46,8 +47,7 @@ impl Waiters {
         if let Some(waiter) = index.and_then(|index| self.line.get_mut(index)) {
             return std::mem::replace(&mut waiter.waker, waker);
         }
-        let number = self.next;
-        self.next += 1;
+        let number = self.line.last().map_or(NonZeroU64::MIN, |last| last.number.saturating_add(1));
         *place = Some(number);
         self.line.push(Waiter { number, waker });
         None
@@ -73,7 +73,7 @@ impl Waiters {
     }
 
     #[inline]
-    fn find(&self, number: u64) -> Option<usize> {
+    fn find(&self, number: NonZeroU64) -> Option<usize> {
         self.line.find_by_key(number, |waiter| waiter.number)
     }
 }
