@@ -8,7 +8,7 @@ libfuzzer_sys::fuzz_target!(|payload: &[u8]| {
     let alone = Inflater::without_context().inflate(payload, &mut one, 10_000);
     let direction = DeflateDirection { context_takeover: true, window_bits: 15 };
     let in_stream = Inflater::new(direction).inflate(payload, &mut other, 10_000);
-    assert!(one.capacity() <= 10_001 && other.capacity() <= 10_001);
+    assert!(one.capacity() <= 10_300 && other.capacity() <= 10_300);
     if alone.is_ok() {
         assert!(in_stream.is_ok() && one.filled() == other.filled());
     }

@@ -10,7 +10,7 @@
 
 mod deflater;
 mod extensions;
-mod inflater;
+mod inflate;
 mod parameters;
 mod quick;
 mod scratch;
@@ -18,7 +18,7 @@ mod scratch;
 mod tests;
 
 pub use deflater::{DeflateSettings, Deflater};
-pub use inflater::Inflater;
+pub use inflate::Inflater;
 pub use parameters::{
     DEFLATE_EXTENSION, DeflateDirection, DeflateFault, DeflateParameters, DeflatePreferences,
     DeflateResponse, MAX_WINDOW_BITS, MIN_WINDOW_BITS, accept_offer, check_response, offer,

@@ -64,6 +64,22 @@ impl ScratchBuffer {
         &mut self.bytes[self.len..end]
     }
 
+    /// Makes room for at least `wanted` bytes behind those in use, and for more the more there are, but for no more than `most` in all.
+    pub(super) fn at_least(&mut self, wanted: usize, most: usize) {
+        let needed = self.len + wanted;
+        if self.bytes.len() < needed {
+            let grown = needed.max((2 * self.bytes.len()).max(MIN_ROOM).min(most));
+            self.bytes.reserve_exact(grown - self.bytes.len());
+            self.bytes.resize(grown, 0);
+        }
+    }
+
+    /// The bytes in use and what follows them, up to `most` in all.
+    pub(super) fn whole(&mut self, most: usize) -> &mut [u8] {
+        let end = self.bytes.len().min(most);
+        &mut self.bytes[..end]
+    }
+
     /// What follows the bytes in use: at least `wanted` bytes.
     pub(super) fn spare(&mut self, wanted: usize) -> &mut [u8] {
         let needed = self.len + wanted;

@@ -1,4 +1,5 @@
 mod examples;
+mod inflating;
 mod negotiation;
 mod streams;
 mod twin;

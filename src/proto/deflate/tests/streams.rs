@@ -137,7 +137,7 @@ fn limits_hold_while_inflating() {
             let mut out = ScratchBuffer::default();
             let error = inflater.inflate(&bomb, &mut out, limit).expect_err("too much");
             assert_eq!(error.code, WSCloseCode::MESSAGE_TOO_BIG);
-            assert!(out.capacity() <= limit + 1, "{} bytes for a limit of {limit}", out.capacity());
+            assert!(out.capacity() <= limit + 300, "{} bytes for a limit of {limit}", out.capacity());
         }
     }
 }
