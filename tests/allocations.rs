@@ -359,6 +359,59 @@ fn an_idle_connection_with_compression_is_small() {
     assert_eq!(ALLOCATIONS.get() - before, 0, "allocations for {CONNECTIONS} compressed messages");
 }
 
+/// With context takeover a connection that has received and sent keeps what its peer may refer to, and no compressor.
+#[cfg(feature = "deflate")]
+#[test]
+fn an_idle_connection_with_context_keeps_only_its_history() {
+    const CONNECTIONS: usize = 1000;
+    let request = String::from_utf8_lossy(REQUEST).replace(
+        "Upgrade\r\n",
+        "Upgrade\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+    );
+    let deflate =
+        femtows::WSDeflateConfig::small_feeds().compressor_idle_timeout(Some(Duration::from_millis(20)));
+    let config = WSServerConfig::default().tuning(WSTuning::default().keep_handshake(false)).deflate(deflate);
+    let mut site = Site::serving(config, |counter| {
+        Box::new(WSMessageAdapter::new(CompressingEcho(counter))) as Box<dyn WSListener>
+    });
+    let hello = [0xc2, 0x87, 0, 0, 0, 0, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    site.connect_as(20, request.as_bytes());
+    // The loop gets what it keeps: compressors for connections to come, among them.
+    for peer in 0..20 {
+        site.write(peer, &hello);
+    }
+    site.turn_until(|site| site.frames.get() == 20);
+    site.rest(Duration::from_millis(100));
+    let before = LIVE_BYTES.get();
+    site.connect_as(CONNECTIONS, request.as_bytes());
+    let mut frames = 20;
+    for peer in 0..CONNECTIONS {
+        site.write(20 + peer, &hello);
+        site.write(20 + peer, &hello);
+        frames += 2;
+    }
+    site.turn_until(|site| site.frames.get() == frames);
+    site.rest(Duration::from_millis(100));
+    let each = (LIVE_BYTES.get() - before) / CONNECTIONS.cast_signed();
+    println!("compression with context: {each} bytes per idle connection that has received and sent");
+    assert!(each < 1024, "{each} bytes per idle connection that has received and sent");
+
+    // A stored block of 4000 bytes, and the header of the next.
+    let history = 4000;
+    let block = [&[0x00, 0xa0, 0x0f, 0x5f, 0xf0], [b'x'; 4000].as_slice(), &[0x00]].concat();
+    let mut message = masked_frame(&block);
+    message[0] |= 0x40;
+    for peer in 0..CONNECTIONS {
+        site.write(20 + peer, &message);
+        frames += 1;
+    }
+    site.turn_until(|site| site.frames.get() == frames);
+    site.rest(Duration::from_millis(100));
+    let grown = (LIVE_BYTES.get() - before) / CONNECTIONS.cast_signed() - each;
+    println!("compression with context: {grown} bytes more after a message of {history}");
+    assert!(grown >= history - 64 && grown <= history + 64, "{grown} bytes for a history of {history}");
+}
+
 /// Says more than it was told, so that it compresses.
 #[cfg(feature = "deflate")]
 struct CompressingEcho(Rc<Cell<usize>>);
@@ -366,7 +419,7 @@ struct CompressingEcho(Rc<Cell<usize>>);
 #[cfg(feature = "deflate")]
 impl WSMessageListener for CompressingEcho {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        assert_eq!(message.as_bytes(), b"Hello");
+        assert!(message.as_bytes() == b"Hello" || message.as_bytes() == [b'x'; 4000]);
         self.0.set(self.0.get() + 1);
         transport.send_message(message.msg_type(), [b'x'; 100]);
         Ok(())
@@ -415,7 +468,7 @@ impl Site {
         let factory = make(&event_loop.handle(), Rc::clone(&frames));
         let server =
             ws_create_server(&event_loop.handle(), factory, "127.0.0.1:0", config).expect("a server");
-        Self { event_loop, server, peers: Vec::with_capacity(1000), frames }
+        Self { event_loop, server, peers: Vec::with_capacity(1100), frames }
     }
 
     fn connect(&mut self, count: usize) {
@@ -445,6 +498,13 @@ impl Site {
         while !is_done(self) {
             self.turn();
         }
+    }
+
+    /// Lets time pass.
+    #[cfg(feature = "deflate")]
+    fn rest(&mut self, time: Duration) {
+        let handle = self.event_loop.handle();
+        self.event_loop.block_on(handle.sleep(time)).expect("the loop runs");
     }
 
     fn turn(&mut self) {

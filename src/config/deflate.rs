@@ -1,5 +1,7 @@
 //! What may be chosen about compression.
 
+use std::time::Duration;
+
 use crate::WSError;
 use crate::handshake::WSHeaders;
 use crate::proto::deflate::{
@@ -9,15 +11,16 @@ use crate::proto::deflate::{
 /// How messages are compressed (permessage-deflate, RFC 7692); for [`WSServerConfig::deflate`](crate::WSServerConfig::deflate) and
 /// [`WSConnectConfig::deflate`](crate::WSConnectConfig::deflate).
 ///
-/// By default no message refers to an earlier one, so that a connection owns no memory for compression: the loop has one compressor and
-/// one decompressor for all. Small messages that resemble each other compress much better with context takeover, at the price of memory
-/// per connection, from the first compressed message on.
+/// By default no message refers to an earlier one, so that a connection owns no memory for compression: the loop has one compressor for
+/// all. Small messages that resemble each other compress much better with context takeover, at the price of memory per connection, from
+/// the first compressed message on: a compressor while it [is used](Self::compressor_idle_timeout), and for as long as the connection is
+/// open what the peer's messages have said, as far back as later ones may refer to it.
 ///
 /// | per connection with takeover | window 15, memory level 8 | window 12, memory level 5 |
 /// |---|---|---|
-/// | compressor, level 1 | 128 KiB | 16 KiB |
-/// | compressor, other levels | 372 KiB | 161 KiB |
-/// | decompressor | 47 KiB | 47 KiB |
+/// | compressor in use, level 1 | 128 KiB | 16 KiB |
+/// | compressor in use, other levels | 372 KiB | 161 KiB |
+/// | what the peer has said | at most 32 KiB | at most 4 KiB |
 ///
 /// Values out of range are a [`WSError::InvalidArgument`] of the call that gets the configuration.
 ///
@@ -32,6 +35,7 @@ pub struct WSDeflateConfig {
     level: u8,
     memory_level: u8,
     threshold: usize,
+    pub(crate) compressor_idle_timeout: Option<Duration>,
 }
 
 impl Default for WSDeflateConfig {
@@ -44,6 +48,7 @@ impl Default for WSDeflateConfig {
             level: 1,
             memory_level: 8,
             threshold: 128,
+            compressor_idle_timeout: Some(Duration::from_secs(5)),
         }
     }
 }
@@ -120,6 +125,19 @@ impl WSDeflateConfig {
     #[must_use]
     pub fn threshold(mut self, bytes: usize) -> Self {
         self.threshold = bytes;
+        self
+    }
+
+    /// After how long without a compressed message of this end the connection gives its compressor back to the loop. Only with
+    /// [`own_context_takeover`](Self::own_context_takeover). `None`: never. Default 5 s.
+    ///
+    /// It happens once this time, and at the latest twice this time, after the last such message. The next message is then the first of a
+    /// new context, and longer for it; the peer notices nothing else (RFC 7692 section 7.2.1). With 0 it happens in the next turn
+    /// of the loop. What the *peer* may refer to cannot be given back: a smaller
+    /// [`peer_max_window_bits`](Self::peer_max_window_bits) makes it less.
+    #[must_use]
+    pub fn compressor_idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.compressor_idle_timeout = timeout;
         self
     }
 

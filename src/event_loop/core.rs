@@ -278,6 +278,12 @@ impl LoopCore {
                         conn.liveness_due();
                     }
                 }
+                #[cfg(feature = "deflate")]
+                Some(TimerAction::Compressor(token)) => {
+                    if let Some(conn) = self.conn(token) {
+                        conn.compressor_due();
+                    }
+                }
                 Some(TimerAction::Wake(waker)) => waker.wake(),
                 Some(TimerAction::Call(call)) => guard("a timer", call),
             }

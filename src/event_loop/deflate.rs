@@ -18,6 +18,7 @@ use crate::proto::deflate::{
 use crate::proto::{Role, SendOptions};
 use crate::{WSMsgType, WSPreparedFrame, WSPreparedMessage, WSProtocolError, WSSendStatus};
 
+use super::compressors::{Compressors, OwnCompressor};
 use super::connection::{Conn, Flags};
 
 /// The frame that begins, and here also ends, a compressed message (RFC 7692 section 6).
@@ -29,16 +30,12 @@ const MAX_KEPT: usize = 1024 * 1024;
 /// Most buffers for inflated messages that are kept: more than one only if listeners hold messages of several connections at a time.
 const MAX_KEPT_BUFFERS: usize = 4;
 
-/// Most compressors that are kept for messages without context: one per window and settings that are in use.
-const MAX_DEFLATERS: usize = 16;
-
 // --- per loop ------------------------------------------------------------------------------------------------------------------
 
 /// What all connections of a loop use in turn; made when it is first needed.
 #[derive(Default)]
 pub(crate) struct LoopDeflate {
-    inflater: RefCell<Option<Inflater>>,
-    deflaters: RefCell<Vec<SharedDeflater>>,
+    pub(super) compressors: RefCell<Compressors>,
     /// Where messages are compressed to; `None` while one is being sent.
     output: Cell<Option<Box<ScratchBuffer>>>,
     /// Where messages are inflated to.
@@ -52,44 +49,7 @@ struct InflatedBuffers(
     Mutex<Vec<Box<InflatedBuffer>>>,
 );
 
-struct SharedDeflater {
-    window_bits: u8,
-    settings: DeflateSettings,
-    deflater: Deflater,
-}
-
 impl LoopDeflate {
-    /// Compresses a message by itself.
-    fn deflate_alone(
-        &self,
-        window_bits: u8,
-        settings: DeflateSettings,
-        message: &[u8],
-        out: &mut ScratchBuffer,
-    ) -> bool {
-        let mut deflaters = self.deflaters.borrow_mut();
-        let fits = |shared: &SharedDeflater| shared.window_bits == window_bits && shared.settings == settings;
-        let position = deflaters.iter().position(fits).unwrap_or_else(|| {
-            let direction = DeflateDirection { context_takeover: false, window_bits };
-            let deflater = Deflater::new(direction, settings);
-            deflaters.truncate(MAX_DEFLATERS - 1);
-            deflaters.push(SharedDeflater { window_bits, settings, deflater });
-            deflaters.len() - 1
-        });
-        deflaters[position].deflater.deflate(message, out)
-    }
-
-    /// Inflates a message that does not refer to others.
-    fn inflate_alone(
-        &self,
-        payload: &[u8],
-        out: &mut ScratchBuffer,
-        limit: usize,
-    ) -> Result<(), WSProtocolError> {
-        let mut inflater = self.inflater.borrow_mut();
-        inflater.get_or_insert_with(Inflater::without_context).inflate(payload, out, limit)
-    }
-
     fn take_inflated(&self) -> Inflated {
         let buffer = self.inflated.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let buffer = buffer.unwrap_or_else(|| {
@@ -145,24 +105,15 @@ impl Drop for Inflated {
 
 // --- per connection ------------------------------------------------------------------------------------------------------------
 
-/// The compression of one connection. Streams are made by the first message that needs them, and only with context takeover.
+/// The compression of one connection.
 #[derive(Debug)]
 pub(super) struct ConnDeflate {
-    own: DeflateDirection,
-    peer: DeflateDirection,
-    deflater: Option<Box<Deflater>>,
-    inflater: Option<Box<Inflater>>,
+    pub(super) own: DeflateDirection,
+    /// Only with context takeover.
+    pub(super) compressor: OwnCompressor,
+    inflater: Inflater,
     /// The message whose fragments are coming is compressed.
     inbound_compressed: bool,
-}
-
-impl ConnDeflate {
-    /// `None` if the peer's messages do not refer to earlier ones.
-    fn inflater_with_context(&mut self) -> Option<&mut Inflater> {
-        let peer = self.peer;
-        let make = || Box::new(Inflater::new(peer));
-        peer.context_takeover.then(|| &mut **self.inflater.get_or_insert_with(make))
-    }
 }
 
 impl Conn {
@@ -171,9 +122,8 @@ impl Conn {
         let role = self.protocol_role();
         let deflate = ConnDeflate {
             own: parameters.sent_by(role),
-            peer: parameters.received_by(role),
-            deflater: None,
-            inflater: None,
+            compressor: OwnCompressor::default(),
+            inflater: Inflater::new(parameters.received_by(role)),
             inbound_compressed: false,
         };
         self.extras.borrow_mut().get_or_insert_default().deflate = Some(Box::new(deflate));
@@ -181,8 +131,12 @@ impl Conn {
         self.flags.set(Flags::DEFLATE);
     }
 
-    /// The streams are of no more use.
+    /// Nothing is compressed or inflated any more.
     pub(super) fn drop_deflate(&self) {
+        if !self.flags.has(Flags::DEFLATE) {
+            return;
+        }
+        self.release_compressor();
         if self.flags.clear(Flags::DEFLATE)
             && let Some(extras) = self.extras.borrow_mut().as_mut()
         {
@@ -190,7 +144,10 @@ impl Conn {
         }
     }
 
-    fn with_deflate<R>(&self, call: impl FnOnce(&mut ConnDeflate, &WSDeflateConfig) -> R) -> Option<R> {
+    pub(super) fn with_deflate<R>(
+        &self,
+        call: impl FnOnce(&mut ConnDeflate, &WSDeflateConfig) -> R,
+    ) -> Option<R> {
         let mut extras = self.extras.borrow_mut();
         let deflate = extras.as_mut()?.deflate.as_mut()?;
         Some(call(deflate, self.settings.deflate.as_ref()?))
@@ -215,18 +172,12 @@ impl Conn {
     /// Inflates a message.
     pub(crate) fn inflate(&self, payload: &[u8]) -> Result<Inflated, WSProtocolError> {
         let limit = usize::try_from(self.settings.rules.max_message_size).unwrap_or(usize::MAX);
-        let shared = &self.core.deflate;
-        let mut message = shared.take_inflated();
-        let Some(buffer) = &mut message.0 else { return Ok(message) };
-        let in_context = self.with_deflate(|deflate, _| {
-            let inflater = deflate.inflater_with_context()?;
-            Some(inflater.inflate(payload, &mut buffer.bytes, limit))
+        let mut message = self.core.deflate.take_inflated();
+        let inflated = self.with_deflate(|deflate, _| {
+            let buffer = message.0.as_mut()?;
+            Some(deflate.inflater.inflate(payload, &mut buffer.bytes, limit))
         });
-        match in_context.flatten() {
-            Some(result) => result,
-            None => shared.inflate_alone(payload, &mut buffer.bytes, limit),
-        }
-        .map(|()| message)
+        inflated.flatten().unwrap_or(Ok(())).map(|()| message)
     }
 
     // --- out ---------------------------------------------------------------------------------------------------------------
@@ -262,11 +213,10 @@ impl Conn {
                 return false;
             }
             if own.context_takeover {
-                let make = || Box::new(Deflater::new(own, config.settings()));
-                return deflate.deflater.get_or_insert_with(make).deflate(payload, output);
+                return self.own_deflater(deflate, config).deflate(payload, output);
             }
-            let shared = &self.core.deflate;
-            shared.deflate_alone(own.window_bits, config.settings(), payload, output)
+            let mut compressors = self.core.deflate.compressors.borrow_mut();
+            compressors.shared(own.window_bits, config.settings()).deflate(payload, output)
                 && output.len() - WS_HEADROOM < payload.len()
         });
         deflated.unwrap_or(false)
@@ -287,9 +237,7 @@ impl Conn {
     /// Messages of this end do not refer to what came before.
     fn forget_context(&self) {
         self.with_deflate(|deflate, _| {
-            if let Some(deflater) = &mut deflate.deflater {
-                deflater.forget();
-            }
+            deflate.compressor.forget();
         });
     }
 
@@ -319,7 +267,8 @@ impl Conn {
         let shared = &self.core.deflate;
         let mut output = shared.take_output();
         let payload = plain.payload();
-        let deflated = shared.deflate_alone(MAX_WINDOW_BITS, settings, payload, &mut output);
+        let deflated =
+            shared.compressors.borrow_mut().shared(MAX_WINDOW_BITS, settings).deflate(payload, &mut output);
         let compressed = &output.filled()[WS_HEADROOM..];
         let frame = (deflated && compressed.len() < payload.len())
             .then(|| WSPreparedFrame::with_options(plain.msg_type(), compressed, COMPRESSED));

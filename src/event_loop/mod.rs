@@ -20,6 +20,8 @@ mod admission;
 mod budget;
 mod callbacks;
 mod client_opening;
+#[cfg(feature = "deflate")]
+mod compressors;
 mod connection;
 mod core;
 #[cfg(feature = "deflate")]

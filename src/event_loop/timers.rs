@@ -25,6 +25,9 @@ pub(crate) enum TimerAction {
     Slot(Token),
     /// A connection looks for signs of life.
     Liveness(Token),
+    /// A connection may not need its compressor any more.
+    #[cfg(feature = "deflate")]
+    Compressor(Token),
     /// A task sleeps.
     Wake(Waker),
     /// `call_later`.

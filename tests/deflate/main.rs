@@ -3,6 +3,7 @@
 mod agreement;
 mod ends;
 mod fuzzed;
+mod idle;
 mod inbound;
 mod outbound;
 mod pairs;
