@@ -28,7 +28,7 @@ impl<'a> BitReader<'a> {
         debug_assert!(self.count < 64);
         if let Some(next) = self.rest.first_chunk() {
             self.bits |= u64::from_le_bytes(*next) << (self.count & 63);
-            self.rest = &self.rest[(63 - self.count as usize) / 8 & 7..];
+            self.rest = &self.rest[((63 - self.count as usize) / 8) & 7..];
             self.count |= Self::REFILLED;
             true
         } else {
