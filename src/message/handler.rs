@@ -15,8 +15,8 @@ use super::{WebSocket, WebSocketRequest};
 /// What a handler may fail with: any error.
 ///
 /// One that comes from [`WebSocketError::Closed`](super::WebSocketError::Closed) or [`ConnectionClosed`](super::ConnectionClosed), as its
-/// [`source`](Error::source) or that one's, is no failure. Of a `Box<dyn Error + Send + Sync>`, for which the standard library has no
-/// conversion that `?` would use, one becomes by `map_err(|error| -> HandlerError { error })`.
+/// [`source`](Error::source) or that one's, is no failure. A `Box<dyn Error + Send + Sync>` becomes one by
+/// `map_err(|error| -> HandlerError { error })`; the standard library has no conversion that `?` could use.
 pub type HandlerError = Box<dyn Error>;
 
 /// An `async fn` that serves one connection: of a [`WebSocket`], or of a [`WebSocketRequest`]. Both begin before the request is

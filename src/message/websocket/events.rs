@@ -136,7 +136,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Shared {
-    /// That an I/O error has ended it is said once (by [`WebSocketError::Closed`]); then there is nothing to send by events any more.
+    /// Whether events may be sent. An I/O error disconnects and is told once; then it is the application's mistake to go on.
     fn check_not_over(&self) -> Result<(), WebSocketError> {
         let state = self.state();
         if state.application == SideState::Disconnected {
