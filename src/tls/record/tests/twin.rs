@@ -160,30 +160,36 @@ fn tickets_that_arrive_behind_the_handshake_resume_sessions() {
     }
 }
 
+/// Our end before its handshake, and rustls' that cuts messages over records of this size.
+fn cutting(is_client: bool, record: usize) -> Twins {
+    let extracting = configs(SUITES[0], true);
+    let (mut client, mut server) = configs(SUITES[0], false);
+    let (ours, theirs): (_, Connection) = if is_client {
+        Arc::make_mut(&mut server).max_fragment_size = Some(record);
+        let theirs = ServerConnection::new(server).unwrap();
+        (Session::client(extracting.0, name()).unwrap(), theirs.into())
+    } else {
+        Arc::make_mut(&mut client).max_fragment_size = Some(record);
+        let theirs = ClientConnection::new(client, name()).unwrap();
+        (Session::server(extracting.1).unwrap(), theirs.into())
+    };
+    let mut twins = Twins { ours: End::new(ours), theirs, received: Vec::new() };
+    twins.ours.receive(&[]).unwrap();
+    twins.theirs.writer().write_all(b"over there").unwrap();
+    twins
+}
+
 /// A message of the handshake may be cut over many records, which need not come together (RFC 8446 section 5.1).
 #[test]
 fn handshakes_in_the_smallest_records() {
-    let extracting = configs(SUITES[0], true);
-    let (mut client, mut server) = configs(SUITES[0], false);
-    Arc::make_mut(&mut client).max_fragment_size = Some(32);
-    Arc::make_mut(&mut server).max_fragment_size = Some(32);
     for (is_client, piece) in
         [1, 7, 31, 32, 33, 500].into_iter().flat_map(|piece| [(true, piece), (false, piece)])
     {
-        let (ours, theirs): (_, Connection) = if is_client {
-            let theirs = ServerConnection::new(server.clone()).unwrap();
-            (Session::client(extracting.0.clone(), name()).unwrap(), theirs.into())
-        } else {
-            let theirs = ClientConnection::new(client.clone(), name()).unwrap();
-            (Session::server(extracting.1.clone()).unwrap(), theirs.into())
-        };
-        let mut twins = Twins { ours: End::new(ours), theirs, received: Vec::new() };
-        twins.ours.receive(&[]).unwrap();
-        twins.theirs.writer().write_all(b"over there").unwrap();
-        let mut before = 0;
+        let mut twins = cutting(is_client, 32);
+        let mut flights = 0;
         while twins.ours.plain.is_empty() {
-            assert!(before < 4, "it does not come to an end");
-            before += 1;
+            assert!(flights < 4, "it does not come to an end");
+            flights += 1;
             twins.take_from_theirs().chunks(piece).for_each(|piece| twins.ours.receive(piece).unwrap());
             let to_them = std::mem::take(&mut twins.ours.out);
             twins.tell_theirs(&to_them).unwrap();
@@ -191,6 +197,39 @@ fn handshakes_in_the_smallest_records() {
         assert!(twins.ours.session.records().is_some());
         assert_eq!(twins.ours.take_plain(), b"over there");
     }
+}
+
+/// Whatever becomes of them, it is no panic.
+#[test]
+fn handshakes_that_were_changed_on_the_way() {
+    let mut random = Random(1);
+    let mut faults = 0;
+    for round in 0..600 {
+        let mut twins = cutting(round % 2 == 0, 32 + random.below(300));
+        let changed = random.below(2);
+        'handshake: for flight in 0..4 {
+            let mut to_us = twins.take_from_theirs();
+            if flight == changed && !to_us.is_empty() {
+                let at = random.below(to_us.len());
+                to_us[at] ^= 1 << random.below(8);
+            }
+            let mut rest = &to_us[..];
+            while !rest.is_empty() {
+                let (piece, behind) = rest.split_at((1 + random.below(200)).min(rest.len()));
+                rest = behind;
+                if twins.ours.receive(piece).is_err() {
+                    faults += 1;
+                    break 'handshake;
+                }
+            }
+            let to_them = std::mem::take(&mut twins.ours.out);
+            if twins.tell_theirs(&to_them).is_err() {
+                break;
+            }
+        }
+        assert!(matches!(&twins.ours.take_plain()[..], b"" | b"over there"));
+    }
+    assert!(faults > 100, "{faults}");
 }
 
 /// The switch to our own record layer happens between records, wherever the stream is cut.
