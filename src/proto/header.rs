@@ -472,6 +472,17 @@ mod tests {
     }
 
     #[test]
+    fn the_short_way_takes_minimal_lengths_only() {
+        for (length, masked) in (0..300_u16).flat_map(|length| [(length, true), (length, false)]) {
+            let [high, low] = length.to_be_bytes();
+            let mut bytes = vec![BINARY_MESSAGE, LENGTH_16 | if masked { MASKED } else { 0 }, high, low];
+            bytes.resize(400, 0);
+            let taken = FrameHeader::parse_plain(&bytes, masked, true).is_some();
+            assert_eq!(taken, length >= 126, "{length}");
+        }
+    }
+
+    #[test]
     fn headers_stay_small() {
         assert!(size_of::<FrameHeader>() <= 16, "{}", size_of::<FrameHeader>());
     }

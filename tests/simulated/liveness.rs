@@ -186,6 +186,33 @@ fn t12_text_heartbeats_are_consumed_and_other_text_is_delivered() {
     }
 }
 
+/// It takes all it is asked about for a heartbeat, and is not asked about that.
+#[test]
+fn t12_a_close_is_never_a_heartbeat() {
+    struct Greedy(Recorder);
+    impl WSListener for Greedy {
+        fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+            self.0.on_ws_connected(transport)
+        }
+        fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+            self.0.on_ws_frame(transport, frame)
+        }
+        fn is_user_specific_pong(&mut self, _: &WSFrame<'_>) -> bool {
+            true
+        }
+    }
+    let mut kit = TestKit::new(6);
+    let log = Log::default();
+    let server = log.clone();
+    let mut peer = kit.raw_server(move |_: &WSUpgradeRequest| Greedy(Recorder::new(&server)), auto_ping());
+    peer.upgrade(&mut kit);
+    kit.advance(5 * SECOND);
+    assert_eq!(peer.frames(), [control(WSMsgType::Ping)]);
+    peer.send_frame(WSMsgType::Close, b"\x03\xe8");
+    kit.run_until_idle();
+    assert_eq!(log.payloads(WSMsgType::Close), [b"\x03\xe8"]);
+}
+
 #[test]
 fn t12_a_listener_that_cannot_ping_closes_with_1011() {
     struct Mute(Recorder);

@@ -79,6 +79,25 @@ fn a_refusal_without_an_end_is_told() {
     }
 }
 
+/// A key that came early is no reason to agree early: what follows the head could be taken for frames.
+#[test]
+fn an_answer_to_half_a_question_is_refused() {
+    let (log, _events) = log();
+    let server = PeerServer::bind();
+    let mut headers = WSHeaders::new();
+    headers.append("X-Long", "x".repeat(32 << 20)).unwrap();
+    let config = WSConnectConfig::default().extra_headers(headers).handshake_timeout(None);
+    let client = connect(&server.url("/"), config, Probe::new(&log));
+    let mut peer = server.accept_tcp();
+    let begin = String::from_utf8(peer.read_bytes(1000)).unwrap();
+    let key = header(&begin, "Sec-WebSocket-Key").unwrap();
+    peer.write(switching(&key, "").as_bytes());
+    match client.opened() {
+        Err(WSError::Io { source, .. }) => assert_eq!(source.kind(), std::io::ErrorKind::InvalidData),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// It was closed with a part of the question unread, which is a reset.
 #[test]
 fn a_refusal_behind_which_the_server_resets_is_told() {
