@@ -208,7 +208,7 @@ fn version_13_is_asked_for() {
 #[test]
 fn exactly_one_key_of_16_bytes_is_asked_for() {
     for line in
-        ["", "Sec-WebSocket-Key:", "Sec-WebSocket-Key: AAAA", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR=="]
+        ["", "Sec-WebSocket-Key:", "Sec-WebSocket-Key: AAAA", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZTE="]
     {
         assert_eq!(status(with_line(REQUEST, "Sec-WebSocket-Key", line)), Some(400), "{line}");
     }
