@@ -134,12 +134,18 @@ fn zlib_understands_what_is_sent() {
     for bits in 9..=15 {
         for level in [1, 6] {
             let mut kit = TestKit::new(random.next_u64());
-            let frames = Frames::default();
             let deflate =
                 WSDeflateConfig::default().context_takeover(true).max_window_bits(bits).level(level);
-            let pair = pair(&mut kit, &deflate, Frames::default, frames.clone());
-            let mut zlib = Decompress::new_with_window_bits(false, bits);
-            for _ in 0..40 {
+            // Their compressors change hands.
+            let mut ends: Vec<_> = (0..3)
+                .map(|_| {
+                    let frames = Frames::default();
+                    let pair = pair(&mut kit, &deflate, Frames::default, frames.clone());
+                    (pair, frames, Decompress::new_with_window_bits(false, bits))
+                })
+                .collect();
+            for _ in 0..80 {
+                let (pair, frames, zlib) = &mut ends[random.below(3)];
                 let (msg_type, message) = random_message(&mut random);
                 assert!(pair.server.send_message(msg_type, &message).is_accepted());
                 pause(&mut kit, &mut random);
