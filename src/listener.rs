@@ -74,6 +74,13 @@ pub trait WSListener {
     fn on_peer_fault(&mut self, fault: &WSProtocolError) {
         let _ = fault;
     }
+
+    /// A frame may come soon: asks the caches for what it will touch, so many pointers away. For the layers of this library, which know
+    /// what that is.
+    #[doc(hidden)]
+    fn prefetch(&self, pointers: usize) {
+        let _ = pointers;
+    }
 }
 
 macro_rules! forward_listener {
@@ -109,6 +116,10 @@ macro_rules! forward_listener {
 
         fn on_peer_fault(&mut self, fault: &WSProtocolError) {
             (**self).on_peer_fault(fault);
+        }
+
+        fn prefetch(&self, pointers: usize) {
+            (**self).prefetch(pointers);
         }
     };
 }

@@ -189,7 +189,13 @@ impl WSLoop {
         let core = &self.core;
         core.dispatch_scope(|| {
             let mut active = false;
-            for event in &self.events {
+            let mut events = self.events.iter();
+            for served in 0.. {
+                if served % LOOK_AHEAD == 0 {
+                    let next = events.clone().take(LOOK_AHEAD);
+                    core.prefetch(&next.map(|event| Token::from_mio(event.token())));
+                }
+                let Some(event) = events.next() else { break };
                 active = true;
                 if event.token() != WAKER {
                     core.ready(Token::from_mio(event.token()), Readiness::of(event));
@@ -204,6 +210,9 @@ impl WSLoop {
         });
     }
 }
+
+/// How many events are looked at ahead, so that their connections are in the caches when they are served.
+const LOOK_AHEAD: usize = 8;
 
 const WAKER: mio::Token = mio::Token(usize::MAX);
 

@@ -43,6 +43,11 @@ impl Inbox {
         (last.and_then(|last| self.receivers.take_waker(last)), left)
     }
 
+    /// The receiver of the next message, if it waits.
+    pub(super) fn next_receiver(&self) -> Option<&Waker> {
+        self.receivers.waker(self.messages.len())
+    }
+
     /// Messages that nobody waits for.
     pub(super) fn held(&self) -> usize {
         self.messages.len().saturating_sub(self.receivers.len())

@@ -39,6 +39,14 @@ impl<T> Line<T> {
     }
 
     #[inline]
+    pub(super) fn get(&self, index: usize) -> Option<&T> {
+        match index.checked_sub(1) {
+            None => self.first.as_ref(),
+            Some(behind) => self.rest.as_ref()?.get(behind),
+        }
+    }
+
+    #[inline]
     pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         match index.checked_sub(1) {
             None => self.first.as_mut(),
@@ -71,7 +79,7 @@ impl<T> Line<T> {
     }
 
     /// Where the one with this key stands, if the keys ascend.
-    pub(super) fn find_by_key<K: Ord>(&self, key: K, key_of: impl Fn(&T) -> K) -> Option<usize> {
+    pub(super) fn find_by_key<K: Ord + Copy>(&self, key: K, key_of: impl Fn(&T) -> K) -> Option<usize> {
         if key_of(self.first.as_ref()?) == key {
             return Some(0);
         }
@@ -99,6 +107,7 @@ mod tests {
             assert_eq!(line.len(), twin.len());
             assert_eq!(line.last(), twin.back());
             let index = random.below(twin.len() + 1);
+            assert_eq!(line.get(index), twin.get(index));
             assert_eq!(line.get_mut(index), twin.get_mut(index));
             assert_eq!(line.find_by_key(item, |&item| item), twin.binary_search(&item).ok());
         }

@@ -72,6 +72,10 @@ impl WSListener for Under {
         self.shared.at_fault(fault);
     }
 
+    fn prefetch(&self, pointers: usize) {
+        self.shared.prefetch(pointers);
+    }
+
     fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {
         // The application's pings have payloads of their own, so that no answer is taken for another's.
         let payload = random(self.shared.handle.core());
