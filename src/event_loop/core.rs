@@ -323,14 +323,17 @@ impl LoopCore {
         }
     }
 
-    /// These slots will be served next: asks the caches for what they need, one pointer further in each step, so that nobody waits for
-    /// any. Only with many connections: few are in the caches anyway.
+    /// Whether there are more connections than the caches keep.
     #[inline]
+    pub(crate) fn has_many_slots(&self) -> bool {
+        self.slots.borrow().len() >= MANY_SLOTS
+    }
+
+    /// These slots will be served next: asks the caches for what they need, one pointer further in each step, so that nobody waits for
+    /// any.
+    #[inline(never)]
     pub(crate) fn prefetch(&self, tokens: &(impl Iterator<Item = Token> + Clone)) {
         let slots = self.slots.borrow();
-        if slots.len() < MANY_SLOTS {
-            return;
-        }
         for step in 0..PREFETCH_STEPS {
             for token in tokens.clone() {
                 if let Some(Slot::Open(conn)) = slots.get(token) {

@@ -190,8 +190,9 @@ impl WSLoop {
         core.dispatch_scope(|| {
             let mut active = false;
             let mut events = self.events.iter();
+            let looks_ahead = core.has_many_slots();
             for served in 0.. {
-                if served % LOOK_AHEAD == 0 {
+                if looks_ahead && served % LOOK_AHEAD == 0 {
                     let next = events.clone().take(LOOK_AHEAD);
                     core.prefetch(&next.map(|event| Token::from_mio(event.token())));
                 }
