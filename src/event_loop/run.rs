@@ -185,22 +185,32 @@ impl WSLoop {
         }
     }
 
+    #[inline(never)]
+    fn serve_looking_ahead(core: &LoopCore, events: &Events, serve: impl Fn(&mio::event::Event)) {
+        let mut events = events.iter();
+        for served in 0.. {
+            if served % LOOK_AHEAD == 0 {
+                let next = events.clone().take(LOOK_AHEAD);
+                core.prefetch(&next.map(|event| Token::from_mio(event.token())));
+            }
+            let Some(event) = events.next() else { return };
+            serve(event);
+        }
+    }
+
     fn dispatch(&mut self) {
         let core = &self.core;
         core.dispatch_scope(|| {
-            let mut active = false;
-            let mut events = self.events.iter();
-            let looks_ahead = core.has_many_slots();
-            for served in 0.. {
-                if looks_ahead && served % LOOK_AHEAD == 0 {
-                    let next = events.clone().take(LOOK_AHEAD);
-                    core.prefetch(&next.map(|event| Token::from_mio(event.token())));
-                }
-                let Some(event) = events.next() else { break };
-                active = true;
+            let active = !self.events.is_empty();
+            let serve = |event: &mio::event::Event| {
                 if event.token() != WAKER {
                     core.ready(Token::from_mio(event.token()), Readiness::of(event));
                 }
+            };
+            if core.has_many_slots() {
+                Self::serve_looking_ahead(core, &self.events, serve);
+            } else {
+                self.events.iter().for_each(serve);
             }
             if active || core.has_work() {
                 self.last_active = core.now();
