@@ -56,4 +56,8 @@ impl WSListener for Timed {
     fn on_peer_fault(&mut self, fault: &WSProtocolError) {
         self.listener.on_peer_fault(fault);
     }
+
+    fn prefetch(&self, pointers: usize) {
+        self.listener.prefetch(pointers);
+    }
 }

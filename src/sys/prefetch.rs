@@ -4,10 +4,13 @@
 #[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
 
-/// Asks the caches for all of `value`, without waiting for it. Where nothing is known about the CPU, does nothing.
+/// Most bytes of a value that are asked for: of one with a large buffer inside, little is needed at once.
+const MOST: usize = 512;
+
+/// Asks the caches for `value`, or its front, without waiting for it. Where nothing is known about the CPU, does nothing.
 #[inline]
 pub(crate) fn prefetch<T: ?Sized>(value: &T) {
-    prefetch_at(std::ptr::from_ref(value).cast(), size_of_val(value));
+    prefetch_at(std::ptr::from_ref(value).cast(), size_of_val(value).min(MOST));
 }
 
 /// Asks the caches for `len` bytes at any address, whether something is there or not.
