@@ -251,11 +251,8 @@ fn aclose_dropped_at_each_poll_still_closes() {
 fn accept_dropped_at_each_poll_leaves_a_whole_connection_or_none() {
     for dropped in Dropped::within(POLLS) {
         let mut kit = TestKit::new(1);
-        let asked = Slot::new();
-        let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-        peer.write(&request("/", ""));
-        kit.run_until_idle();
-        let ws = asked.take().into_websocket();
+        let (request, mut peer) = asked(&mut kit, "/", "");
+        let ws = request.into_websocket();
         let accepting = ws.clone();
         let victim = kit.handle().spawn(async move {
             if let Some(result) = until(dropped, accepting.accept()).await {
@@ -281,11 +278,8 @@ fn accept_dropped_at_each_poll_leaves_a_whole_connection_or_none() {
 fn the_first_events_dropped_at_each_poll_leave_the_request_to_the_next() {
     for dropped in Dropped::within(POLLS) {
         let mut kit = TestKit::new(1);
-        let asked = Slot::new();
-        let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-        peer.write(&request("/", ""));
-        kit.run_until_idle();
-        let ws = asked.take().into_websocket();
+        let (request, mut peer) = asked(&mut kit, "/", "");
+        let ws = request.into_websocket();
         assert_eq!(kit.block_on(ws.receive_event()).expect("first"), ReceiveEvent::Connect);
         let waiting = ws.clone();
         let victim = kit.handle().spawn(async move { until(dropped, waiting.receive_event()).await });
@@ -372,11 +366,8 @@ fn a_client_dropped_at_each_turn_of_its_opening_leaves_nothing() {
 #[test]
 fn what_is_left_to_accept_is_refused_when_it_is_dropped() {
     let mut kit = TestKit::new(1);
-    let asked = Slot::new();
-    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-    peer.write(&request("/", ""));
-    kit.run_until_idle();
-    let other = asked.take().into_websocket();
+    let (request, mut peer) = asked(&mut kit, "/", "");
+    let other = request.into_websocket();
     kit.block_on(async {
         let refused = other.accept_with(AcceptOptions::new().subprotocol("chat")).await;
         assert!(is_state_error(&refused), "it was not offered");

@@ -162,6 +162,15 @@ pub(crate) fn ask(asked: &Slot<WebSocketRequest>) -> impl Handler<WebSocketReque
     }
 }
 
+/// A request for this path, with these lines more, that a server has got and not decided on; and who has asked.
+pub(crate) fn asked(kit: &mut TestKit, path: &str, lines: &str) -> (WebSocketRequest, Peer) {
+    let asked = Slot::new();
+    let mut peer = raw(kit, ask(&asked), WebSocketConfig::default());
+    peer.write(&request(path, lines));
+    kit.run_until_idle();
+    (asked.take(), peer)
+}
+
 /// The code with which the connection is closed.
 pub(crate) fn code<T: Debug>(result: Result<T, WebSocketError>) -> u16 {
     match result {

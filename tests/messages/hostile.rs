@@ -354,11 +354,8 @@ fn a_waker_may_use_the_connection_while_it_is_dropped() {
 fn a_waker_may_use_the_request_while_it_is_dropped() {
     for index in 0..2 {
         let mut kit = TestKit::new(1);
-        let asked = Slot::new();
-        let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-        peer.write(&request("/", ""));
-        kit.run_until_idle();
-        let ws = asked.take().into_websocket();
+        let (request, peer) = asked(&mut kit, "/", "");
+        let ws = request.into_websocket();
         kit.block_on(ws.receive_event()).expect("connect");
         let (used, other) = (Log::new(), ws.clone());
         let log = used.clone();

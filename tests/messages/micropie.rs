@@ -97,11 +97,7 @@ fn micropie_a_handler_may_return_that_the_connection_is_closed() {
 fn micropie_a_session_with_line_breaks_is_refused() {
     for id in ["a\r\nX-Evil: 1", "a\rb", "a\nb", "a;b", "a\0b"] {
         let mut kit = TestKit::new(1);
-        let asked = Slot::new();
-        let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-        peer.write(&request("/", ""));
-        kit.run_until_idle();
-        let request = asked.take();
+        let (request, _peer) = asked(&mut kit, "/", "");
         let refused = kit.block_on(request.accept_with(AcceptOptions::new().session_id(id)));
         assert!(matches!(refused, Err(WebSocketError::InvalidArgument(_))), "{id:?}: {refused:?}");
         assert_eq!((request.session_id(), request.application_state()), (None, SideState::Connecting));

@@ -196,11 +196,8 @@ fn a_sink_keeps_the_rules_when_it_is_not_asked_first() {
         assert!(matches!(Pin::new(&mut sink).poll_close(&mut cx), Poll::Ready(Ok(()))), "however often");
     }
 
-    let asked = Slot::new();
-    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-    peer.write(&request("/", ""));
-    kit.run_until_idle();
-    let mut undecided = asked.take().into_websocket();
+    let (request, _peer) = asked(&mut kit, "/", "");
+    let mut undecided = request.into_websocket();
     assert!(is_state_error(&Pin::new(&mut undecided).start_send("early".into())));
     let Poll::Ready(flushed) = poll_flush_once(&mut undecided) else { panic!("it waits") };
     assert!(is_state_error(&flushed));
@@ -209,11 +206,7 @@ fn a_sink_keeps_the_rules_when_it_is_not_asked_first() {
 #[test]
 fn a_rejection_wakes_whoever_waits_for_the_client() {
     let mut kit = TestKit::new(1);
-    let asked = Slot::new();
-    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-    peer.write(&request("/", ""));
-    kit.run_until_idle();
-    let request = asked.take();
+    let (request, _peer) = asked(&mut kit, "/", "");
     let ws = (*request).clone();
     let waiting = kit.handle().spawn(async move {
         assert_eq!(ws.receive_event().await.expect("first"), ReceiveEvent::Connect);
@@ -243,11 +236,7 @@ fn a_connection_that_is_never_opened_is_closed() {
     }
 
     // At a server: the client goes before the decision.
-    let asked = Slot::new();
-    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-    peer.write(&request("/", ""));
-    kit.run_until_idle();
-    let request = asked.take();
+    let (request, mut peer) = asked(&mut kit, "/", "");
     peer.close();
     kit.run_until_idle();
     assert_eq!(code(kit.block_on(request.accept())), 1006);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use femtows::message::*;
-use femtows::testkit::TestKit;
+use femtows::testkit::{Peer, TestKit};
 use femtows::{SendOptions, WSConnectConfig, WSLimits, WSMsgType, WSOverflowPolicy, WSServerConfig};
 
 use crate::ends::*;
@@ -109,11 +109,7 @@ fn rule_a_json_error_leaves_the_connection_open() {
 #[test]
 fn rule_json_finds_the_state_before_the_message() {
     let mut kit = TestKit::new(1);
-    let asked = Slot::new();
-    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-    peer.write(&request("/", ""));
-    kit.run_until_idle();
-    let request = asked.take();
+    let (request, _peer) = asked(&mut kit, "/", "");
     kit.block_on(async {
         assert!(is_state_error(&request.receive_json::<u32>(JsonMode::Text).await));
         assert!(is_state_error(&request.send_json(&1, JsonMode::Binary).await));
@@ -215,14 +211,19 @@ fn rule_a_close_wakes_pings_receivers_and_senders() {
     }
 }
 
-#[test]
-fn rule_auto_ping_never_eats_the_applications_pongs() {
-    let mut kit = TestKit::new(1);
+/// Its liveness check asks after a second without a sign of life, and waits for another.
+fn auto_pinging_client(kit: &mut TestKit) -> (WebSocket, Peer) {
     let client = WSConnectConfig::default()
         .enable_auto_ping(true)
         .auto_ping_idle_timeout(SECOND)
         .auto_ping_reply_timeout(SECOND);
-    let (client, mut peer) = raw_client(&mut kit, WebSocketConfig::default().client(client));
+    raw_client(kit, WebSocketConfig::default().client(client))
+}
+
+#[test]
+fn rule_auto_ping_never_eats_the_applications_pongs() {
+    let mut kit = TestKit::new(1);
+    let (client, mut peer) = auto_pinging_client(&mut kit);
     let pinging = client.clone();
     let ping = kit.handle().spawn(async move { pinging.ping(&b"mine"[..]).await });
     kit.run_until_idle();
@@ -242,11 +243,7 @@ fn rule_auto_ping_never_eats_the_applications_pongs() {
 fn rule_the_answer_to_a_later_auto_ping_is_one_to_earlier_pings() {
     // RFC 6455 section 5.5.3: a peer may answer only the newest.
     let mut kit = TestKit::new(1);
-    let client = WSConnectConfig::default()
-        .enable_auto_ping(true)
-        .auto_ping_idle_timeout(SECOND)
-        .auto_ping_reply_timeout(SECOND);
-    let (client, mut peer) = raw_client(&mut kit, WebSocketConfig::default().client(client));
+    let (client, mut peer) = auto_pinging_client(&mut kit);
     let pinging = client.clone();
     let ping = kit.handle().spawn(async move { pinging.ping(&b"mine"[..]).await });
     kit.advance(SECOND + SECOND / 2);

@@ -23,11 +23,8 @@ fn rule_a_subprotocol_must_have_been_offered_and_none_is_chosen_by_itself() {
     ] {
         let is_valid = chosen.is_some() || !format!("{options:?}").contains("subprotocol: Some");
         let mut kit = TestKit::new(1);
-        let asked = Slot::new();
-        let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-        peer.write(&request("/", "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Protocol: c\r\n"));
-        kit.run_until_idle();
-        let request = asked.take();
+        let (request, mut peer) =
+            asked(&mut kit, "/", "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Protocol: c\r\n");
         assert_eq!(request.proposed_subprotocols(), ["a", "b", "c"]);
         assert_eq!(request.select_subprotocol(&["x", "c", "a"]), Some("c"));
         assert_eq!(request.select_subprotocol(&["x"]), None);
@@ -44,11 +41,8 @@ fn rule_a_subprotocol_must_have_been_offered_and_none_is_chosen_by_itself() {
 #[test]
 fn rule_headers_are_a_multimap_in_the_order_of_arrival() {
     let mut kit = TestKit::new(1);
-    let asked = Slot::new();
-    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-    peer.write(&request("/a%20b?q=%C3%BC+x&r=1&q=2", "X-Two: 1\r\nX-Other: y\r\nx-TWO: 2\r\n"));
-    kit.run_until_idle();
-    let request = asked.take();
+    let (request, _peer) =
+        asked(&mut kit, "/a%20b?q=%C3%BC+x&r=1&q=2", "X-Two: 1\r\nX-Other: y\r\nx-TWO: 2\r\n");
     assert_eq!(request.headers().get_all("X-TWO").collect::<Vec<_>>(), ["1", "2"]);
     assert_eq!(request.path(), "/a%20b?q=%C3%BC+x&r=1&q=2");
     assert_eq!(request.query_parameter("q").as_deref(), Some("\u{fc} x"));
@@ -60,11 +54,7 @@ fn rule_headers_are_a_multimap_in_the_order_of_arrival() {
 #[test]
 fn rule_headers_of_accept_are_sent_and_bad_ones_refused() {
     let mut kit = TestKit::new(1);
-    let asked = Slot::new();
-    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-    peer.write(&request("/", ""));
-    kit.run_until_idle();
-    let request = asked.take();
+    let (request, mut peer) = asked(&mut kit, "/", "");
     for (name, value) in [("X-Bad", "a\r\nX-Evil: 1"), ("X Bad", "a"), ("", "a"), ("X-Bad", "a\0")] {
         let refused = kit.block_on(request.accept_with(AcceptOptions::new().header(name, value)));
         assert!(matches!(refused, Err(WebSocketError::InvalidArgument(_))), "{name:?}: {value:?}");
@@ -78,11 +68,7 @@ fn rule_headers_of_accept_are_sent_and_bad_ones_refused() {
 #[test]
 fn rule_reject_takes_no_101_and_only_the_first_decision_counts() {
     let mut kit = TestKit::new(1);
-    let asked = Slot::new();
-    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-    peer.write(&request("/", ""));
-    kit.run_until_idle();
-    let request = asked.take();
+    let (request, mut peer) = asked(&mut kit, "/", "");
     let refused = request.reject(WSUpgradeResponse::switching_protocols());
     assert!(matches!(refused, Err(WebSocketError::InvalidArgument(_))));
     request.reject(WSUpgradeResponse::not_found()).expect("undecided");
@@ -271,11 +257,7 @@ fn rule_what_is_sent_between_accept_and_the_opening_waits_for_it() {
 #[test]
 fn rule_a_subprotocol_is_not_chosen_by_a_header() {
     let mut kit = TestKit::new(1);
-    let asked = Slot::new();
-    let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-    peer.write(&request("/", "Sec-WebSocket-Protocol: a, b\r\n"));
-    kit.run_until_idle();
-    let request = asked.take();
+    let (request, mut peer) = asked(&mut kit, "/", "Sec-WebSocket-Protocol: a, b\r\n");
     for name in ["a", "z"] {
         let options = AcceptOptions::new().subprotocol("b").header("sec-websocket-protocol", name);
         let refused = kit.block_on(request.accept_with(options));

@@ -61,11 +61,7 @@ fn trio_paths_come_with_their_query() {
         [("/", "/"), ("/resource/?foo=bar", "/resource/?foo=bar"), ("/r?foo=bar", "/r?foo=bar")]
     {
         let mut kit = TestKit::new(1);
-        let asked = Slot::new();
-        let mut peer = raw(&mut kit, ask(&asked), WebSocketConfig::default());
-        peer.write(&request(sent, ""));
-        kit.run_until_idle();
-        let request = asked.take();
+        let (request, _peer) = asked(&mut kit, sent, "");
         assert_eq!(request.path(), seen);
         assert_eq!(request.url(), format!("ws://testkit{seen}"));
     }
