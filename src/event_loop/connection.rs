@@ -156,9 +156,6 @@ pub(super) struct Extras {
     pub(super) deflate: Option<Box<ConnDeflate>>,
 }
 
-/// Steps of [`Conn::prefetch`].
-pub(super) const PREFETCH_STEPS: usize = 4;
-
 /// Facts about a connection, one bit each.
 #[derive(Default)]
 pub(super) struct Flags(Cell<u32>);
@@ -312,21 +309,6 @@ impl Conn {
         if readiness.readable {
             self.receive();
         }
-    }
-
-    /// Asks the caches for what the next frame will touch: this, its listener, and what that is known to lead to. To be called for each
-    /// step in turn, with time between them.
-    pub(crate) fn prefetch(&self, step: usize) {
-        if step == 0 {
-            return sys::prefetch(self);
-        }
-        let listener = self.listener.take();
-        match (&listener, step) {
-            (Some(listener), 1) => sys::prefetch(&**listener),
-            (Some(listener), _) => listener.prefetch(step - 2),
-            (None, _) => {}
-        }
-        self.listener.set(listener);
     }
 
     /// Asks the loop for a further turn.

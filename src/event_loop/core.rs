@@ -18,7 +18,7 @@ use crate::{WSListenerError, WSLoopHandle, WSMetrics};
 use super::accept::Acceptor;
 use super::budget::Budget;
 use super::client_opening::Opening;
-use super::connection::{Conn, PREFETCH_STEPS};
+use super::connection::Conn;
 #[cfg(feature = "deflate")]
 use super::deflate::LoopDeflate;
 use super::inbox::{Inbox, LoopWaker, Mail, new_waker};
@@ -31,9 +31,6 @@ use super::tls_stream::TlsShared;
 
 /// How often deferred work, tasks and flushes may make more of each other before I/O gets its turn.
 const SETTLE_ROUNDS: usize = 16;
-
-/// From how many slots on they are not expected to be in the caches.
-const MANY_SLOTS: usize = 256;
 
 /// A receive buffer that grew beyond this many bytes, and beyond four times the configured size, is not kept.
 const MAX_GROWN: usize = 1024 * 1024;
@@ -319,26 +316,6 @@ impl LoopCore {
             self.settle();
             if self.config.measure_callbacks {
                 self.metrics.turn_took(self.clock().saturating_duration_since(self.now.get()));
-            }
-        }
-    }
-
-    /// Whether there are more connections than the caches keep.
-    #[inline]
-    pub(crate) fn has_many_slots(&self) -> bool {
-        self.slots.borrow().len() >= MANY_SLOTS
-    }
-
-    /// These slots will be served next: asks the caches for what they need, one pointer further in each step, so that nobody waits for
-    /// any.
-    #[inline(never)]
-    pub(crate) fn prefetch(&self, tokens: &(impl Iterator<Item = Token> + Clone)) {
-        let slots = self.slots.borrow();
-        for step in 0..PREFETCH_STEPS {
-            for token in tokens.clone() {
-                if let Some(Slot::Open(conn)) = slots.get(token) {
-                    conn.prefetch(step);
-                }
             }
         }
     }

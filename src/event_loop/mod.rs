@@ -31,6 +31,7 @@ mod handle;
 mod inbox;
 mod listening;
 mod liveness;
+mod looking_ahead;
 mod receiving;
 mod remote;
 mod resolve;

@@ -185,19 +185,6 @@ impl WSLoop {
         }
     }
 
-    #[inline(never)]
-    fn serve_looking_ahead(core: &LoopCore, events: &Events, serve: impl Fn(&mio::event::Event)) {
-        let mut events = events.iter();
-        for served in 0.. {
-            if served % LOOK_AHEAD == 0 {
-                let next = events.clone().take(LOOK_AHEAD);
-                core.prefetch(&next.map(|event| Token::from_mio(event.token())));
-            }
-            let Some(event) = events.next() else { return };
-            serve(event);
-        }
-    }
-
     fn dispatch(&mut self) {
         let core = &self.core;
         core.dispatch_scope(|| {
@@ -208,7 +195,7 @@ impl WSLoop {
                 }
             };
             if core.has_many_slots() {
-                Self::serve_looking_ahead(core, &self.events, serve);
+                core.serve_looking_ahead(&self.events, serve);
             } else {
                 self.events.iter().for_each(serve);
             }
@@ -221,9 +208,6 @@ impl WSLoop {
         });
     }
 }
-
-/// How many events are looked at ahead, so that their connections are in the caches when they are served.
-const LOOK_AHEAD: usize = 8;
 
 const WAKER: mio::Token = mio::Token(usize::MAX);
 
