@@ -102,3 +102,26 @@ fn t01_opening_cut_at_every_byte() {
         assert_eq!(peer.read_frame(), Frame::text("early"));
     }
 }
+
+/// So many that the loop looks ahead.
+#[test]
+fn hundreds_of_connections_that_are_ready_at_once_are_all_served() {
+    let (log, _events) = log();
+    let server = serve(WSServerConfig::default(), move |_| Probe::new(&log).echo());
+    let mut peers: Vec<_> = (0..301).map(|_| Peer::connect(server.addr)).collect();
+    for round in 0..3 {
+        // Nobody is served before all have asked.
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        server.on.remote.post(move |_| assert!(wait.recv().is_err())).unwrap();
+        for (n, peer) in peers.iter_mut().enumerate() {
+            peer.send(&Frame::text(format!("{round} {n}")));
+        }
+        drop(go);
+        for (n, peer) in peers.iter_mut().enumerate() {
+            assert_eq!(peer.read_frame(), Frame::text(format!("{round} {n}")));
+        }
+        // Some go, so that slots that were named to the kernel are empty or somebody else's.
+        peers.drain(..13);
+        peers.extend((0..13).map(|_| Peer::connect(server.addr)));
+    }
+}

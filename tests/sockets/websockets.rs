@@ -48,6 +48,33 @@ fn open_websocket_closes_with_1000_behind_its_body() {
     });
 }
 
+/// So many that the loop looks ahead, and some of which are gone when it does.
+#[test]
+fn hundreds_of_tasks_that_are_ready_at_once_are_all_served() {
+    run(async |handle| {
+        let server = serve_websocket(&handle, echo, "127.0.0.1:0", WebSocketConfig::default()).unwrap();
+        let url = format!("ws://{}/", server.local_addr());
+        let mut clients = Vec::new();
+        for _ in 0..301 {
+            clients.push(connect_websocket_url(&handle, &url, WebSocketConfig::default()).await.unwrap());
+        }
+        for (n, ws) in clients.iter().enumerate() {
+            ws.send_message(format!("{n}")).await.unwrap();
+            if n % 7 == 3 {
+                ws.transport().unwrap().disconnect(false);
+            }
+        }
+        for (n, ws) in clients.iter().enumerate() {
+            let answer = ws.get_message().await;
+            if n % 7 == 3 {
+                assert!(answer.is_err(), "{n} has left");
+            } else {
+                assert_eq!(answer.unwrap(), Message::from(format!("{n}")));
+            }
+        }
+    });
+}
+
 #[test]
 fn connect_websocket_leaves_the_end_to_the_caller() {
     run(async |handle| {
