@@ -324,10 +324,7 @@ fn an_idle_connection_of_a_task_is_small() {
 #[test]
 fn an_idle_connection_with_compression_is_small() {
     const CONNECTIONS: usize = 200;
-    let request = String::from_utf8_lossy(REQUEST).replace(
-        "Upgrade\r\n",
-        "Upgrade\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
-    );
+    let request = compressing_request();
     let config = WSServerConfig::default()
         .tuning(WSTuning::default().keep_handshake(false))
         .deflate(femtows::WSDeflateConfig::default().threshold(0));
@@ -364,10 +361,7 @@ fn an_idle_connection_with_compression_is_small() {
 #[test]
 fn an_idle_connection_with_context_keeps_only_its_history() {
     const CONNECTIONS: usize = 1000;
-    let request = String::from_utf8_lossy(REQUEST).replace(
-        "Upgrade\r\n",
-        "Upgrade\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
-    );
+    let request = compressing_request();
     let deflate =
         femtows::WSDeflateConfig::small_feeds().compressor_idle_timeout(Some(Duration::from_millis(20)));
     let config = WSServerConfig::default().tuning(WSTuning::default().keep_handshake(false)).deflate(deflate);
@@ -410,6 +404,15 @@ fn an_idle_connection_with_context_keeps_only_its_history() {
     let grown = (LIVE_BYTES.get() - before) / CONNECTIONS.cast_signed() - each;
     println!("compression with context: {grown} bytes more after a message of {history}");
     assert!(grown >= history - 64 && grown <= history + 64, "{grown} bytes for a history of {history}");
+}
+
+/// Offers compression.
+#[cfg(feature = "deflate")]
+fn compressing_request() -> String {
+    String::from_utf8_lossy(REQUEST).replace(
+        "Upgrade\r\n",
+        "Upgrade\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+    )
 }
 
 /// Says more than it was told, so that it compresses.
