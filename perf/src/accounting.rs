@@ -25,11 +25,14 @@ pub(crate) fn own_cpu_time() -> Result<Duration> {
     cpu_time(std::process::id())
 }
 
-/// Bytes of memory that belong to a process alone and were written to: what it costs to have it.
-pub(crate) fn private_dirty(pid: u32) -> Result<u64> {
+/// Bytes of anonymous memory that a process has written to: what it costs to have it.
+///
+/// `Private_Dirty` would count pages of the program's file too as long as the file is new and not written back, and they
+/// vanish from it at any moment.
+pub(crate) fn anonymous_memory(pid: u32) -> Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).context("no smaps_rollup")?;
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));
-    let kib = line.and_then(first_number).context("smaps_rollup without Private_Dirty")?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
+    let kib = line.and_then(first_number).context("smaps_rollup without Anonymous")?;
     Ok(kib * 1024)
 }
 
@@ -40,6 +43,11 @@ fn first_number(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::hint::black_box;
+    use std::io::ErrorKind;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::process::{Child, Command};
+    use std::thread;
     use std::time::Instant;
 
     use super::*;
@@ -58,15 +66,56 @@ mod tests {
 
     #[test]
     fn memory_that_was_written_counts() {
-        let before = private_dirty(std::process::id()).unwrap();
-        let block = black_box(vec![1_u8; 8 << 20]);
-        let after = private_dirty(std::process::id()).unwrap();
-        assert!(after >= before + (7 << 20), "{before} to {after} with {} bytes", block.len());
+        let before = anonymous_memory(std::process::id()).unwrap();
+        let block = black_box(vec![1_u8; 64 << 20]);
+        let after = anonymous_memory(std::process::id()).unwrap();
+        assert!(after >= before + (48 << 20), "{before} to {after} with {} bytes", block.len());
+    }
+
+    #[test]
+    fn a_program_that_is_new_on_the_disk_is_not_memory() {
+        let program = std::env::current_exe().unwrap().with_file_name("accounting_sleep");
+        // Written, not linked or cloned, so that its pages are dirty until they are written back.
+        fs::write(&program, fs::read("/bin/sleep").unwrap()).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut child = start(&program);
+        wait_until_asleep(child.id());
+        let before = anonymous_memory(child.id());
+        fs::File::open(&program).unwrap().sync_all().unwrap();
+        let after = anonymous_memory(child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        fs::remove_file(&program).unwrap();
+        assert_eq!(before.unwrap(), after.unwrap());
+    }
+
+    /// Starts a program that was just written: a process that another test starts may hold it open for a moment.
+    fn start(program: &Path) -> Child {
+        loop {
+            match Command::new(program).arg("60").spawn() {
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => thread::yield_now(),
+                child => return child.unwrap(),
+            }
+        }
+    }
+
+    /// Waits until a process sleeps, at ten looks on end: until then it may touch further pages.
+    fn wait_until_asleep(pid: u32) {
+        let mut asleep = 0;
+        for _ in 0..6000 {
+            thread::sleep(Duration::from_millis(10));
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            asleep = if status.contains("State:\tS") { asleep + 1 } else { 0 };
+            if asleep == 10 {
+                return;
+            }
+        }
+        panic!("process {pid} runs on");
     }
 
     #[test]
     fn a_process_that_is_gone_is_an_error() {
         assert!(cpu_time(u32::MAX).is_err());
-        assert!(private_dirty(u32::MAX).is_err());
+        assert!(anonymous_memory(u32::MAX).is_err());
     }
 }

@@ -43,8 +43,7 @@ fn every_mode_gives_figures() {
 
 #[test]
 fn rows_over_tls() {
-    // Enough connections that their memory is seen: what the openings before them freed, or the rest of a huge page, holds
-    // hundreds without another page.
+    // Enough connections that their memory is seen: what the openings before them freed has room for some.
     let options = "--peers limit,femtows,femtows-messages --modes tls --rounds 1 --secs 0.05 --idle-connections 800 --no-syscalls";
     let (results, folder) = compare("tls", options);
     let rows = results["rows"].as_array().unwrap();

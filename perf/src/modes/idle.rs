@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::accounting::{cpu_time, private_dirty};
+use crate::accounting::{anonymous_memory, cpu_time};
 use crate::generator::{Carrier, Fleet};
 use crate::results::{Figures, Metric};
 use crate::subject::Session;
@@ -23,10 +23,10 @@ pub(super) fn measure<C: Carrier>(session: Session, connections: usize) -> Resul
     let first = Fleet::<C>::open(&session.target, &path, FIRST)?;
     thread::sleep(SETTLE);
 
-    let (memory, cpu) = (private_dirty(pid)?, cpu_time(pid)?);
+    let (memory, cpu) = (anonymous_memory(pid)?, cpu_time(pid)?);
     let fleet = Fleet::<C>::open(&session.target, &path, connections)?;
     thread::sleep(SETTLE);
-    let memory = private_dirty(pid)?.saturating_sub(memory);
+    let memory = anonymous_memory(pid)?.saturating_sub(memory);
     let cpu = cpu_time(pid)?.saturating_sub(cpu);
 
     // The server goes first: it, not the generator, is left with the ports of closed connections.
