@@ -2,7 +2,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use crate::proto::{FrameHead, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, parse_close_payload};
-use crate::received_at;
+use crate::{mask, received_at};
 
 /// A frame that arrived, borrowed from the receive buffer for the time of one callback.
 ///
@@ -27,6 +27,22 @@ impl<'a> WSFrame<'a> {
     #[inline]
     pub fn new(head: FrameHead, payload: &'a mut [u8]) -> Self {
         Self { head, payload }
+    }
+
+    /// Whether the frame is [long](crate::proto::FrameHeader::is_long).
+    #[inline]
+    pub(crate) fn is_long(&self) -> bool {
+        self.head.header.is_long()
+    }
+
+    /// A copy of the payload of a frame that was [left masked](crate::proto::Receiver::leave_long_masked), unmasked.
+    pub(crate) fn unmasked_copy(&self) -> Vec<u8> {
+        let mut copy = Vec::with_capacity(self.payload.len());
+        match self.head.header.mask() {
+            Some(key) => mask::mask_extend(self.payload, &mut copy, key),
+            None => copy.extend_from_slice(self.payload),
+        }
+        copy
     }
 
     /// Message type.

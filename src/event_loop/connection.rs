@@ -340,6 +340,11 @@ impl Conn {
         self.proto.borrow_mut().expect_messages();
     }
 
+    /// The listener copies each message: [long](crate::proto::FrameHeader::is_long) frames come masked, and are unmasked on the way.
+    pub(crate) fn leave_long_masked(&self) {
+        self.proto.borrow_mut().leave_long_masked();
+    }
+
     // --- questions ---------------------------------------------------------------------------------------------------------
 
     pub(crate) fn buffered_amount(&self) -> usize {

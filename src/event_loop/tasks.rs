@@ -1,5 +1,7 @@
 //! The executor of the loop.
 
+mod local;
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,13 +15,19 @@ use async_task::Runnable;
 
 use crate::WSListenerError;
 
+use self::local::LocalId;
 use super::inbox::LoopWaker;
 
 /// Tasks that are ready to be polled. Any thread may wake a task; only the loop polls.
 pub(crate) struct TaskQueue {
-    ready: Mutex<Ready>,
-    /// Whether `ready` holds anything; written under its lock, read without.
-    any_ready: AtomicBool,
+    /// Woken on the loop's thread.
+    local: LocalId,
+    /// Whether there are such. Only the loop's thread touches this.
+    any_local: AtomicBool,
+    /// Woken on other threads.
+    remote: Mutex<Vec<Runnable>>,
+    /// Whether `remote` holds anything; written under its lock, read without.
+    any_remote: AtomicBool,
     /// Tasks that have not ended, by number: they go when the loop does, whatever they wait for.
     unfinished: Mutex<HashMap<u64, Waker>>,
     /// The number of the next task.
@@ -29,14 +37,6 @@ pub(crate) struct TaskQueue {
     /// The loop's thread, the only one that may drop a task.
     owner: ThreadMark,
     waker: Arc<LoopWaker>,
-}
-
-/// Two lists that change places: one is filled while the other is run.
-#[derive(Default)]
-struct Ready {
-    batch: Vec<Runnable>,
-    /// Empty, with memory.
-    spare: Vec<Runnable>,
 }
 
 /// A thread, as long as it lives: the address of something that it alone has. Costs less to ask for than its number.
@@ -53,8 +53,10 @@ impl ThreadMark {
 impl TaskQueue {
     pub(crate) fn new(waker: Arc<LoopWaker>) -> Self {
         Self {
-            ready: Mutex::default(),
-            any_ready: AtomicBool::new(false),
+            local: LocalId::register(),
+            any_local: AtomicBool::new(false),
+            remote: Mutex::default(),
+            any_remote: AtomicBool::new(false),
             unfinished: Mutex::default(),
             next: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -66,19 +68,18 @@ impl TaskQueue {
     /// Whether no task is ready. May be late in seeing what another thread did; exact once the loop said that it is going to sleep.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        !self.any_ready.load(Ordering::SeqCst)
+        !self.any_local.load(Ordering::Relaxed) && !self.any_remote.load(Ordering::SeqCst)
     }
 
     /// Polls each task that is ready now, once.
     pub(crate) fn run_ready(&self) {
-        let mut batch = self.take_ready();
-        for runnable in batch.drain(..) {
-            // A panic in a poll is caught inside the task, but one in the drop of its future is not.
-            super::core::guard("a task", || {
-                runnable.run();
-            });
+        self.any_local.store(false, Ordering::Relaxed);
+        let mut batch = self.local.take();
+        run(&mut batch);
+        self.local.give_back(batch);
+        if self.any_remote.load(Ordering::Relaxed) {
+            run(&mut self.take_remote());
         }
-        self.give_back(batch);
     }
 
     pub(crate) fn spawn<F>(self: &Arc<Self>, future: F) -> WSTask<F::Output>
@@ -99,6 +100,7 @@ impl TaskQueue {
     /// The loop is gone: a task that is woken from here on is dropped.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        drop(self.local.remove());
     }
 
     /// Drops all tasks; the futures go with them. Returns whether there were any.
@@ -106,39 +108,45 @@ impl TaskQueue {
         let unfinished = std::mem::take(&mut *lock(&self.unfinished));
         // A task that is to be dropped has to be ready.
         unfinished.into_values().for_each(Waker::wake);
-        !self.take_ready().is_empty()
+        self.any_local.store(false, Ordering::Relaxed);
+        let (local, remote) = (self.local.take(), self.take_remote());
+        !(local.is_empty() && remote.is_empty())
     }
 
+    #[inline]
     fn push(&self, runnable: Runnable) {
-        let on_the_loop = ThreadMark::here() == self.owner;
-        if on_the_loop && self.closed.load(Ordering::SeqCst) {
+        match self.local.push(runnable) {
+            // The loop looks for itself before it sleeps.
+            Ok(()) => self.any_local.store(true, Ordering::Relaxed),
+            Err(runnable) => self.push_remote(runnable),
+        }
+    }
+
+    #[cold]
+    fn push_remote(&self, runnable: Runnable) {
+        if self.closed.load(Ordering::SeqCst) && ThreadMark::here() == self.owner {
             return drop(runnable);
         }
-        let mut ready = lock(&self.ready);
-        ready.batch.push(runnable);
-        if on_the_loop {
-            // The loop looks for itself before it sleeps.
-            self.any_ready.store(true, Ordering::Relaxed);
-        } else {
-            self.any_ready.store(true, Ordering::SeqCst);
-            drop(ready);
-            self.waker.wake();
-        }
+        let mut remote = lock(&self.remote);
+        remote.push(runnable);
+        self.any_remote.store(true, Ordering::SeqCst);
+        drop(remote);
+        self.waker.wake();
     }
 
-    fn take_ready(&self) -> Vec<Runnable> {
-        let mut ready = lock(&self.ready);
-        self.any_ready.store(false, Ordering::Relaxed);
-        let spare = std::mem::take(&mut ready.spare);
-        std::mem::replace(&mut ready.batch, spare)
+    fn take_remote(&self) -> Vec<Runnable> {
+        let mut remote = lock(&self.remote);
+        self.any_remote.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *remote)
     }
+}
 
-    /// The memory of a batch that was run is that of the next but one.
-    fn give_back(&self, batch: Vec<Runnable>) {
-        let mut ready = lock(&self.ready);
-        if batch.capacity() > ready.spare.capacity() {
-            ready.spare = batch;
-        }
+fn run(batch: &mut Vec<Runnable>) {
+    for runnable in batch.drain(..) {
+        // A panic in a poll is caught inside the task, but one in the drop of its future is not.
+        super::core::guard("a task", || {
+            runnable.run();
+        });
     }
 }
 

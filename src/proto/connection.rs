@@ -166,6 +166,11 @@ impl Connection {
         &self.rules
     }
 
+    /// See [`Receiver::leave_long_masked`].
+    pub fn leave_long_masked(&mut self) {
+        self.receiver.leave_long_masked();
+    }
+
     /// See [`Receiver::expect_messages`].
     pub fn expect_messages(&mut self) {
         self.receiver.expect_messages(&self.rules);

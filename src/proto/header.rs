@@ -8,6 +8,9 @@ pub const MAX_HEADER: usize = 14;
 /// Longest payload, in bytes, whose length fits into the second byte of the header.
 pub const MAX_SHORT_PAYLOAD: usize = 125;
 
+/// Least payload of a [long](FrameHeader::is_long) frame, in bytes.
+pub(super) const LONG: u16 = 4096;
+
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RSV2: u8 = 0x20;
@@ -270,6 +273,12 @@ impl FrameHeader {
     #[inline]
     pub fn has_reserved_bits(&self) -> bool {
         self.first_byte() & (RSV1 | RSV2 | RSV3) != 0
+    }
+
+    /// Whether this is the frame of a whole, uncompressed BINARY message of at least 4 KiB.
+    #[inline]
+    pub fn is_long(&self) -> bool {
+        self.payload_len >= LONG.into() && self.first_byte() == BINARY_MESSAGE
     }
 
     /// The masking key, if the payload is masked.

@@ -2,15 +2,15 @@
 
 use crate::mask;
 
-use super::header::FrameHeader;
+use super::header::{FrameHeader, LONG};
 use super::{Role, Rules, Utf8Validator, WSCloseCode, WSMsgType, WSProtocolError};
 
 /// The frame decoder of one connection.
 ///
 /// # Contract
 /// [`poll`](Self::poll) is given the unconsumed bytes, from the first byte of a frame on. It returns
-/// - `Ok(Some(head))`: the frame at the front is whole and now unmasked; the caller delivers it, skips
-///   [`FrameHead::wire_len`] bytes and calls again;
+/// - `Ok(Some(head))`: the frame at the front is whole and now unmasked, unless the caller wanted
+///   [long ones as they come](Self::leave_long_masked); the caller delivers it, skips [`FrameHead::wire_len`] bytes and calls again;
 /// - `Ok(None)`: more bytes are needed; the caller calls again with the same bytes and some more behind them. The bytes may
 ///   have been moved, and part of the payload may have been unmasked in place: they must come back as they were left;
 /// - `Err`: the peer is at fault, and nothing that follows may be read. Every frame before the fault was returned first.
@@ -22,6 +22,8 @@ pub struct Receiver {
     count_messages: bool,
     /// Whether RSV1 marks compressed messages.
     deflate: bool,
+    /// Whether [long](FrameHeader::is_long) frames are left masked.
+    leave_masked: bool,
     plain: PlainFrames,
     message: Message,
     ahead: Ahead,
@@ -98,6 +100,13 @@ impl FrameHead {
     pub fn wire_len(&self) -> usize {
         self.header.header_len() + self.header.payload_len() as usize
     }
+
+    /// Unmasks the payload of a frame that was [left as it came](Receiver::leave_long_masked).
+    pub fn unmask(&self, payload: &mut [u8]) {
+        if let Some(key) = self.header.mask() {
+            mask::mask(payload, key);
+        }
+    }
 }
 
 impl Receiver {
@@ -109,6 +118,7 @@ impl Receiver {
             text_check,
             count_messages: false,
             deflate: false,
+            leave_masked: false,
             plain: PlainFrames::new(rules, text_check, false),
             message: Message::None,
             ahead: Ahead::Unknown,
@@ -125,6 +135,16 @@ impl Receiver {
         self.count_messages = true;
         self.text_check = TextCheck::Pieces;
         self.plain = PlainFrames::new(rules, self.text_check, true);
+        debug_assert!(!self.leave_masked, "that comes after");
+    }
+
+    /// Leaves frames that are [long](FrameHeader::is_long) as they come: who copies them anyway can unmask them on the way, and saves a
+    /// pass over them. Comes after [`expect_messages`](Self::expect_messages).
+    pub fn leave_long_masked(&mut self) {
+        if self.role == Role::Server {
+            self.leave_masked = true;
+            self.plain.max_len = self.plain.max_len.min(LONG - 1);
+        }
     }
 
     /// Compression of messages was agreed on: RSV1 is let through in the first frame of a message, and nowhere else (RFC 7692
@@ -222,7 +242,9 @@ impl Receiver {
             return Ok(None);
         }
         let (payload, tail) = bytes[header_len..].split_at_mut(header.payload_len() as usize);
-        if let Some(key) = header.mask() {
+        if let Some(key) = header.mask()
+            && !(self.leave_masked && header.is_long())
+        {
             let unmasked = self.unmasked;
             if unmasked == 0 {
                 mask::mask(payload, key);

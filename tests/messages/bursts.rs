@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use femtows::message::*;
-use femtows::testkit::{Peer, TestKit};
+use femtows::testkit::{Peer, Random, TestKit};
 use femtows::{SendOptions, WSMsgType};
 
 use crate::ends::*;
@@ -192,4 +192,48 @@ fn senders_wait_at_the_high_watermark() {
     }
     let (one, many): (Vec<_>, Vec<_>) = received.into_iter().partition(|&number| number < 100);
     assert_eq!((one, many), ((0..100).collect(), (100..200).collect()));
+}
+
+#[test]
+fn messages_of_every_length_arrive_as_they_were_sent() {
+    for (mut random, server_reads) in [(Random::new(1), true), (Random::new(2), false)] {
+        let mut kit = TestKit::new(1);
+        let config = WebSocketConfig::default();
+        let (ws, mut peer) =
+            if server_reads { raw_pair(&mut kit, config) } else { raw_client(&mut kit, config) };
+        let mut sent = Vec::new();
+        let mut wire = Vec::new();
+        for len in [0, 1, 125, 126, 4095, 4096, 4097, 65_535, 65_536, 300_000].repeat(3) {
+            let text: String = (0..len).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
+            for msg_type in [WSMsgType::Binary, WSMsgType::Text] {
+                let (front, back) = text.as_bytes().split_at(random.below(len + 1));
+                let not_fin = SendOptions { fin: false, ..SendOptions::default() };
+                if random.chance(50) {
+                    wire.extend(peer.encode_frame(msg_type, text.as_bytes(), SendOptions::default()));
+                } else {
+                    wire.extend(peer.encode_frame(msg_type, front, not_fin));
+                    wire.extend(peer.encode_frame(WSMsgType::Continuation, back, SendOptions::default()));
+                }
+                sent.push(match msg_type {
+                    WSMsgType::Binary => Message::from(text.as_bytes()),
+                    _ => Message::from(text.as_str()),
+                });
+            }
+        }
+        let log = Log::new();
+        let received = log.clone();
+        let receive = async move {
+            while let Ok(message) = ws.get_message().await {
+                log.add(message);
+            }
+        };
+        kit.handle().spawn(receive).detach();
+        let mut rest = &wire[..];
+        while !rest.is_empty() {
+            let piece = (random.below(100_000) + 1).min(rest.len());
+            rest = &rest[peer.write(&rest[..piece])..];
+            kit.run_until_idle();
+        }
+        assert!(received.take() == sent, "a message is missing, or differs");
+    }
 }

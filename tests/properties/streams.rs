@@ -21,6 +21,7 @@ pub(crate) fn scene(random: &mut Random) -> Scene {
         role: random.pick(&[Role::Client, Role::Server]),
         rules,
         messages: random.one_in(2),
+        long_masked: random.one_in(2),
         until_close: random.one_in(2),
     }
 }
@@ -37,8 +38,11 @@ pub(crate) const TINY: Shape = Shape { messages: 2, max_fragments: 2, lengths: &
 pub(crate) const SMALL: Shape = Shape { messages: 3, max_fragments: 3, lengths: &[0, 1, 5, 9] };
 pub(crate) const MIDDLE: Shape =
     Shape { messages: 6, max_fragments: 4, lengths: &[0, 3, 40, 125, 126, 127, 300] };
-pub(crate) const LONG: Shape =
-    Shape { messages: 20, max_fragments: 5, lengths: &[0, 7, 125, 126, 1000, 65_535, 65_536, 80_000] };
+pub(crate) const LONG: Shape = Shape {
+    messages: 20,
+    max_fragments: 5,
+    lengths: &[0, 7, 125, 126, 1000, 4095, 4096, 65_535, 65_536, 80_000],
+};
 
 /// What UTF-8 excludes (RFC 3629): a stray continuation, overlong forms, surrogates, code points past the last.
 const BAD_TEXT: &[&[u8]] = &[

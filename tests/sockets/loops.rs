@@ -3,9 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::panic::{self, AssertUnwindSafe};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -205,6 +207,75 @@ fn tasks_run_side_by_side_and_can_be_cancelled() {
     assert_eq!(receiver.try_iter().collect::<Vec<_>>(), ["quick", "slow"]);
     assert!(!forever.is_finished());
     assert_eq!(block_on(&mut event_loop, forever.cancel()), None);
+}
+
+/// Counts its polls, of which the first keeps the waker.
+struct Counted {
+    polls: Arc<AtomicUsize>,
+    waker: mpsc::Sender<Waker>,
+}
+
+impl Future for Counted {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let first = self.polls.fetch_add(1, Ordering::SeqCst) == 0;
+        if first {
+            self.waker.send(cx.waker().clone()).unwrap();
+        }
+        if first { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
+#[test]
+fn a_task_runs_on_its_own_loop_wherever_it_is_woken() {
+    let (mut home, mut other) = (new_loop(), new_loop());
+    let asleep = |home: &mut WSLoop| {
+        let (polls, (waker, wakers)) = (Arc::new(AtomicUsize::new(0)), mpsc::channel());
+        home.handle().spawn(Counted { polls: Arc::clone(&polls), waker }).detach();
+        home.run_once(Some(Duration::ZERO)).unwrap();
+        (polls, wakers.recv().unwrap())
+    };
+    let polls = |polls: &AtomicUsize| polls.load(Ordering::SeqCst);
+
+    // On the thread of its loop, by a task of another.
+    let (polled, waker) = asleep(&mut home);
+    other.block_on(async { waker.wake() }).unwrap();
+    other.run_once(Some(Duration::ZERO)).unwrap();
+    assert_eq!(polls(&polled), 1);
+    home.run_once(Some(Duration::ZERO)).unwrap();
+    assert_eq!(polls(&polled), 2);
+
+    // On another thread; on one that has a loop; and on one that is ending.
+    let elsewhere: [fn(Waker); 3] = [
+        |waker| waker.wake(),
+        |waker| new_loop().block_on(async { waker.wake() }).unwrap(),
+        |waker| {
+            struct Last(Cell<Option<Waker>>);
+            impl Drop for Last {
+                fn drop(&mut self) {
+                    self.0.take().unwrap().wake();
+                }
+            }
+            thread_local!(static LAST: Last = const { Last(Cell::new(None)) });
+            LAST.with(|last| last.0.set(Some(waker)));
+            new_loop();
+        },
+    ];
+    for wake in elsewhere {
+        let (polled, waker) = asleep(&mut home);
+        thread::spawn(move || wake(waker)).join().unwrap();
+        assert_eq!(polls(&polled), 1);
+        home.run_once(None).unwrap();
+        assert_eq!(polls(&polled), 2);
+    }
+
+    // When its loop is gone, it is too.
+    let (polled, waker) = asleep(&mut home);
+    drop(home);
+    waker.wake();
+    other.run_once(Some(Duration::ZERO)).unwrap();
+    assert_eq!(polls(&polled), 1);
 }
 
 #[test]

@@ -20,6 +20,13 @@ impl Under {
         Self { shared, reader: MessageReader::default() }
     }
 
+    /// A frame that is a message, and still masked.
+    #[inline(never)]
+    fn received_long(&self, frame: &WSFrame<'_>) {
+        let message = Message::Binary(frame.unmasked_copy().into());
+        self.shared.received(message, frame.tail_size() == 0);
+    }
+
     fn pong(&self, transport: &WSTransport, payload: &[u8]) {
         let now = self.shared.handle.core().clock();
         let answered = self.shared.state().rare.pings.answered(payload, now);
@@ -33,6 +40,7 @@ impl Under {
 impl WSListener for Under {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
         transport.conn().expect_messages();
+        transport.conn().leave_long_masked();
         self.shared.opened(transport);
         Ok(())
     }
@@ -46,6 +54,7 @@ impl WSListener for Under {
             }
             WSMsgType::Pong => self.pong(transport, frame.payload()),
             WSMsgType::Ping => {}
+            _ if frame.is_long() => self.received_long(frame),
             _ => {
                 let (is_last, is_whole) = (frame.tail_size() == 0, MessageReader::is_whole(frame));
                 let pushed = self.reader.push(transport, frame);

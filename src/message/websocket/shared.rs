@@ -186,6 +186,7 @@ impl Shared {
     }
 
     /// A message has arrived, and maybe a frame or a part of one behind it.
+    #[inline]
     pub(super) fn received(self: &Rc<Self>, message: Message, is_last: bool) {
         let (waker, held, room) = {
             let mut state = self.state();
@@ -231,16 +232,43 @@ impl Shared {
     // --- receiving ---------------------------------------------------------------------------------------------------------
 
     /// The next message for the receiver at `place`, or why there is none.
+    #[inline]
     pub(super) fn poll_message(
         &self,
         place: &mut Place,
         waker: &Waker,
     ) -> Poll<Result<Message, WebSocketError>> {
-        let (polled, left, has_room) = {
-            let mut state = self.state();
-            let (polled, left) = state.poll_message(place, waker);
-            (polled, left, state.crowded && !state.is_full())
+        let mut state = self.state();
+        if state.application == SideState::Connecting {
+            return Poll::Ready(Err(not_accepted()));
+        }
+        let Some((message, left)) = state.inbox.take(place) else {
+            return self.poll_without_message(state, place, waker);
         };
+        let has_room = state.crowded && !state.is_full();
+        drop(state);
+        drop(left);
+        if has_room {
+            self.resume();
+        }
+        Poll::Ready(Ok(message))
+    }
+
+    fn poll_without_message(
+        &self,
+        mut state: RefMut<'_, State>,
+        place: &mut Place,
+        waker: &Waker,
+    ) -> Poll<Result<Message, WebSocketError>> {
+        let (polled, left) = match state.closed() {
+            None => (Poll::Pending, state.inbox.wait(place, waker)),
+            Some(closed) => {
+                state.client = SideState::Disconnected;
+                (Poll::Ready(Err(closed.into())), state.inbox.leave(place).1)
+            }
+        };
+        let has_room = state.crowded && !state.is_full();
+        drop(state);
         drop(left);
         if has_room {
             self.resume();
@@ -305,25 +333,6 @@ impl QueueOwner for Shared {
 }
 
 impl State {
-    /// The message, or why there is none; and a waker that is not needed any more.
-    fn poll_message(
-        &mut self,
-        place: &mut Place,
-        waker: &Waker,
-    ) -> (Poll<Result<Message, WebSocketError>>, Option<Waker>) {
-        if self.application == SideState::Connecting {
-            return (Poll::Ready(Err(not_accepted())), None);
-        }
-        if let Some((message, left)) = self.inbox.take(place) {
-            return (Poll::Ready(Ok(message)), left);
-        }
-        let Some(closed) = self.closed() else {
-            return (Poll::Pending, self.inbox.wait(place, waker));
-        };
-        self.client = SideState::Disconnected;
-        (Poll::Ready(Err(closed.into())), self.inbox.leave(place).1)
-    }
-
     fn is_full(&self) -> bool {
         self.inbox.held() >= self.room as usize
     }

@@ -82,6 +82,12 @@ impl Reader {
                 Subject::Connection(connection, ..) => connection.expect_messages(),
             }
         }
+        if scene.long_masked {
+            match &mut subject {
+                Subject::Receiver(receiver) => receiver.leave_long_masked(),
+                Subject::Connection(connection, ..) => connection.leave_long_masked(),
+            }
+        }
         Self { scene, subject, memory: Vec::new(), start: 0, received: 0, returned: 0 }
     }
 
@@ -136,7 +142,10 @@ impl Reader {
             Subject::Connection(connection, ..) => connection.poll(bytes)?,
         };
         let Some(head) = polled else { return Ok(None) };
-        let payload = &bytes[head.header.header_len()..head.wire_len()];
+        let payload = &mut bytes[head.header.header_len()..head.wire_len()];
+        if self.scene.long_masked && head.header.is_long() {
+            head.unmask(payload);
+        }
         if head.header.msg_type().is_control() {
             if let Subject::Connection(connection, pool, keys) = &mut self.subject {
                 let mut out = SendContext { pool, keys };

@@ -11,6 +11,8 @@ pub(crate) struct Scene {
     pub(crate) rules: Rules,
     /// Whether the reader assembles messages, and so limits them and checks their text.
     pub(crate) messages: bool,
+    /// Whether the reader wants long frames as they come, which it then unmasks itself.
+    pub(crate) long_masked: bool,
     /// Whether the reader is a connection, which ends with the CLOSE frame.
     pub(crate) until_close: bool,
 }
@@ -26,7 +28,7 @@ impl Scene {
         rules.max_message_size = if has(4) { 140 } else { rules.max_message_size };
         rules.max_fragments = if has(5) { 2 } else { rules.max_fragments };
         let role = if has(0) { Role::Client } else { Role::Server };
-        Self { role, rules, messages: has(6), until_close: has(7) }
+        Self { role, rules, messages: has(6), long_masked: has(6) && has(2), until_close: has(7) }
     }
 }
 

@@ -1,0 +1,87 @@
+//! Tasks that were woken on the thread of their loop, as nearly all are: they are queued without a lock.
+//!
+//! The queues are the thread's, since a waker may be anywhere: on another thread it finds none, and takes the way that costs a lock.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_task::Runnable;
+
+thread_local! {
+    /// Those of the loops on this thread: one, outside of tests.
+    static QUEUES: RefCell<Vec<Queue>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Two lists that change places: one is filled while the other is run.
+struct Queue {
+    id: LocalId,
+    ready: Vec<Runnable>,
+    /// Empty, with memory.
+    spare: Vec<Runnable>,
+}
+
+/// Names a queue, in the whole process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LocalId(u64);
+
+impl LocalId {
+    /// Makes a queue on this thread.
+    pub(super) fn register() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = Self(NEXT.fetch_add(1, Ordering::Relaxed));
+        QUEUES.with_borrow_mut(|queues| {
+            queues.push(Queue { id, ready: Vec::new(), spare: Vec::new() });
+        });
+        id
+    }
+
+    /// Adds a task, or gives it back: the queue is another thread's, or gone.
+    #[inline]
+    pub(super) fn push(self, runnable: Runnable) -> Result<(), Runnable> {
+        let mut runnable = Some(runnable);
+        // In the destructors of a thread its queues may be gone.
+        let _ = QUEUES.try_with(|queues| {
+            if let Some(queue) = find(&mut queues.borrow_mut(), self) {
+                queue.ready.extend(runnable.take());
+            }
+        });
+        runnable.map_or(Ok(()), Err)
+    }
+
+    /// All tasks of the queue, to be run.
+    #[inline]
+    pub(super) fn take(self) -> Vec<Runnable> {
+        QUEUES.with_borrow_mut(|queues| match find(queues, self) {
+            Some(queue) => std::mem::replace(&mut queue.ready, std::mem::take(&mut queue.spare)),
+            None => Vec::new(),
+        })
+    }
+
+    /// Takes back the memory of a batch that was run.
+    #[inline]
+    pub(super) fn give_back(self, batch: Vec<Runnable>) {
+        debug_assert!(batch.is_empty());
+        QUEUES.with_borrow_mut(|queues| {
+            if let Some(queue) = find(queues, self)
+                && batch.capacity() > queue.spare.capacity()
+            {
+                queue.spare = batch;
+            }
+        });
+    }
+
+    /// Ends the queue, on its thread; what is still in it is returned.
+    pub(super) fn remove(self) -> Vec<Runnable> {
+        let removed = QUEUES.try_with(|queues| {
+            let mut queues = queues.borrow_mut();
+            let index = queues.iter().position(|queue| queue.id == self)?;
+            Some(queues.swap_remove(index).ready)
+        });
+        removed.ok().flatten().unwrap_or_default()
+    }
+}
+
+#[inline]
+fn find(queues: &mut [Queue], id: LocalId) -> Option<&mut Queue> {
+    queues.iter_mut().find(|queue| queue.id == id)
+}
