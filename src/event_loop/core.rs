@@ -134,12 +134,13 @@ pub(crate) struct LoopCore {
 impl LoopCore {
     pub(crate) fn new(config: WSLoopConfig, registry: Registry, now: Instant) -> io::Result<Rc<Self>> {
         let waker = new_waker(&registry)?;
+        let inbox = Arc::new(Inbox::new(Arc::clone(&waker), config.inbox_limit));
         Ok(Rc::new(Self {
             registry,
             slots: RefCell::new(Slots::new()),
             timers: RefCell::default(),
-            tasks: Arc::new(TaskQueue::new(Arc::clone(&waker))),
-            inbox: Arc::new(Inbox::new(Arc::clone(&waker), config.inbox_limit)),
+            tasks: Arc::new(TaskQueue::new(Arc::clone(&inbox))),
+            inbox,
             waker,
             pool: RefCell::new(BufferPool::new(config.retained_memory)),
             budget: Budget::new(&config),
@@ -362,13 +363,15 @@ impl LoopCore {
         self.tls.grant_handshakes(0);
     }
 
-    /// Handles what other threads posted.
+    /// Handles what other threads posted, and makes the tasks ready that they woke.
     pub(crate) fn run_inbox(self: &Rc<Self>) {
         if self.inbox.is_empty() {
             return;
         }
         let handle = WSLoopHandle::new(Rc::clone(self));
-        for mail in self.inbox.take() {
+        let mail = self.inbox.take();
+        self.tasks.collect();
+        for mail in mail {
             match mail {
                 Mail::Call(call) => guard("a posted call", || call(&handle)),
                 Mail::Send { to, msg_type, payload, options } => {

@@ -126,6 +126,13 @@ impl Inbox {
         Ok(())
     }
 
+    /// Something that is kept elsewhere waits for the loop: this is not empty until the next [`take`](Self::take), which comes before the
+    /// look at it.
+    pub(crate) fn notice(&self) {
+        self.any.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         !self.any.load(Ordering::SeqCst)

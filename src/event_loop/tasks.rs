@@ -16,7 +16,7 @@ use async_task::Runnable;
 use crate::WSListenerError;
 
 use self::local::LocalId;
-use super::inbox::LoopWaker;
+use super::inbox::Inbox;
 
 /// Tasks that are ready to be polled. Any thread may wake a task; only the loop polls.
 pub(crate) struct TaskQueue {
@@ -26,8 +26,6 @@ pub(crate) struct TaskQueue {
     any_local: AtomicBool,
     /// Woken on other threads.
     remote: Mutex<Vec<Runnable>>,
-    /// Whether `remote` holds anything; written under its lock, read without.
-    any_remote: AtomicBool,
     /// Tasks that have not ended, by number: they go when the loop does, whatever they wait for.
     unfinished: Mutex<HashMap<u64, Waker>>,
     /// The number of the next task.
@@ -36,7 +34,7 @@ pub(crate) struct TaskQueue {
     closed: AtomicBool,
     /// The loop's thread, the only one that may drop a task.
     owner: ThreadMark,
-    waker: Arc<LoopWaker>,
+    inbox: Arc<Inbox>,
 }
 
 /// A thread, as long as it lives: the address of something that it alone has. Costs less to ask for than its number.
@@ -51,35 +49,43 @@ impl ThreadMark {
 }
 
 impl TaskQueue {
-    pub(crate) fn new(waker: Arc<LoopWaker>) -> Self {
+    pub(crate) fn new(inbox: Arc<Inbox>) -> Self {
         Self {
             local: LocalId::register(),
             any_local: AtomicBool::new(false),
             remote: Mutex::default(),
-            any_remote: AtomicBool::new(false),
             unfinished: Mutex::default(),
             next: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             owner: ThreadMark::here(),
-            waker,
+            inbox,
         }
     }
 
-    /// Whether no task is ready. May be late in seeing what another thread did; exact once the loop said that it is going to sleep.
+    /// Whether no task is ready. Those that other threads woke are not until they are [collected](Self::collect).
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        !self.any_local.load(Ordering::Relaxed) && !self.any_remote.load(Ordering::SeqCst)
+        !self.any_local.load(Ordering::Relaxed)
+    }
+
+    /// Makes ready what other threads woke, which is [noticed](Inbox::notice) in the inbox.
+    pub(crate) fn collect(&self) {
+        for runnable in self.take_remote() {
+            self.push(runnable);
+        }
     }
 
     /// Polls each task that is ready now, once.
     pub(crate) fn run_ready(&self) {
         self.any_local.store(false, Ordering::Relaxed);
         let mut batch = self.local.take();
-        run(&mut batch);
-        self.local.give_back(batch);
-        if self.any_remote.load(Ordering::Relaxed) {
-            run(&mut self.take_remote());
+        for runnable in batch.drain(..) {
+            // A panic in a poll is caught inside the task, but one in the drop of its future is not.
+            super::core::guard("a task", || {
+                runnable.run();
+            });
         }
+        self.local.give_back(batch);
     }
 
     pub(crate) fn spawn<F>(self: &Arc<Self>, future: F) -> WSTask<F::Output>
@@ -127,26 +133,12 @@ impl TaskQueue {
         if self.closed.load(Ordering::SeqCst) && ThreadMark::here() == self.owner {
             return drop(runnable);
         }
-        let mut remote = lock(&self.remote);
-        remote.push(runnable);
-        self.any_remote.store(true, Ordering::SeqCst);
-        drop(remote);
-        self.waker.wake();
+        lock(&self.remote).push(runnable);
+        self.inbox.notice();
     }
 
     fn take_remote(&self) -> Vec<Runnable> {
-        let mut remote = lock(&self.remote);
-        self.any_remote.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *remote)
-    }
-}
-
-fn run(batch: &mut Vec<Runnable>) {
-    for runnable in batch.drain(..) {
-        // A panic in a poll is caught inside the task, but one in the drop of its future is not.
-        super::core::guard("a task", || {
-            runnable.run();
-        });
+        std::mem::take(&mut *lock(&self.remote))
     }
 }
 

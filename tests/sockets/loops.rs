@@ -1,6 +1,7 @@
 //! The loop itself: running and stopping, timers, tasks, other threads, several servers.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
@@ -423,6 +424,32 @@ fn no_wake_up_is_lost() {
             eventually("the call ran", || count.load(Ordering::SeqCst) == n);
         }
     }
+}
+
+#[test]
+fn no_wake_up_of_a_task_is_lost() {
+    let mut event_loop = new_loop();
+    let handle = event_loop.handle();
+    let (wakers, waiting) = mpsc::channel::<Waker>();
+    let waking = thread::spawn(move || {
+        for (n, waker) in waiting.into_iter().enumerate() {
+            // The loop is asleep, about to be, or busy.
+            (0..n % 50 * 100).for_each(|_| std::hint::spin_loop());
+            waker.wake();
+        }
+    });
+    let mut polls = 0;
+    let task = handle.spawn(poll_fn(move |cx| {
+        polls += 1;
+        if polls > 5000 {
+            return Poll::Ready(());
+        }
+        wakers.send(cx.waker().clone()).unwrap();
+        Poll::Pending
+    }));
+    let in_time = handle.timeout(Duration::from_secs(60), task);
+    event_loop.block_on(in_time).unwrap().expect("a wake-up is lost");
+    waking.join().unwrap();
 }
 
 /// CPU time that this thread has used.
