@@ -1,7 +1,7 @@
 //! The loop itself: running and stopping, timers, tasks, other threads, several servers.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
@@ -277,6 +277,42 @@ fn a_task_runs_on_its_own_loop_wherever_it_is_woken() {
     waker.wake();
     other.run_once(Some(Duration::ZERO)).unwrap();
     assert_eq!(polls(&polled), 1);
+}
+
+#[test]
+fn a_loop_may_end_with_its_thread() {
+    thread_local!(static LOOP: Cell<Option<WSLoop>> = const { Cell::new(None) });
+    // What a thread has is dropped in the order in which it was first used, or in the reverse one.
+    for used_first in [true, false] {
+        let (gone, dropped) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            if used_first {
+                LOOP.set(None);
+            }
+            let mut event_loop = new_loop();
+            let asleep = Last(gone.clone());
+            let task = async move {
+                let _asleep = asleep;
+                pending::<()>().await;
+            };
+            event_loop.handle().spawn(task).detach();
+            event_loop.run_once(Some(Duration::ZERO)).unwrap();
+            let never_polled = Last(gone);
+            event_loop.handle().spawn(async move { drop(never_polled) }).detach();
+            LOOP.set(Some(event_loop));
+        });
+        thread.join().unwrap();
+        assert_eq!(dropped.iter().count(), 2);
+    }
+}
+
+/// Tells that it is dropped.
+struct Last(mpsc::Sender<()>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.0.send(()).unwrap();
+    }
 }
 
 #[test]

@@ -25,12 +25,12 @@ struct Queue {
 pub(super) struct LocalId(u64);
 
 impl LocalId {
-    /// Makes a queue on this thread.
+    /// Makes a queue on this thread, unless its last destructors run: then tasks take the other way.
     pub(super) fn register() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = Self(NEXT.fetch_add(1, Ordering::Relaxed));
-        QUEUES.with_borrow_mut(|queues| {
-            queues.push(Queue { id, ready: Vec::new(), spare: Vec::new() });
+        let _ = QUEUES.try_with(|queues| {
+            queues.borrow_mut().push(Queue { id, ready: Vec::new(), spare: Vec::new() });
         });
         id
     }
@@ -39,32 +39,23 @@ impl LocalId {
     #[inline]
     pub(super) fn push(self, runnable: Runnable) -> Result<(), Runnable> {
         let mut runnable = Some(runnable);
-        // In the destructors of a thread its queues may be gone.
-        let _ = QUEUES.try_with(|queues| {
-            if let Some(queue) = find(&mut queues.borrow_mut(), self) {
-                queue.ready.extend(runnable.take());
-            }
-        });
+        self.with(|queue| queue.ready.extend(runnable.take()));
         runnable.map_or(Ok(()), Err)
     }
 
     /// All tasks of the queue, to be run.
     #[inline]
     pub(super) fn take(self) -> Vec<Runnable> {
-        QUEUES.with_borrow_mut(|queues| match find(queues, self) {
-            Some(queue) => std::mem::replace(&mut queue.ready, std::mem::take(&mut queue.spare)),
-            None => Vec::new(),
-        })
+        self.with(|queue| std::mem::replace(&mut queue.ready, std::mem::take(&mut queue.spare)))
+            .unwrap_or_default()
     }
 
     /// Takes back the memory of a batch that was run.
     #[inline]
     pub(super) fn give_back(self, batch: Vec<Runnable>) {
         debug_assert!(batch.is_empty());
-        QUEUES.with_borrow_mut(|queues| {
-            if let Some(queue) = find(queues, self)
-                && batch.capacity() > queue.spare.capacity()
-            {
+        self.with(|queue| {
+            if batch.capacity() > queue.spare.capacity() {
                 queue.spare = batch;
             }
         });
@@ -79,9 +70,14 @@ impl LocalId {
         });
         removed.ok().flatten().unwrap_or_default()
     }
-}
 
-#[inline]
-fn find(queues: &mut [Queue], id: LocalId) -> Option<&mut Queue> {
-    queues.iter_mut().find(|queue| queue.id == id)
+    /// `None` on another thread, after the end, and among the last destructors of the thread.
+    #[inline]
+    fn with<T>(self, use_it: impl FnOnce(&mut Queue) -> T) -> Option<T> {
+        let used = QUEUES.try_with(|queues| {
+            let mut queues = queues.borrow_mut();
+            queues.iter_mut().find(|queue| queue.id == self).map(use_it)
+        });
+        used.ok().flatten()
+    }
 }
