@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
@@ -11,6 +12,7 @@ use rustls::unbuffered::{
 use rustls::{ClientConfig, CommonState, Error, ExtractedSecrets, ServerConfig};
 
 use crate::buf::RecvBuffer;
+use crate::error::panic_message;
 
 use super::record::{self, HEADER, Kernel, MAX_PLAINTEXT, RecordLayer};
 use super::{WSTlsInfo, sni};
@@ -19,6 +21,8 @@ use super::{WSTlsInfo, sni};
 const RECORD_OVERHEAD: usize = 64;
 
 /// One end of a TLS connection, without I/O: records come in, plaintext and records go out.
+///
+/// A panic in what the application's configuration brings along, such as a verifier of certificates, is an error of this connection.
 pub(crate) struct Session {
     state: State,
     /// The name that the client asked for.
@@ -38,7 +42,7 @@ enum State {
     Rustls { side: Box<Side>, may_take_over: bool, seen: usize },
     /// TLS 1.3, the handshake done.
     Records { layer: Box<RecordLayer>, info: Box<WSTlsInfo> },
-    /// Neither: rustls did not hand over.
+    /// Neither: rustls did not hand over, or there was a panic.
     Lost,
 }
 
@@ -53,7 +57,7 @@ pub(crate) enum SealError {
     #[error("the TLS handshake is not done")]
     NotReady,
     #[error("TLS: {0}")]
-    Failed(Error),
+    Failed(#[from] Error),
     #[error("TLS: {0}")]
     Exhausted(EncryptError),
 }
@@ -70,13 +74,15 @@ impl Session {
         let asked = if let ServerName::DnsName(name) = &name { Some(name.as_ref().into()) } else { None };
         let server_name = asked.filter(|_| config.enable_sni);
         let may_take_over = config.enable_secret_extraction;
-        let side = Box::new(Side::Client(UnbufferedClientConnection::new(config, name)?));
+        let connection = contain(|| UnbufferedClientConnection::new(config, name))??;
+        let side = Box::new(Side::Client(connection));
         Ok(Self { state: State::Rustls { side, may_take_over, seen: 0 }, server_name, peer_closed: false })
     }
 
     pub(crate) fn server(config: Arc<ServerConfig>) -> Result<Self, Error> {
         let may_take_over = config.enable_secret_extraction;
-        let side = Box::new(Side::Server(UnbufferedServerConnection::new(config)?));
+        let connection = contain(|| UnbufferedServerConnection::new(config))??;
+        let side = Box::new(Side::Server(connection));
         Ok(Self {
             state: State::Rustls { side, may_take_over, seen: 0 },
             server_name: None,
@@ -89,6 +95,27 @@ impl Session {
     ///
     /// On an error the alert that tells the peer is in `out`, and plaintext that came before the fault in `plain`.
     pub(crate) fn open(
+        &mut self,
+        incoming: &mut [u8],
+        plain: &mut RecvBuffer,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Error> {
+        self.contained(|session| session.open_any(incoming, plain, out))
+    }
+
+    /// Makes a panic an error, after which the session is not used again. Bytes that were opened or are to be sent are only ever appended,
+    /// so those before it are whole.
+    #[inline]
+    fn contained<T, E: From<Error>>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        let result = contain(|| act(self));
+        result.unwrap_or_else(|panic| {
+            self.state = State::Lost;
+            Err(panic.into())
+        })
+    }
+
+    #[inline]
+    fn open_any(
         &mut self,
         incoming: &mut [u8],
         plain: &mut RecvBuffer,
@@ -115,7 +142,7 @@ impl Session {
         }
         let records = plain.len().div_ceil(MAX_PLAINTEXT) + 1;
         let size = plain.len() + records * RECORD_OVERHEAD;
-        self.write(&Writes::Data(plain), rest, size, out)
+        self.contained(|session| session.write(&Writes::Data(plain), rest, size, out))
     }
 
     /// Appends `close_notify` (RFC 8446 section 6.1) to `out`; nothing if the handshake is not done. `rest` as for
@@ -123,7 +150,7 @@ impl Session {
     pub(crate) fn close(&mut self, rest: &mut [u8], out: &mut Vec<u8>) {
         let closed = match &mut self.state {
             State::Records { layer, .. } => layer.close(out).map_err(SealError::Failed),
-            _ => self.write(&Writes::Close, rest, RECORD_OVERHEAD, out),
+            _ => self.contained(|session| session.write(&Writes::Close, rest, RECORD_OVERHEAD, out)),
         };
         if let Err(error) = closed {
             log::debug!("no close_notify: {error}");
@@ -297,6 +324,16 @@ impl Side {
             }
         })
     }
+}
+
+/// Makes a panic an error.
+#[inline]
+fn contain<T>(act: impl FnOnce() -> T) -> Result<T, Error> {
+    panic::catch_unwind(AssertUnwindSafe(act)).map_err(|panic| {
+        let message = panic_message(&*panic);
+        log::error!("TLS: panic: {message}");
+        Error::General(format!("panic: {message}"))
+    })
 }
 
 fn lost() -> Error {

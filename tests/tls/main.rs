@@ -7,6 +7,7 @@ mod faults;
 mod flow;
 mod opening;
 mod openssl_faults;
+mod panics;
 mod peers;
 #[cfg(all(feature = "tls-platform-verifier", target_os = "linux"))]
 mod platform;
