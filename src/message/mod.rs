@@ -65,8 +65,8 @@ pub use request::WebSocketRequest;
 pub use routes::Routes;
 pub use server::{IntoRoutes, WebSocketFactory, serve_websocket, websocket_factory};
 pub use websocket::{
-    AcceptOptions, GetMessage, IterBytes, IterText, Messages, Ping, ReceiveEvent, SendEvent, SendMessage,
-    SideState, Value, Values, WebSocket, WebSocketReceiver, WebSocketSender,
+    AcceptOptions, GetMessage, IterBytes, IterText, Messages, Ping, PingPayload, ReceiveEvent, SendEvent,
+    SendMessage, SideState, Value, Values, WebSocket, WebSocketReceiver, WebSocketSender,
 };
 #[cfg(feature = "json")]
 pub use websocket::{IterJson, JsonMode};

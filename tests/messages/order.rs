@@ -104,7 +104,7 @@ fn the_answer_to_a_later_ping_proves_that_the_peer_is_alive() {
         kit.advance(SECOND + SECOND / 4);
         assert_eq!(peer.frames().len(), 1, "the check's own");
         assert!(kit.block_on(until(Dropped::After(0), ws.ping(None))).is_none());
-        let mut ping = pin!(ws.ping(&b"mine"[..]));
+        let mut ping = pin!(ws.ping(b"mine"));
         assert!(poll(ping.as_mut()).is_pending());
         kit.run_until_idle();
         if answers {
@@ -133,16 +133,16 @@ fn what_is_closed_before_it_is_open_closes_when_it_opens() {
 fn a_ping_that_was_answered_before_the_end_is_answered() {
     let mut kit = TestKit::new(1);
     let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
-    let mut ping = pin!(ws.ping(&b"mine"[..]));
+    let mut ping = pin!(ws.ping(b"mine"));
     assert!(poll(ping.as_mut()).is_pending());
     kit.run_until_idle();
     peer.send_frame(WSMsgType::Pong, b"mine");
     kit.run_until_idle();
-    let mut again = pin!(ws.ping(&b"mine"[..]));
+    let mut again = pin!(ws.ping(b"mine"));
     assert!(poll(again.as_mut()).is_pending(), "the payload is free again");
     peer.send_frame(WSMsgType::Pong, b"mine");
     kit.run_until_idle();
-    let mut last = pin!(ws.ping(&b"mine"[..]));
+    let mut last = pin!(ws.ping(b"mine"));
     assert!(poll(last.as_mut()).is_pending());
     ws.close(4000, "").expect("open");
     assert!(matches!(poll(ping), Poll::Ready(Ok(_))));
@@ -155,9 +155,9 @@ fn the_payload_of_a_ping_that_is_dropped_is_free() {
     let mut kit = TestKit::new(1);
     let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
     for _ in 0..2 {
-        assert!(poll(pin!(ws.ping(&b"mine"[..]))).is_pending());
+        assert!(poll(pin!(ws.ping(b"mine"))).is_pending());
     }
-    let mut last = pin!(ws.ping(&b"mine"[..]));
+    let mut last = pin!(ws.ping(b"mine"));
     assert!(poll(last.as_mut()).is_pending());
     peer.send_frame(WSMsgType::Pong, b"mine");
     kit.run_until_idle();

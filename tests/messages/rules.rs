@@ -168,7 +168,7 @@ fn rule_unknown_pongs_are_ignored() {
     let mut kit = TestKit::new(1);
     let (client, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
     let pinging = client.clone();
-    let ping = kit.handle().spawn(async move { pinging.ping(&b"mine"[..]).await });
+    let ping = kit.handle().spawn(async move { pinging.ping(b"mine").await });
     for unknown in [&b""[..], b"other", b"min"] {
         peer.send_frame(WSMsgType::Pong, unknown);
     }
@@ -225,7 +225,7 @@ fn rule_auto_ping_never_eats_the_applications_pongs() {
     let mut kit = TestKit::new(1);
     let (client, mut peer) = auto_pinging_client(&mut kit);
     let pinging = client.clone();
-    let ping = kit.handle().spawn(async move { pinging.ping(&b"mine"[..]).await });
+    let ping = kit.handle().spawn(async move { pinging.ping(b"mine").await });
     kit.run_until_idle();
     assert_eq!(peer.frames()[0].payload, b"mine");
     kit.advance(SECOND + SECOND / 2);
@@ -245,7 +245,7 @@ fn rule_the_answer_to_a_later_auto_ping_is_one_to_earlier_pings() {
     let mut kit = TestKit::new(1);
     let (client, mut peer) = auto_pinging_client(&mut kit);
     let pinging = client.clone();
-    let ping = kit.handle().spawn(async move { pinging.ping(&b"mine"[..]).await });
+    let ping = kit.handle().spawn(async move { pinging.ping(b"mine").await });
     kit.advance(SECOND + SECOND / 2);
     let frames = peer.frames();
     assert_eq!(frames.len(), 2);

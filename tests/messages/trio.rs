@@ -107,13 +107,13 @@ fn trio_of_two_pings_with_one_payload_exactly_one_fails() {
     let pings: Vec<_> = (0..2)
         .map(|_| {
             let client = ends.client.clone();
-            kit.handle().spawn(async move { client.ping(&b"Hello"[..]).await })
+            kit.handle().spawn(async move { client.ping(b"Hello").await })
         })
         .collect();
     let results: Vec<_> = pings.into_iter().map(|ping| kit.block_on(ping)).collect();
     assert!(results[0].is_ok());
     assert!(matches!(results[1], Err(WebSocketError::InvalidArgument(_))), "{results:?}");
-    kit.block_on(ends.client.ping(&b"Hello"[..])).expect("the payload is free again");
+    kit.block_on(ends.client.ping(b"Hello")).expect("the payload is free again");
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub use events::{ReceiveEvent, SendEvent, SideState};
 #[cfg(feature = "json")]
 pub use json::JsonMode;
 pub use opening::AcceptOptions;
-pub use ping::Ping;
+pub use ping::{Ping, PingPayload};
 pub use receive::GetMessage;
 pub use send::SendMessage;
 #[cfg(feature = "json")]

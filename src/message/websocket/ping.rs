@@ -8,11 +8,38 @@ use std::time::Duration;
 use crate::event_loop::random;
 use crate::message::WebSocketError;
 
+use self::sealed::Sealed;
 use super::WebSocket;
 use super::shared::not_accepted;
 
 /// Longest payload of a PING or PONG, in bytes (RFC 6455 section 5.5).
 const MAX_PAYLOAD: usize = 125;
+
+/// What [`WebSocket::ping`] takes: bytes, such as `b"mine"`, `"mine"` or `&vec`, or `None`.
+pub trait PingPayload<'a>: Sealed {
+    #[doc(hidden)]
+    fn into_payload(self) -> Option<&'a [u8]>;
+}
+
+impl<'a, T: AsRef<[u8]> + ?Sized> PingPayload<'a> for &'a T {
+    fn into_payload(self) -> Option<&'a [u8]> {
+        Some(self.as_ref())
+    }
+}
+
+impl<'a> PingPayload<'a> for Option<&'a [u8]> {
+    fn into_payload(self) -> Option<&'a [u8]> {
+        self
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl<T: AsRef<[u8]> + ?Sized> Sealed for &T {}
+
+    impl Sealed for Option<&[u8]> {}
+}
 
 impl WebSocket {
     /// Sends PING and waits for its PONG; tells how long that took. `None` stands for a payload that no other PING has.
@@ -25,8 +52,17 @@ impl WebSocket {
     /// [`TooBig`](WebSocketError::TooBig) if it is longer than 125 bytes; the others as for
     /// [`send_message`](Self::send_message). [`Closed`](WebSocketError::Closed) also if the connection is closed before the
     /// answer is there.
-    pub fn ping<'a>(&'a self, payload: impl Into<Option<&'a [u8]>>) -> Ping<'a> {
-        Ping { websocket: self, payload: payload.into(), id: None }
+    ///
+    /// ```
+    /// # use femtows::message::{WebSocket, WebSocketError};
+    /// # async fn example(ws: &WebSocket) -> Result<(), WebSocketError> {
+    /// let roundtrip = ws.ping(None).await?;
+    /// ws.ping(b"are you there?").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn ping<'a>(&'a self, payload: impl PingPayload<'a>) -> Ping<'a> {
+        Ping { websocket: self, payload: payload.into_payload(), id: None }
     }
 
     /// Sends PONG, which nobody has asked for: a heartbeat in one direction (RFC 6455 section 5.5.3).
