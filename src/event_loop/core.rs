@@ -113,6 +113,8 @@ pub(crate) struct LoopCore {
     pub(crate) tls: Rc<TlsShared>,
     /// The receive buffer of the loop.
     recv: Cell<Option<Box<RecvBuffer>>>,
+    /// The first of what is deferred, if it is a queue that is full: so that a burst of messages does not go through `deferred`.
+    crowded: Cell<Option<Rc<dyn QueueOwner>>>,
     deferred: RefCell<VecDeque<Deferred>>,
     has_deferred: Cell<bool>,
     dirty: RefCell<VecDeque<Rc<Conn>>>,
@@ -152,6 +154,7 @@ impl LoopCore {
             #[cfg(feature = "tls")]
             tls: Rc::default(),
             recv: Cell::new(Some(Box::new(RecvBuffer::with_capacity(config.read_buffer_size)))),
+            crowded: Cell::default(),
             deferred: RefCell::default(),
             has_deferred: Cell::new(false),
             dirty: RefCell::default(),
@@ -422,7 +425,11 @@ impl LoopCore {
     /// A queue of messages is full: before the next frame is delivered, woken tasks may make room; if they do not, its connection
     /// is paused.
     pub(crate) fn defer_crowded(&self, queue: Rc<dyn QueueOwner>) {
-        self.defer(Deferred::Crowded(queue));
+        if self.has_deferred.get() || self.finished.get() {
+            return self.defer(Deferred::Crowded(queue));
+        }
+        self.crowded.set(Some(queue));
+        self.has_deferred.set(true);
     }
 
     #[inline]
@@ -475,6 +482,9 @@ impl LoopCore {
             return;
         }
         let count = self.deferred.borrow().len();
+        if let Some(queue) = self.crowded.take() {
+            self.relieve(&*queue);
+        }
         for _ in 0..count {
             let Some(deferred) = self.deferred.borrow_mut().pop_front() else { break };
             match deferred {
@@ -485,14 +495,16 @@ impl LoopCore {
                         opening.decided();
                     }
                 }
-                Deferred::Crowded(queue) => {
-                    self.tasks.run_ready();
-                    queue.pause_if_full();
-                }
+                Deferred::Crowded(queue) => self.relieve(&*queue),
                 Deferred::Call(call) => guard("a deferred call", call),
             }
         }
         self.has_deferred.set(!self.deferred.borrow().is_empty());
+    }
+
+    fn relieve(&self, queue: &dyn QueueOwner) {
+        self.tasks.run_ready();
+        queue.pause_if_full();
     }
 
     /// Counts a frame that was delivered. Whether deferred callbacks became due meanwhile.

@@ -76,16 +76,16 @@ impl TaskQueue {
     }
 
     /// Polls each task that is ready now, once.
+    #[inline]
     pub(crate) fn run_ready(&self) {
         self.any_local.store(false, Ordering::Relaxed);
-        let mut batch = self.local.take();
-        for runnable in batch.drain(..) {
-            // A panic in a poll is caught inside the task, but one in the drop of its future is not.
-            super::core::guard("a task", || {
-                runnable.run();
-            });
+        let Some((first, behind)) = self.local.pop() else { return };
+        run(first);
+        for _ in 0..behind {
+            // A task may have run others.
+            let Some((next, _)) = self.local.pop() else { return };
+            run(next);
         }
-        self.local.give_back(batch);
     }
 
     pub(crate) fn spawn<F>(self: &Arc<Self>, future: F) -> WSTask<F::Output>
@@ -140,6 +140,13 @@ impl TaskQueue {
     fn take_remote(&self) -> Vec<Runnable> {
         std::mem::take(&mut *lock(&self.remote))
     }
+}
+
+/// A panic in a poll is caught inside the task, but one in the drop of its future is not.
+fn run(task: Runnable) {
+    super::core::guard("a task", || {
+        task.run();
+    });
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

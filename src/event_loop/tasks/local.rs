@@ -3,6 +3,7 @@
 //! The queues are the thread's, since a waker may be anywhere: on another thread it finds none, and takes the way that costs a lock.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_task::Runnable;
@@ -12,12 +13,9 @@ thread_local! {
     static QUEUES: RefCell<Vec<Queue>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Two lists that change places: one is filled while the other is run.
 struct Queue {
     id: LocalId,
-    ready: Vec<Runnable>,
-    /// Empty, with memory.
-    spare: Vec<Runnable>,
+    ready: VecDeque<Runnable>,
 }
 
 /// Names a queue, in the whole process.
@@ -30,7 +28,7 @@ impl LocalId {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = Self(NEXT.fetch_add(1, Ordering::Relaxed));
         let _ = QUEUES.try_with(|queues| {
-            queues.borrow_mut().push(Queue { id, ready: Vec::new(), spare: Vec::new() });
+            queues.borrow_mut().push(Queue { id, ready: VecDeque::new() });
         });
         id
     }
@@ -43,26 +41,19 @@ impl LocalId {
         runnable.map_or(Ok(()), Err)
     }
 
-    /// All tasks of the queue, to be run.
+    /// The task that was woken first, and how many there are behind it.
     #[inline]
-    pub(super) fn take(self) -> Vec<Runnable> {
-        self.with(|queue| std::mem::replace(&mut queue.ready, std::mem::take(&mut queue.spare)))
-            .unwrap_or_default()
+    pub(super) fn pop(self) -> Option<(Runnable, usize)> {
+        self.with(|queue| queue.ready.pop_front().map(|first| (first, queue.ready.len()))).flatten()
     }
 
-    /// Takes back the memory of a batch that was run.
-    #[inline]
-    pub(super) fn give_back(self, batch: Vec<Runnable>) {
-        debug_assert!(batch.is_empty());
-        self.with(|queue| {
-            if batch.capacity() > queue.spare.capacity() {
-                queue.spare = batch;
-            }
-        });
+    /// All tasks of the queue.
+    pub(super) fn take(self) -> VecDeque<Runnable> {
+        self.with(|queue| std::mem::take(&mut queue.ready)).unwrap_or_default()
     }
 
     /// Ends the queue, on its thread; what is still in it is returned.
-    pub(super) fn remove(self) -> Vec<Runnable> {
+    pub(super) fn remove(self) -> VecDeque<Runnable> {
         let removed = QUEUES.try_with(|queues| {
             let mut queues = queues.borrow_mut();
             let index = queues.iter().position(|queue| queue.id == self)?;

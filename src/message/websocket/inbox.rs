@@ -28,7 +28,7 @@ impl Inbox {
     pub(super) fn take(&mut self, place: &mut Place) -> Option<(Message, Option<Waker>)> {
         let index = self.receivers.ahead_of(*place);
         let message = self.messages.remove(index)?;
-        Some((message, self.receivers.leave(place).and_then(|(_, waker)| waker)))
+        Some((message, self.receivers.leave_from(index, place)))
     }
 
     /// Waits for a message. The waker that this receiver had before.

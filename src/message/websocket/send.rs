@@ -101,6 +101,9 @@ impl Shared {
         // Before the opening is done there is nothing to send through.
         let has_to_wait = self.transport().is_none_or(|transport| transport.conn().awaits_resume());
         let mut state = self.state();
+        if !has_to_wait && place.is_none() && state.may_send_at_once() {
+            return Poll::Ready(Ok(()));
+        }
         let sendable = state.check_sendable().map_err(|error| match state.closed() {
             // It came in time: that this end has closed meanwhile is nobody's mistake.
             Some(closed) if place.is_some() => closed.into(),
@@ -164,6 +167,14 @@ impl Shared {
 }
 
 impl State {
+    /// Whether the connection is open, and no task waits to send.
+    #[inline]
+    fn may_send_at_once(&self) -> bool {
+        self.application == SideState::Connected
+            && self.end.is_none()
+            && self.writers.as_ref().is_none_or(|writers| writers.len() == 0)
+    }
+
     /// Whether tasks wait to send in front of this one.
     fn is_behind_writers(&self, place: Place) -> bool {
         self.writers.as_ref().is_some_and(|writers| writers.ahead_of(place) > 0)

@@ -61,6 +61,15 @@ impl Waiters {
         self.line.remove(index).map(|waiter| (index, waiter.waker))
     }
 
+    /// Waits no more, if it did, with so many in front of it. Its waker if it was not woken.
+    #[inline]
+    #[must_use = "a waker is dropped outside of borrows"]
+    pub(super) fn leave_from(&mut self, index: usize, place: &mut Place) -> Option<Waker> {
+        let number = place.take()?;
+        debug_assert_eq!(self.find(number), Some(index));
+        self.line.remove(index)?.waker
+    }
+
     /// The waker of the one with so many in front of it, which keeps its place; `None` if it was woken and was not polled since.
     #[inline]
     pub(super) fn take_waker(&mut self, index: usize) -> Option<Waker> {
