@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use femtows::WSMsgType;
 use femtows::message::*;
 use femtows::testkit::TestKit;
 use femtows::{WSLoop, WSLoopConfig, WSSocket, WSTask, WSUpgradeResponse};
@@ -252,6 +253,40 @@ fn rule_what_is_sent_between_accept_and_the_opening_waits_for_it() {
     };
     let (client, _link) = connect(&mut kit, handler, WebSocketConfig::default()).expect("accepted");
     assert_eq!(kit.block_on(client.receive_text()).expect("open"), "early");
+}
+
+#[test]
+fn rule_aclose_between_accept_and_the_opening_waits_for_the_end() {
+    // The client answers the CLOSE, or has gone.
+    for stays in [true, false] {
+        let mut kit = TestKit::new(1);
+        let (request, mut peer) = asked(&mut kit, "/", "");
+        let closed = Slot::new();
+        let done = closed.clone();
+        let closing = async move {
+            let is_dropped = until(Dropped::After(1), request.accept()).await.is_none();
+            assert_eq!(is_dropped, stays, "it is not open yet, or never will be");
+            let transport = |request: &WebSocketRequest| request.transport().cloned();
+            assert!(transport(&request).is_none());
+            request.aclose(1000, "at once").await.expect("the peer does its part");
+            done.put(transport(&request).map(|transport| transport.is_disconnected()));
+        };
+        if !stays {
+            peer.close();
+        }
+        kit.handle().spawn(closing).detach();
+        kit.run_until_idle();
+        if stays {
+            let told = peer.read();
+            assert!(told.starts_with(b"HTTP/1.1 101 ") && told.ends_with(b"at once"), "{told:?}");
+            assert!(closed.0.take().is_none(), "the peer has not answered");
+            peer.send_frame(WSMsgType::Close, &close_payload(1000, ""));
+            kit.run_until_idle();
+            assert_eq!(closed.take(), Some(true));
+        } else {
+            assert_eq!(closed.take(), None);
+        }
+    }
 }
 
 #[test]

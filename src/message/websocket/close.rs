@@ -36,7 +36,8 @@ impl WebSocket {
         let shared = self.shared();
         // Only if it is closed already, which is as good.
         let _ = shared.close_or_refuse(code, reason);
-        let Some(transport) = shared.transport() else { return Ok(()) };
+        // It may have been accepted a moment ago.
+        let Some(transport) = shared.opening_done().await else { return Ok(()) };
         // Why it ended is not asked here, but for one case.
         let _ = transport.wait_disconnected().await;
         match transport.disconnect_info() {

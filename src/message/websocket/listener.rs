@@ -113,6 +113,6 @@ impl WSListener for Under {
 /// A connection that was never opened ends with its listener.
 impl Drop for Under {
     fn drop(&mut self) {
-        self.shared.ended(CloseReason::abnormal(), true);
+        self.shared.left();
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use crate::message::{CloseReason, SideState, StateError, WebSocketError};
-use crate::{WSHeaders, WSUpgradeResponse, WSUpgradeResponseWithListener};
+use crate::{WSHeaders, WSTransport, WSUpgradeResponse, WSUpgradeResponseWithListener};
 
 use super::listener::Under;
 use super::shared::{End, ServerSide, Shared, wake};
@@ -146,6 +146,20 @@ impl Opening<'_> {
     }
 }
 
+impl Opening<'_> {
+    /// Ready when the opening is done, or given up.
+    fn poll_done(&mut self, waker: &Waker) -> Poll<()> {
+        let mut state = self.shared.state();
+        if !state.rare.is_opening {
+            return Poll::Ready(());
+        }
+        let old = state.rare.openers.wait(&mut self.place, waker);
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+}
+
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
         self.shared.leave_openers(&mut self.place);
@@ -170,6 +184,7 @@ impl Shared {
         let session = options.session_id.as_deref().filter(|id| !id.is_empty()).map(Box::from);
         let _ = session.map(|id| server.session_id.set(id));
         if let Some(ticket) = server.ticket.take() {
+            self.state().rare.is_opening = true;
             let listener = WSUpgradeResponseWithListener::new(response, Under::new(Rc::clone(self)))
                 .expect("the response is 101");
             ticket.accept_with(listener);
@@ -191,6 +206,13 @@ impl Shared {
         }
         wake(wakers);
         Ok(())
+    }
+
+    /// The connection, when its opening is done; `None` if it is not opened, or will not be.
+    pub(super) async fn opening_done(self: &Rc<Self>) -> Option<&WSTransport> {
+        let mut waiting = Opening { shared: self, place: None };
+        poll_fn(|cx| waiting.poll_done(cx.waker())).await;
+        self.transport()
     }
 
     /// Waits for the opening no more.

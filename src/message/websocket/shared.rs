@@ -91,6 +91,8 @@ pub(super) struct Rare {
     pub(super) pings: Pings,
     /// Tasks that wait for the opening to be done, or for the end before it.
     pub(super) openers: Waiters,
+    /// The request was accepted, and the opening is neither done nor given up.
+    pub(super) is_opening: bool,
 }
 
 /// The end of a connection.
@@ -174,6 +176,7 @@ impl Shared {
         let _ = self.transport.set(transport.clone());
         let (wakers, ended) = {
             let mut state = self.state();
+            state.rare.is_opening = false;
             let mut wakers: Vec<_> = state.rare.openers.take_wakers().collect();
             wakers.extend(state.take_writer());
             (wakers, state.end.clone())
@@ -221,6 +224,17 @@ impl Shared {
             state.everybody()
         };
         wake(wakers);
+    }
+
+    /// The listener goes: what was not opened will not be.
+    pub(super) fn left(&self) {
+        let wakers: Vec<_> = {
+            let mut state = self.state();
+            state.rare.is_opening = false;
+            state.rare.openers.take_wakers().collect()
+        };
+        wake(wakers);
+        self.ended(CloseReason::abnormal(), true);
     }
 
     /// The peer sent what this end does not take: the connection is given up. What is too big takes what was received before along.
