@@ -28,7 +28,8 @@ use crate::{
 
 use super::admission::Admission;
 use super::callbacks::Callback;
-use super::core::{Deferred, LoopCore, Readiness, Slot};
+use super::core::{LoopCore, Readiness, Slot};
+use super::deferred::Deferred;
 #[cfg(feature = "deflate")]
 use super::deflate::ConnDeflate;
 use super::ending::Ending;

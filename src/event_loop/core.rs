@@ -19,6 +19,7 @@ use super::accept::Acceptor;
 use super::budget::Budget;
 use super::client_opening::Opening;
 use super::connection::Conn;
+use super::deferred::{Deferred, DeferredQueue, QueueOwner};
 #[cfg(feature = "deflate")]
 use super::deflate::LoopDeflate;
 use super::inbox::{Inbox, LoopWaker, Mail, new_waker};
@@ -65,23 +66,6 @@ impl Readiness {
     pub(crate) const READ_ON: Self = Self { readable: true, writable: false, read_closed: false };
 }
 
-/// User code that has to run, but not from inside the call that caused it.
-pub(crate) enum Deferred {
-    /// `pause_writing` or `resume_writing`.
-    Watermark(Rc<Conn>),
-    Disconnected(Rc<Conn>),
-    UpgradeDecided(Token),
-    /// A queue of messages is full.
-    Crowded(Rc<dyn QueueOwner>),
-    Call(Box<dyn FnOnce()>),
-}
-
-/// Keeps messages for tasks, as many as there is room for.
-pub(crate) trait QueueOwner {
-    /// Pauses delivery if there is no room for a further message.
-    fn pause_if_full(&self);
-}
-
 /// Random bytes that nobody can foresee.
 pub(crate) fn random<const N: usize>(core: &LoopCore) -> [u8; N] {
     let mut bytes = [0; N];
@@ -113,10 +97,7 @@ pub(crate) struct LoopCore {
     pub(crate) tls: Rc<TlsShared>,
     /// The receive buffer of the loop.
     recv: Cell<Option<Box<RecvBuffer>>>,
-    /// The first of what is deferred, if it is a queue that is full: so that a burst of messages does not go through `deferred`.
-    crowded: Cell<Option<Rc<dyn QueueOwner>>>,
-    deferred: RefCell<VecDeque<Deferred>>,
-    has_deferred: Cell<bool>,
+    deferred: DeferredQueue,
     dirty: RefCell<VecDeque<Rc<Conn>>>,
     /// Slots that have more to do without a new event from the kernel; each at most once, which its mark says.
     ready: RefCell<VecDeque<Token>>,
@@ -154,9 +135,7 @@ impl LoopCore {
             #[cfg(feature = "tls")]
             tls: Rc::default(),
             recv: Cell::new(Some(Box::new(RecvBuffer::with_capacity(config.read_buffer_size)))),
-            crowded: Cell::default(),
-            deferred: RefCell::default(),
-            has_deferred: Cell::new(false),
+            deferred: DeferredQueue::default(),
             dirty: RefCell::default(),
             ready: RefCell::default(),
             now: Cell::new(now),
@@ -415,26 +394,22 @@ impl LoopCore {
     // --- the end of a dispatch ---------------------------------------------------------------------------------------------
 
     pub(crate) fn defer(&self, deferred: Deferred) {
-        if self.finished.get() {
-            return;
+        if !self.finished.get() {
+            self.deferred.push(deferred);
         }
-        self.deferred.borrow_mut().push_back(deferred);
-        self.has_deferred.set(true);
     }
 
     /// A queue of messages is full: before the next frame is delivered, woken tasks may make room; if they do not, its connection
     /// is paused.
     pub(crate) fn defer_crowded(&self, queue: Rc<dyn QueueOwner>) {
-        if self.has_deferred.get() || self.finished.get() {
-            return self.defer(Deferred::Crowded(queue));
+        if !self.finished.get() {
+            self.deferred.push_crowded(queue);
         }
-        self.crowded.set(Some(queue));
-        self.has_deferred.set(true);
     }
 
     #[inline]
     pub(crate) fn has_deferred(&self) -> bool {
-        self.has_deferred.get()
+        !self.deferred.is_empty()
     }
 
     pub(crate) fn mark_dirty(&self, conn: &Rc<Conn>) {
@@ -476,35 +451,26 @@ impl LoopCore {
     }
 
     /// Runs the deferred callbacks that are queued now. Called from one of them, leaves them to the outer call.
+    #[inline(never)]
     pub(crate) fn run_deferred(self: &Rc<Self>) {
         let within = Within::enter(&self.running_deferred);
         if within.nested {
             return;
         }
-        let count = self.deferred.borrow().len();
-        if let Some(queue) = self.crowded.take() {
-            self.relieve(&*queue);
-        }
-        for _ in 0..count {
-            let Some(deferred) = self.deferred.borrow_mut().pop_front() else { break };
-            match deferred {
-                Deferred::Watermark(conn) => conn.run_watermark(),
-                Deferred::Disconnected(conn) => conn.run_disconnected(),
-                Deferred::UpgradeDecided(token) => {
-                    if let Some(Slot::ServerOpening(opening)) = self.slot(token) {
-                        opening.decided();
-                    }
+        self.deferred.run(|deferred| match deferred {
+            Deferred::Watermark(conn) => conn.run_watermark(),
+            Deferred::Disconnected(conn) => conn.run_disconnected(),
+            Deferred::UpgradeDecided(token) => {
+                if let Some(Slot::ServerOpening(opening)) = self.slot(token) {
+                    opening.decided();
                 }
-                Deferred::Crowded(queue) => self.relieve(&*queue),
-                Deferred::Call(call) => guard("a deferred call", call),
             }
-        }
-        self.has_deferred.set(!self.deferred.borrow().is_empty());
-    }
-
-    fn relieve(&self, queue: &dyn QueueOwner) {
-        self.tasks.run_ready();
-        queue.pause_if_full();
+            Deferred::Crowded(queue) => {
+                self.tasks.run_ready();
+                queue.pause_if_full();
+            }
+            Deferred::Call(call) => guard("a deferred call", call),
+        });
     }
 
     /// Counts a frame that was delivered. Whether deferred callbacks became due meanwhile.

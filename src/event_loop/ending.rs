@@ -12,7 +12,7 @@ use crate::{WSCloseCode, WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide, 
 
 use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
-use super::core::Deferred;
+use super::deferred::Deferred;
 use super::stream::Stream;
 use super::timers::{TimerAction, TimerId};
 

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::{WSError, WSMetrics, WSOutbound, WSPhase};
 
-use super::core::{Deferred, LoopCore};
+use super::core::LoopCore;
+use super::deferred::Deferred;
 use super::remote::WSLoopRemote;
 use super::tasks::WSTask;
 use super::timers::{TimerAction, TimerId};

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `run` | the turn: poll, dispatch, sleep, spin |
 //! | `core` | what a turn works on; the end of a dispatch (deferred callbacks, tasks, flush) |
+//! | `deferred` | user code that runs later |
 //! | `slots`, `timers`, `tasks`, `inbox` | its parts |
 //! | `accept`, `listening`, `admission`, `server_opening` | from a listening socket to an open connection |
 //! | `resolve`, `client_opening`, `tunnelling` | from a name to an open connection |
@@ -24,6 +25,7 @@ mod client_opening;
 mod compressors;
 mod connection;
 mod core;
+mod deferred;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod ending;
@@ -53,9 +55,10 @@ mod tunnelling;
 pub(crate) use accept::{Acceptor, AcceptorRemote, Factory};
 pub(crate) use client_opening::{ClientOpening, OpenRequest};
 pub(crate) use connection::{Conn, Settings};
+pub(crate) use core::random;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use core::{LoopCore, Readiness};
-pub(crate) use core::{QueueOwner, random};
+pub(crate) use deferred::QueueOwner;
 #[cfg(feature = "deflate")]
 pub(crate) use deflate::Inflated;
 pub use handle::{WSLoopHandle, WSSleep, WSTimer};

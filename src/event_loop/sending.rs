@@ -14,7 +14,7 @@ use crate::{
 
 use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
-use super::core::Deferred;
+use super::deferred::Deferred;
 use super::stream::Stream;
 
 /// Most pieces of memory handed to the kernel in one call.

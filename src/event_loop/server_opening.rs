@@ -18,7 +18,8 @@ use crate::{WSHandshakeFailure, WSListener};
 
 use super::accept::Acceptor;
 use super::connection::{Conn, Handshake};
-use super::core::{Deferred, Readiness, Slot};
+use super::core::{Readiness, Slot};
+use super::deferred::Deferred;
 #[cfg(feature = "deflate")]
 use super::deflate::accept_deflate;
 use super::slots::Token;
