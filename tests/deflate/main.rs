@@ -1,14 +1,19 @@
 //! Compressed messages through both ends of the library: over simulated links, on real sockets, beside zlib.
 
 mod agreement;
+mod attack;
 mod ends;
 mod fuzzed;
 mod idle;
 mod inbound;
+mod isolation;
 mod outbound;
 mod pairs;
 mod prepared;
 mod sockets;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
+mod support;
 mod tasks;
 
 /// What the fuzzer begins with.

@@ -20,9 +20,14 @@ pub struct DeflateSettings {
 ///
 /// Each ends with a sync flush, so its blocks never set BFINAL, which some receivers take for the end of all messages. Without context
 /// takeover one deflater serves any number of connections.
+///
+/// The output for a message is a function of the message and of those since the last
+/// [`forget`](Self::forget): so a deflater that has forgotten may serve another connection, and the
+/// lengths of its messages reveal nothing of the first one's.
 pub struct Deflater {
     engine: Engine,
-    context_takeover: bool,
+    direction: DeflateDirection,
+    settings: DeflateSettings,
     /// The stream has said something that the next message must not refer to.
     is_used: bool,
 }
@@ -37,22 +42,10 @@ impl Deflater {
     ///
     /// A window of [`MIN_WINDOW_BITS`] is one that DEFLATE as zlib has it does not know: it takes the next larger one, so that the caller
     /// has to keep to [messages that fit](Self::fits), and there is no context takeover.
-    pub fn new(direction: DeflateDirection, settings: DeflateSettings) -> Self {
-        let window_bits = direction.window_bits.clamp(MIN_WINDOW_BITS + 1, MAX_WINDOW_BITS);
-        let context_takeover = direction.context_takeover && direction.window_bits > MIN_WINDOW_BITS;
-        let memory_level = settings.memory_level.clamp(1, 9);
-        let engine = if settings.level <= 1 {
-            Engine::Quick(QuickDeflater::new(window_bits, memory_level, context_takeover))
-        } else {
-            Engine::Zlib(Deflate::new_with_config(DeflateConfig {
-                level: settings.level.min(9).into(),
-                // Negative: without header and checksum.
-                window_bits: -i32::from(window_bits),
-                mem_level: memory_level.into(),
-                ..DeflateConfig::default()
-            }))
-        };
-        Self { engine, context_takeover, is_used: false }
+    pub fn new(mut direction: DeflateDirection, settings: DeflateSettings) -> Self {
+        direction.context_takeover &= direction.window_bits > MIN_WINDOW_BITS;
+        direction.window_bits = direction.window_bits.clamp(MIN_WINDOW_BITS + 1, MAX_WINDOW_BITS);
+        Self { engine: Engine::new(direction, settings), direction, settings, is_used: false }
     }
 
     /// Whether a message of `len` bytes may be compressed as `direction` says.
@@ -71,7 +64,7 @@ impl Deflater {
             out.extend_from_slice(&[0x00]);
             return true;
         }
-        if !self.context_takeover {
+        if !self.direction.context_takeover {
             self.forget();
         }
         self.is_used = true;
@@ -91,36 +84,57 @@ impl Deflater {
     /// The next message will not refer to any before it: for one that did not reach the peer, or when the peer got one that was not
     /// compressed here.
     pub fn forget(&mut self) {
-        if self.is_used {
-            match &mut self.engine {
-                Engine::Quick(quick) => quick.forget(),
-                Engine::Zlib(stream) => stream.reset(),
-            }
-            self.is_used = false;
+        if !self.is_used {
+            return;
         }
+        match &mut self.engine {
+            Engine::Quick(quick) => quick.forget(),
+            // A reset keeps the bytes of the window. zlib notes the last positions of a message by
+            // hashes of the bytes there and behind its end, so what later messages of the context
+            // find would depend on the bytes of earlier histories.
+            Engine::Zlib(_) if self.direction.context_takeover => {
+                self.engine = Engine::new(self.direction, self.settings);
+            }
+            // In a message by itself no search follows the notes at its end.
+            Engine::Zlib(stream) => stream.reset(),
+        }
+        self.is_used = false;
     }
 }
 
-fn deflate_and_flush(stream: &mut Deflate, mut message: &[u8], out: &mut ScratchBuffer) -> bool {
-    loop {
-        let room = out.room(message.len() + message.len() / 8, usize::MAX);
-        let offered = room.len();
-        let (read, written) = (stream.total_in(), stream.total_out());
-        if stream.compress(message, room, DeflateFlush::SyncFlush).is_err() {
-            return false;
+impl Engine {
+    fn new(direction: DeflateDirection, settings: DeflateSettings) -> Self {
+        let memory_level = settings.memory_level.clamp(1, 9);
+        if settings.level <= 1 {
+            return Self::Quick(QuickDeflater::new(direction.window_bits, memory_level));
         }
-        let read = (stream.total_in() - read) as usize;
-        let written = (stream.total_out() - written) as usize;
-        message = &message[read..];
-        out.advance(written);
-        if message.is_empty() && written < offered {
-            break;
-        }
-        if read == 0 && written == 0 {
-            return false;
-        }
+        Self::Zlib(Deflate::new_with_config(DeflateConfig {
+            level: settings.level.min(9).into(),
+            // Negative: without header and checksum.
+            window_bits: -i32::from(direction.window_bits),
+            mem_level: memory_level.into(),
+            ..DeflateConfig::default()
+        }))
     }
-    let is_flushed = out.filled().ends_with(&FLUSH_TAIL);
+}
+
+/// Compresses in one call with room for the worst case.
+///
+/// After a call that filled its room exactly zlib ends the flush a second time. So the output would
+/// depend on the room, and that on the messages of other connections that used the buffer before.
+fn deflate_and_flush(stream: &mut Deflate, message: &[u8], out: &mut ScratchBuffer) -> bool {
+    let len = message.len();
+    // zlib's bound for any window and memory level, and the bytes that a flush adds.
+    let most = len + len / 8 + len / 64 + 64;
+    let room = &mut out.spare(most)[..most];
+    let (read, written) = (stream.total_in(), stream.total_out());
+    if stream.compress(message, room, DeflateFlush::SyncFlush).is_err() {
+        return false;
+    }
+    let read = (stream.total_in() - read) as usize;
+    let written = (stream.total_out() - written) as usize;
+    out.advance(written);
+    let is_flushed = read == len && written < most && out.filled().ends_with(&FLUSH_TAIL);
     if is_flushed {
         out.cut(FLUSH_TAIL.len());
     }
@@ -130,7 +144,8 @@ fn deflate_and_flush(stream: &mut Deflate, mut message: &[u8], out: &mut Scratch
 impl fmt::Debug for Deflater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deflater")
-            .field("context_takeover", &self.context_takeover)
+            .field("direction", &self.direction)
+            .field("settings", &self.settings)
             .field("is_used", &self.is_used)
             .finish_non_exhaustive()
     }

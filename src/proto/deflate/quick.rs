@@ -1,7 +1,12 @@
 //! Compression of level 1: one pass, one candidate per place, the fixed Huffman code (RFC 1951 section 3.2.6).
 //!
-//! What it costs is in proportion to the message. Its memory is the window twice, and a table that is as small as the memory level asks
-//! for, so that the compressors of many connections stay in the cache; forgetting what was said costs nothing.
+//! Its cost is proportional to the message. Its memory is the window twice, and a table that is as
+//! small as the memory level asks for: the compressors of many connections stay in the cache.
+//!
+//! *Invariant:* the output is a function of the message and of the history since the last `forget`.
+//! Observers see its length, and one compressor serves many connections in turn. A history begins
+//! in the text behind all earlier ones, and no place before that is accepted. Comparing bytes does
+//! not suffice: the new text may have the same bytes where another history noted them.
 
 use super::ScratchBuffer;
 use codes::{DISTANCES, LENGTHS, LITERALS};
@@ -23,25 +28,31 @@ const END_AND_STORED_BLOCK: u32 = 10;
 
 /// Compresses messages, each as one block, or as stored blocks where that is shorter.
 pub(super) struct QuickDeflater {
-    /// What earlier messages said, and behind it, while one is compressed, a piece of it. At most `2 * window` bytes.
+    /// One unused byte, earlier messages, and while a message is compressed a piece of it. At most
+    /// `2 * window` bytes.
     text: Vec<u8>,
-    /// Where in `text` four bytes with this hash were last. A guess: what is there is compared.
+    /// Where the current history begins in `text`; what is before it is forgotten. At least 1.
+    floor: usize,
+    /// Where in `text` four bytes with this hash were last; 0 for nowhere. A guess: the bytes there
+    /// are compared.
     places: Box<[u16]>,
-    /// How far back references may reach. At most 32 KiB, so that places fit into 16 bits.
+    /// References reach back less than this many bytes. At most 32 KiB, so that places fit into 16
+    /// bits.
     window: usize,
-    keeps_context: bool,
 }
 
 impl QuickDeflater {
     /// A window of `window_bits`, 9 to 15, and a table of `1 << (memory_level + 7)` places.
-    pub(super) fn new(window_bits: u8, memory_level: u8, keeps_context: bool) -> Self {
+    pub(super) fn new(window_bits: u8, memory_level: u8) -> Self {
         let places = vec![0; 1 << (memory_level + 7)].into_boxed_slice();
-        Self { text: Vec::new(), places, window: 1 << window_bits, keeps_context }
+        Self { text: Vec::new(), floor: 1, places, window: 1 << window_bits }
     }
 
-    /// The next message refers to nothing before it.
+    /// Ends the history: the next message refers to nothing before it.
     pub(super) fn forget(&mut self) {
-        self.text.clear();
+        // Clearing the places would cost more than a short message. They are below the floor now,
+        // and when the text slides they are dropped.
+        self.floor = self.text.len().max(1);
     }
 
     /// Appends the payload of the compressed message, which is not empty, to `out`.
@@ -64,42 +75,53 @@ impl QuickDeflater {
 
     /// Makes a piece of a message, at most a window long, the end of the text; returns where it begins.
     fn append(&mut self, piece: &[u8]) -> usize {
-        if self.text.capacity() == 0 {
-            self.text.reserve_exact(if self.keeps_context { 2 * self.window } else { piece.len() });
+        if self.text.is_empty() {
+            self.text.reserve_exact(2 * self.window);
+            self.text.push(0);
         }
         if self.text.len() + piece.len() > 2 * self.window {
-            let gone = self.text.len() - self.window;
-            self.text.copy_within(gone.., 0);
-            self.text.truncate(self.window);
-            for place in &mut self.places {
-                *place = place.saturating_sub(gone as u16);
-            }
+            self.slide();
         }
         let start = self.text.len();
         self.text.extend_from_slice(piece);
         start
     }
 
+    /// Drops what is forgotten and what no reference reaches any more.
+    #[cold]
+    fn slide(&mut self) {
+        let reachable = self.text.len().saturating_sub(self.window - 1);
+        let shift = self.floor.max(reachable) - 1;
+        self.text.drain(1..=shift);
+        self.floor = 1;
+        for place in &mut self.places {
+            // A dropped place becomes 0, which is below every floor: it must not pass for the first
+            // byte of the history. `shift` is less than `2 * window`, so it fits.
+            *place = place.saturating_sub(shift as u16);
+        }
+    }
+
     /// Encodes the text from `start` on.
     fn encode(&mut self, start: usize, writer: &mut BitWriter<'_>) {
         let (text, places) = (&self.text[..], &mut self.places[..]);
+        let (floor, window) = (self.floor, self.window);
         let shift = u64::BITS - places.len().trailing_zeros();
         let mut at = start;
-        while let Some(next) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        while let Some(next) = four(text, at) {
             let place = &mut places[hash(*next, shift)];
             let candidate = usize::from(*place);
             *place = at as u16;
-            // A place ahead was noted by a message that is forgotten.
-            if candidate < at
-                && at - candidate <= self.window
-                && text[candidate..candidate + LEAST_MATCH] == *next
-            {
+            // Places of other histories are below the floor. No place is ahead of `at`.
+            if candidate >= floor && at - candidate < window && four(text, candidate) == Some(next) {
                 let len = match_len(text, candidate, at);
                 writer.reference(len, at - candidate);
                 // What was said before is found by half of its places as well.
-                for inside in (at + 1..at + len).step_by(2) {
-                    let Some(bytes) = text[inside..].first_chunk() else { break };
+                let mut inside = at + 1;
+                while inside < at + len
+                    && let Some(bytes) = four(text, inside)
+                {
                     places[hash(*bytes, shift)] = inside as u16;
+                    inside += 2;
                 }
                 at += len;
             } else {
@@ -123,6 +145,11 @@ fn store(message: &[u8], out: &mut ScratchBuffer) {
         out.extend_from_slice(piece);
     }
     out.extend_from_slice(&[0x00]);
+}
+
+/// Returns the four bytes at `at`, if there are as many.
+fn four(text: &[u8], at: usize) -> Option<&[u8; LEAST_MATCH]> {
+    text.get(at..)?.first_chunk()
 }
 
 /// Multiplicative hash: the high bits of the product depend on all bits of the four bytes.
@@ -277,7 +304,7 @@ mod tests {
     #[test]
     fn noise_is_stored() {
         let mut random = Random::new(1);
-        let mut quick = QuickDeflater::new(12, 5, true);
+        let mut quick = QuickDeflater::new(12, 5);
         for len in [1, 2, 100, 65_535, 65_536, 200_000_usize] {
             let noise: Vec<u8> = (0..len).map(|_| random.below(256) as u8).collect();
             let least = len + 5 * len.div_ceil(MOST_STORED) + 1;
@@ -287,7 +314,7 @@ mod tests {
 
     #[test]
     fn repetitions_are_references() {
-        let mut quick = QuickDeflater::new(12, 5, true);
+        let mut quick = QuickDeflater::new(12, 5);
         let message: Vec<u8> = (b'a'..=b'z').cycle().take(2000).collect();
         assert!(deflated(&mut quick, &message) < 60, "26 letters and 8 references");
         assert!(deflated(&mut quick, &message) < 40, "references to the message before");
@@ -297,7 +324,7 @@ mod tests {
 
     #[test]
     fn what_is_beyond_the_window_is_not_referred_to() {
-        let mut quick = QuickDeflater::new(9, 5, true);
+        let mut quick = QuickDeflater::new(9, 5);
         let mut random = Random::new(2);
         let noise = |random: &mut Random, len: usize| (0..len).map(|_| random.below(256) as u8).collect();
         let message: Vec<u8> = noise(&mut random, 100);
@@ -310,7 +337,7 @@ mod tests {
 
     #[test]
     fn memory_is_two_windows_and_the_table() {
-        let mut quick = QuickDeflater::new(12, 5, true);
+        let mut quick = QuickDeflater::new(12, 5);
         for len in [10, 5000, 100_000] {
             deflated(&mut quick, &vec![7; len]);
             assert_eq!(quick.text.capacity(), 8192);

@@ -7,7 +7,7 @@ pub struct ScratchBuffer {
     len: usize,
 }
 
-/// Smallest piece that a stream is shown, in bytes.
+/// Least that the memory grows to, in bytes.
 const MIN_ROOM: usize = 256;
 
 impl ScratchBuffer {
@@ -51,19 +51,6 @@ impl ScratchBuffer {
         self.len = self.bytes.len();
     }
 
-    /// What follows the bytes in use: if there is little of it, room for `wanted` more is made, up to `most` bytes in all.
-    pub(super) fn room(&mut self, wanted: usize, most: usize) -> &mut [u8] {
-        let len = self.bytes.len();
-        if len - self.len < MIN_ROOM && len < most {
-            let wanted = self.len.saturating_add(wanted.max(MIN_ROOM));
-            let grown = wanted.max(2 * len).min(most);
-            self.bytes.reserve_exact(grown - len);
-            self.bytes.resize(grown, 0);
-        }
-        let end = self.bytes.len().min(most.max(self.len));
-        &mut self.bytes[self.len..end]
-    }
-
     /// Makes room for at least `wanted` bytes behind those in use, and for more the more there are, but for no more than `most` in all.
     pub(super) fn at_least(&mut self, wanted: usize, most: usize) {
         let needed = self.len + wanted;
@@ -89,7 +76,7 @@ impl ScratchBuffer {
         &mut self.bytes[self.len..]
     }
 
-    /// So many bytes of the room are in use now.
+    /// So many bytes behind those in use are in use now, too.
     pub(super) fn advance(&mut self, written: usize) {
         self.len += written;
         debug_assert!(self.len <= self.bytes.len());
