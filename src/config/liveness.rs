@@ -9,9 +9,19 @@ use crate::proto::{AutoPing, KeepAliveRules, WSAutoPingStrategy};
 #[derive(Clone, Debug)]
 pub(crate) struct LivenessConfig {
     pub(crate) enable_auto_ping: bool,
-    pub(crate) auto_ping: AutoPing,
+    pub(crate) ping_strategy: WSAutoPingStrategy,
+    pub(crate) ping_idle_timeout: Duration,
+    pub(crate) ping_reply_timeout: ReplyTimeout,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_connection_lifetime: Option<Duration>,
+}
+
+/// Time for the answer to a ping.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ReplyTimeout {
+    /// The role's default, or the idle timeout if that is shorter.
+    Default(Duration),
+    Set(Duration),
 }
 
 impl Default for LivenessConfig {
@@ -26,10 +36,11 @@ impl LivenessConfig {
     }
 
     fn with_ping_timeouts(timeout: Duration) -> Self {
-        let strategy = WSAutoPingStrategy::default();
         Self {
             enable_auto_ping: false,
-            auto_ping: AutoPing { strategy, idle_timeout: timeout, reply_timeout: timeout },
+            ping_strategy: WSAutoPingStrategy::default(),
+            ping_idle_timeout: timeout,
+            ping_reply_timeout: ReplyTimeout::Default(timeout),
             idle_timeout: None,
             max_connection_lifetime: None,
         }
@@ -37,15 +48,23 @@ impl LivenessConfig {
 
     pub(crate) fn rules(&self) -> KeepAliveRules {
         KeepAliveRules {
-            auto_ping: self.enable_auto_ping.then_some(self.auto_ping),
+            auto_ping: self.enable_auto_ping.then(|| self.auto_ping()),
             idle_timeout: self.idle_timeout,
             max_lifetime: self.max_connection_lifetime,
         }
     }
 
+    fn auto_ping(&self) -> AutoPing {
+        let reply_timeout = match self.ping_reply_timeout {
+            ReplyTimeout::Default(timeout) => timeout.min(self.ping_idle_timeout),
+            ReplyTimeout::Set(timeout) => timeout,
+        };
+        AutoPing { strategy: self.ping_strategy, idle_timeout: self.ping_idle_timeout, reply_timeout }
+    }
+
     /// What cannot be kept is the caller's fault, and told before anything is opened.
     pub(crate) fn check(&self) -> Result<(), WSError> {
-        let ping = self.auto_ping;
+        let ping = self.auto_ping();
         let wrong = if !self.enable_auto_ping {
             None
         } else if ping.idle_timeout.is_zero() || ping.reply_timeout.is_zero() {
@@ -79,22 +98,24 @@ macro_rules! liveness_setters {
         /// server, 10 s for a client.
         #[must_use]
         pub fn auto_ping_idle_timeout(mut self, timeout: Duration) -> Self {
-            self.connection.liveness.auto_ping.idle_timeout = timeout;
+            self.connection.liveness.ping_idle_timeout = timeout;
             self
         }
 
-        /// How long the answer to a ping may take; data that arrives meanwhile is no answer. More than zero, at most
-        /// [`auto_ping_idle_timeout`](Self::auto_ping_idle_timeout). Default 20 s for a server, 10 s for a client.
+        /// Sets how long the answer to a ping may take; data that arrives meanwhile is no answer.
+        /// More than zero. More than [`auto_ping_idle_timeout`](Self::auto_ping_idle_timeout) is an
+        /// error when the server is made or the client connects. Default 20 s for a server and 10 s
+        /// for a client, or the idle timeout if that is shorter.
         #[must_use]
         pub fn auto_ping_reply_timeout(mut self, timeout: Duration) -> Self {
-            self.connection.liveness.auto_ping.reply_timeout = timeout;
+            self.connection.liveness.ping_reply_timeout = super::liveness::ReplyTimeout::Set(timeout);
             self
         }
 
         /// What pings go by. Default [`PingWhenIdle`](crate::WSAutoPingStrategy::PingWhenIdle).
         #[must_use]
         pub fn auto_ping_strategy(mut self, strategy: crate::WSAutoPingStrategy) -> Self {
-            self.connection.liveness.auto_ping.strategy = strategy;
+            self.connection.liveness.ping_strategy = strategy;
             self
         }
 
@@ -127,8 +148,8 @@ mod tests {
         let seconds = Duration::from_secs;
         for (idle, reply, good) in [(10, 10, true), (10, 11, false), (0, 0, false), (10, 0, false)] {
             let mut config = LivenessConfig::default();
-            config.auto_ping.idle_timeout = seconds(idle);
-            config.auto_ping.reply_timeout = seconds(reply);
+            config.ping_idle_timeout = seconds(idle);
+            config.ping_reply_timeout = ReplyTimeout::Set(seconds(reply));
             assert!(config.check().is_ok(), "auto-ping is off");
             config.enable_auto_ping = true;
             assert_eq!(config.check().is_ok(), good, "{idle} {reply}");

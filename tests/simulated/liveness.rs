@@ -383,3 +383,50 @@ fn time_outs_of_auto_ping_that_contradict_each_other_are_refused() {
     let server = ws_create_server(&event_loop.handle(), factory, "127.0.0.1:0", config);
     assert!(matches!(server, Err(WSError::InvalidArgument(_))));
 }
+
+#[test]
+fn auto_ping_idle_timeout_alone_may_be_short() {
+    let event_loop = WSLoop::new(WSLoopConfig::default()).unwrap();
+    let config = WSServerConfig::default().enable_auto_ping(true).auto_ping_idle_timeout(3 * SECOND);
+    let factory = |_: &WSUpgradeRequest| Recorder::default();
+    ws_create_server(&event_loop.handle(), factory, "127.0.0.1:0", config).unwrap();
+}
+
+/// A peer that answers no ping is pinged after `ping` and given up on `reply` later.
+fn pings_and_gives_up(config: WSServerConfig, ping: Duration, reply: Duration) {
+    let mut kit = TestKit::new(11);
+    let log = Log::default();
+    let mut peer = open_server(&mut kit, &log, config.enable_auto_ping(true));
+    kit.advance(ping);
+    assert_eq!(peer.frames(), [control(WSMsgType::Ping)]);
+    kit.advance(nearly(reply));
+    assert!(!log.transport().is_disconnected());
+    kit.advance(TICK);
+    assert_eq!(info(&log).cause, WSDisconnectCause::PingTimeout);
+}
+
+#[test]
+fn auto_ping_reply_timeout_follows_a_shorter_idle_timeout() {
+    pings_and_gives_up(WSServerConfig::default().auto_ping_idle_timeout(3 * SECOND), 3 * SECOND, 3 * SECOND);
+}
+
+#[test]
+fn auto_ping_reply_timeout_keeps_its_default_under_a_longer_idle_timeout() {
+    pings_and_gives_up(
+        WSServerConfig::default().auto_ping_idle_timeout(60 * SECOND),
+        60 * SECOND,
+        20 * SECOND,
+    );
+}
+
+#[test]
+fn auto_ping_reply_timeout_of_a_client_follows_a_shorter_idle_timeout() {
+    let mut kit = TestKit::new(12);
+    let log = Log::default();
+    let config = WSConnectConfig::default().enable_auto_ping(true).auto_ping_idle_timeout(3 * SECOND);
+    let (mut peer, client) = kit.raw_client(Recorder::new(&log), config);
+    peer.upgrade(&mut kit);
+    let transport = kit.block_on(client).unwrap();
+    kit.advance(6 * SECOND);
+    assert_eq!(transport.disconnect_info().unwrap().cause, WSDisconnectCause::PingTimeout);
+}
