@@ -35,7 +35,7 @@ pub enum WSError {
     #[error("invalid argument: {0}")]
     InvalidArgument(&'static str),
     /// `wss` was asked for, and this build has no TLS (feature `tls`). Blame: the caller.
-    #[error("TLS is not supported by this build")]
+    #[error("TLS is not supported by this build: enable the feature `tls` of the crate femtows")]
     TlsUnsupported,
     /// TLS failed, with the server or with an `https` proxy ([which](crate::tls::WSTlsError::is_from_proxy)). Blame: the peer, the proxy, or
     /// what this end was told to trust.
@@ -170,6 +170,12 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missing_tls_names_the_feature_to_enable() {
+        let told = WSError::TlsUnsupported.to_string();
+        assert!(told.contains("feature `tls`"), "{told}");
+    }
 
     #[test]
     fn errors_stay_small() {

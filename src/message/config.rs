@@ -219,10 +219,19 @@ impl FromStr for MessageType {
 
 /// A name that is not one of a [`MessageType`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name:?} is not a type of messages")]
+#[error("{name:?} is not a type of messages{}", missing_feature(name))]
 pub struct InvalidMessageType {
     /// The name.
     pub name: Box<str>,
+}
+
+/// Names the feature to enable, for a type of another build.
+fn missing_feature(name: &str) -> &'static str {
+    if name == "json" && cfg!(not(feature = "json")) {
+        " in this build: enable the feature `json` of the crate femtows"
+    } else {
+        ""
+    }
 }
 
 /// Which ends of a connection [`with`](super::WebSocket::with) takes for an ordinary end of its body.
@@ -244,5 +253,16 @@ impl CatchDisconnect {
             Self::None => false,
             Self::Codes(codes) => codes.contains(&code),
         }
+    }
+}
+
+#[cfg(all(test, not(feature = "json")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_json_names_the_feature_to_enable() {
+        let told = "json".parse::<MessageType>().expect_err("a build without it").to_string();
+        assert!(told.contains("feature `json`"), "{told}");
     }
 }
