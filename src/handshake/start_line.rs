@@ -4,6 +4,11 @@ use memchr::memchr;
 
 use super::syntax::{is_field_value, is_target, is_tchar};
 
+/// First byte of a TLS record with an alert, and with a handshake message (RFC 8446 section 5.1).
+/// Neither is a character that text begins with.
+const TLS_ALERT: u8 = 21;
+const TLS_HANDSHAKE: u8 = 22;
+
 /// Which first line a head begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartLine {
@@ -18,8 +23,12 @@ impl StartLine {
     /// among them.
     pub(super) fn check_bytes(self, offset: usize, bytes: &[u8]) -> Result<(), &'static str> {
         let prefix = self.prefix().get(offset..).unwrap_or_default();
-        if let Some((&byte, _)) = bytes.iter().zip(prefix).find(|(byte, wanted)| byte != wanted) {
-            return Err(self.wrong_prefix(byte));
+        if let Some((at, (&byte, _))) =
+            bytes.iter().zip(prefix).enumerate().find(|(_, (byte, wanted))| byte != wanted)
+        {
+            // The first byte decides: the verdict may not depend on how the bytes were cut.
+            let is_tls = offset + at == 0 && matches!(byte, TLS_ALERT | TLS_HANDSHAKE);
+            return Err(if is_tls { self.tls_instead() } else { self.wrong_prefix(byte) });
         }
         match self {
             Self::Request if !bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) => {
@@ -43,6 +52,13 @@ impl StartLine {
         match self {
             Self::Request => b"GET ",
             Self::Status => b"HTTP/1.",
+        }
+    }
+
+    fn tls_instead(self) -> &'static str {
+        match self {
+            Self::Request => "this is TLS, and the server takes plain HTTP here",
+            Self::Status => "the server answered with TLS: connect to it by a wss:// URL",
         }
     }
 

@@ -7,7 +7,7 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 /// TLS failed on a connection. Blame: the peer, or what this end was told to trust.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{}{}{source}", prefix(*whose), explain(source))]
+#[error("{}{}{source}", prefix(*whose), explain(source, *whose))]
 pub struct WSTlsError {
     source: Arc<Error>,
     whose: TlsPeer,
@@ -63,14 +63,17 @@ fn prefix(whose: TlsPeer) -> &'static str {
 }
 
 /// What rustls leaves its reader to guess.
-fn explain(error: &Error) -> &'static str {
+fn explain(error: &Error, whose: TlsPeer) -> &'static str {
     match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "the peer's certificate was issued by nobody who is trusted: "
         }
         Error::InvalidCertificate(_) => "the peer's certificate was refused: ",
         Error::NoCertificatesPresented => "the client has to present a certificate: ",
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => "the peer does not speak TLS: ",
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => match whose {
+            TlsPeer::Endpoint => "the peer does not speak TLS (a server without it has a ws:// URL): ",
+            TlsPeer::Proxy => "the peer does not speak TLS (a proxy without it has an http:// URL): ",
+        },
         Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => {
             "the peer refused this end's certificate: "
         }

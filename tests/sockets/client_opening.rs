@@ -376,3 +376,16 @@ fn frames_behind_the_answer_are_delivered() {
     assert_eq!(events.frame(), Frame::text("one"));
     assert_eq!(events.frame(), Frame::text("two"));
 }
+
+/// As OpenSSL and rustls answer plain HTTP, but that TCP stays open.
+#[test]
+fn a_tls_server_on_a_ws_url_suggests_wss() {
+    let (log, _events) = log();
+    let server = PeerServer::bind();
+    let client = connect(&server.url("/"), WSConnectConfig::default(), Probe::new(&log));
+    let mut peer = server.accept_tcp();
+    peer.read_head();
+    peer.write(b"\x15\x03\x01\x00\x02\x02\x46");
+    let error = client.opened().unwrap_err();
+    assert!(error.to_string().contains("wss://"), "{error}");
+}

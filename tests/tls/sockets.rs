@@ -186,3 +186,22 @@ fn the_key_log_has_to_be_asked_for() {
     let tls = authority.client().key_log(on == "true");
     connect(&url(&server), WSConnectConfig::default().tls(tls), Probe::new(&log)).opened().unwrap();
 }
+
+#[test]
+fn a_plain_server_on_a_wss_url_suggests_ws() {
+    let (events, _) = log();
+    let server = serve(WSServerConfig::default(), move |_| Probe::new(&events).echo());
+    let (log, _) = log();
+    let client = connect(&url(&server), WSConnectConfig::default(), Probe::new(&log));
+    let error = client.opened().unwrap_err();
+    assert!(error.to_string().contains("a ws:// URL"), "{error}");
+}
+
+#[test]
+fn a_tls_server_of_this_library_on_a_ws_url_suggests_wss() {
+    let server = echo_server(Authority::new().issue(&["localhost"]).server());
+    let (log, _) = log();
+    let client = connect(&server.url("/"), WSConnectConfig::default(), Probe::new(&log));
+    let error = client.opened().unwrap_err();
+    assert!(error.to_string().contains("wss://"), "{error}");
+}

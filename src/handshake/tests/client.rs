@@ -256,3 +256,20 @@ fn interim_responses_are_skipped() {
     assert!(is_invalid_message(interim.repeat(9) + RESPONSE));
     assert!(is_invalid_message(interim));
 }
+
+/// The first bytes of TLS records (RFC 8446 section 5.1): a fatal alert, and a handshake message.
+#[test]
+fn an_answer_in_tls_suggests_wss() {
+    for answer in [&b"\x15\x03\x01\x00\x02\x02\x0a"[..], b"\x15", b"\x16\x03\x03"] {
+        let error = client().receive(answer).expect_err("no HTTP");
+        assert!(error.to_string().contains("wss://"), "{error}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_neither_http_nor_tls_suggests_nothing() {
+    for answer in ["SSH-2.0", "H\x15\x03", "\x14\x03\x01"] {
+        let error = client().receive(answer.as_bytes()).expect_err("no HTTP");
+        assert!(!error.to_string().contains("wss://"), "{error}");
+    }
+}

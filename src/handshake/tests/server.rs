@@ -328,3 +328,13 @@ fn other_responses() {
         assert!(WSUpgradeResponse::redirect(status, location).is_err(), "{status} {location:?}");
     }
 }
+
+#[test]
+fn a_client_hello_is_told_apart_from_bad_http() {
+    let mut handshake = ServerHandshake::new(HandshakeLimits::default());
+    let ServerProgress::Reject(response) = handshake.receive(b"\x16\x03\x01\x02\x00\x01") else {
+        panic!("it is no request")
+    };
+    let body = String::from_utf8_lossy(response.body()).into_owned();
+    assert!(body.contains("TLS"), "{body}");
+}
