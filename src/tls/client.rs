@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::sign::CertifiedKey;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, KeyLogFile, RootCertStore, SignatureScheme};
 
 use super::{ALPN, WSTlsConfigError, pem, provider};
@@ -44,11 +44,11 @@ impl Default for Source {
 }
 
 /// What is made into a `rustls::ClientConfig`.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Own {
     trust: Trust,
     extra_roots: Vec<CertificateDer<'static>>,
-    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    identity: Option<Arc<CertifiedKey>>,
     key_log: bool,
 }
 
@@ -62,17 +62,6 @@ enum Trust {
     #[cfg(feature = "tls-platform-verifier")]
     Platform,
     Anything,
-}
-
-impl Clone for Own {
-    fn clone(&self) -> Self {
-        Self {
-            trust: self.trust,
-            extra_roots: self.extra_roots.clone(),
-            identity: self.identity.as_ref().map(|(chain, key)| (chain.clone(), key.clone_key())),
-            key_log: self.key_log,
-        }
-    }
 }
 
 impl WSClientTls {
@@ -126,23 +115,25 @@ impl WSClientTls {
     /// files. Default none.
     ///
     /// # Errors
-    /// [`WSTlsConfigError::File`] if a file cannot be read or holds no certificate, or no key. Whether the two belong together
-    /// shows when a connection is made.
+    /// - [`WSTlsConfigError::File`] if a file cannot be read or holds no certificate, or no key;
+    /// - [`WSTlsConfigError::KeyMismatch`] if the key belongs to another certificate;
+    /// - [`WSTlsConfigError::Rejected`] if the certificate or the key cannot be used.
     pub fn identity_files(
         self,
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Self, WSTlsConfigError> {
-        let identity = (pem::certificates_in_file(chain.as_ref())?, pem::key_in_file(key.as_ref())?);
+        let identity = pem::identity_in_files(chain.as_ref(), key.as_ref())?;
         Ok(self.change(|own| own.identity = Some(identity)))
     }
 
     /// [`identity_files`](Self::identity_files) for PEM in memory.
     ///
     /// # Errors
-    /// [`WSTlsConfigError::Pem`] if there is no certificate, or no key, in it.
+    /// Those of [`identity_files`](Self::identity_files), with [`WSTlsConfigError::Pem`] in place of
+    /// `File`.
     pub fn identity_pem(self, chain: &[u8], key: &[u8]) -> Result<Self, WSTlsConfigError> {
-        let identity = (pem::certificates(chain)?, pem::key(key)?);
+        let identity = pem::identity(chain, key)?;
         Ok(self.change(|own| own.identity = Some(identity)))
     }
 
@@ -215,7 +206,10 @@ impl Own {
             .dangerous()
             .with_custom_certificate_verifier(self.verifier()?);
         let mut config = match &self.identity {
-            Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key())?,
+            Some(identity) => {
+                let identity = SingleCertAndKey::from(Arc::clone(identity));
+                builder.with_client_cert_resolver(Arc::new(identity))
+            }
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![ALPN.to_vec()];

@@ -96,10 +96,25 @@ pub enum WSTlsConfigError {
     /// Memory is not PEM of the right kind.
     #[error("PEM: {0}")]
     Pem(#[source] pem::Error),
-    /// rustls refused: the key does not belong to the certificate, a certificate is malformed.
+    /// The private key belongs to another certificate than the first of the chain.
+    #[error(
+        "the private key{} does not belong to the certificate{}",
+        in_file(files.as_ref().map(|(_, key)| &**key)),
+        in_file(files.as_ref().map(|(chain, _)| &**chain))
+    )]
+    KeyMismatch {
+        /// The files of the chain and of the key; `None` if they came from memory.
+        files: Option<(Box<Path>, Box<Path>)>,
+    },
+    /// rustls refused: a certificate is malformed, or the key is of an unknown kind.
     #[error("{0}")]
     Rejected(#[from] Error),
     /// The certificates that peers are to be judged by cannot be used.
     #[error("trusted certificates: {0}")]
     Trust(Box<str>),
+}
+
+/// A file's name, behind the part that was read from it.
+fn in_file(file: Option<&Path>) -> String {
+    file.map_or_else(String::new, |file| format!(" in {}", file.display()))
 }

@@ -1,11 +1,14 @@
 //! PEM (RFC 7468): certificates and keys, from files or from memory.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use rustls::Error;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
-use super::WSTlsConfigError;
+use super::{WSTlsConfigError, provider};
 
 /// All certificates in a file; at least one.
 pub(super) fn certificates_in_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, WSTlsConfigError> {
@@ -21,13 +24,38 @@ pub(super) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// The first private key in a file: PKCS#8, PKCS#1 or SEC1.
-pub(super) fn key_in_file(path: &Path) -> Result<PrivateKeyDer<'static>, WSTlsConfigError> {
+fn key_in_file(path: &Path) -> Result<PrivateKeyDer<'static>, WSTlsConfigError> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| in_file(path, source))
 }
 
 /// The first private key in memory.
-pub(super) fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, WSTlsConfigError> {
+fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, WSTlsConfigError> {
     PrivateKeyDer::from_pem_slice(text).map_err(WSTlsConfigError::Pem)
+}
+
+/// A certificate, with its chain, and its key in two files.
+///
+/// # Errors
+/// If a file cannot be read or lacks its part, or if the key belongs to another certificate.
+pub(super) fn identity_in_files(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, WSTlsConfigError> {
+    let files = || Some((chain.into(), key.into()));
+    certified(certificates_in_file(chain)?, key_in_file(key)?, files)
+}
+
+/// [`identity_in_files`] for memory.
+pub(super) fn identity(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, WSTlsConfigError> {
+    certified(certificates(chain)?, self::key(key)?, || None)
+}
+
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    files: impl FnOnce() -> Option<(Box<Path>, Box<Path>)>,
+) -> Result<Arc<CertifiedKey>, WSTlsConfigError> {
+    CertifiedKey::from_der(chain, key, &provider()).map(Arc::new).map_err(|error| match error {
+        Error::InconsistentKeys(_) => WSTlsConfigError::KeyMismatch { files: files() },
+        error => error.into(),
+    })
 }
 
 fn in_file(path: &Path, source: pem::Error) -> WSTlsConfigError {

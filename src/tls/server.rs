@@ -3,8 +3,9 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{KeyLogFile, RootCertStore, ServerConfig};
 
 use super::sni::NotesServerName;
@@ -37,26 +38,13 @@ enum Source {
 }
 
 /// What is made into a `rustls::ServerConfig`.
+#[derive(Clone)]
 struct Own {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    identity: Arc<CertifiedKey>,
     client_roots: Vec<CertificateDer<'static>>,
     client_certificates: WSClientCertificates,
     session_tickets: usize,
     key_log: bool,
-}
-
-impl Clone for Own {
-    fn clone(&self) -> Self {
-        Self {
-            chain: self.chain.clone(),
-            key: self.key.clone_key(),
-            client_roots: self.client_roots.clone(),
-            client_certificates: self.client_certificates,
-            session_tickets: self.session_tickets,
-            key_log: self.key_log,
-        }
-    }
 }
 
 /// Whether clients present a certificate.
@@ -75,19 +63,20 @@ impl WSServerTls {
     /// The certificate, with those that lead to its issuer behind it, and its private key, in PEM files. They are read now.
     ///
     /// # Errors
-    /// [`WSTlsConfigError`] if a file cannot be read or holds no certificate, or no key. Whether the two belong together shows
-    /// when a server is made with them.
+    /// - [`WSTlsConfigError::File`] if a file cannot be read or holds no certificate, or no key;
+    /// - [`WSTlsConfigError::KeyMismatch`] if the key belongs to another certificate;
+    /// - [`WSTlsConfigError::Rejected`] if the certificate or the key cannot be used.
     pub fn from_pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, WSTlsConfigError> {
-        let chain = pem::certificates_in_file(chain.as_ref())?;
-        Ok(Self::new(chain, pem::key_in_file(key.as_ref())?))
+        Ok(Self::new(pem::identity_in_files(chain.as_ref(), key.as_ref())?))
     }
 
     /// [`from_pem_files`](Self::from_pem_files) for PEM in memory.
     ///
     /// # Errors
-    /// Those of [`from_pem_files`](Self::from_pem_files).
+    /// Those of [`from_pem_files`](Self::from_pem_files), with [`WSTlsConfigError::Pem`] in place of
+    /// `File`.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, WSTlsConfigError> {
-        Ok(Self::new(pem::certificates(chain)?, pem::key(key)?))
+        Ok(Self::new(pem::identity(chain, key)?))
     }
 
     /// A configuration of rustls. The setters of this type have no effect on it; ALPN is what it says.
@@ -98,10 +87,9 @@ impl WSServerTls {
         Self { source: Source::Rustls(config), built: Arc::default() }
     }
 
-    fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
+    fn new(identity: Arc<CertifiedKey>) -> Self {
         let own = Own {
-            chain,
-            key,
+            identity,
             client_roots: Vec::new(),
             client_certificates: WSClientCertificates::Ignored,
             session_tickets: 1,
@@ -185,7 +173,8 @@ impl Own {
                 verifier.build().map_err(|error| WSTlsConfigError::Trust(error.to_string().into()))?;
             builder.with_client_cert_verifier(built)
         };
-        let mut config = builder.with_single_cert(self.chain.clone(), self.key.clone_key())?;
+        let identity = SingleCertAndKey::from(Arc::clone(&self.identity));
+        let mut config = builder.with_cert_resolver(Arc::new(identity));
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.enable_secret_extraction = true;
         config.send_tls13_tickets = self.session_tickets;
@@ -207,7 +196,7 @@ impl fmt::Debug for WSServerTls {
         let mut out = f.debug_struct("WSServerTls");
         match &self.source {
             Source::Own(own) => out
-                .field("certificates", &own.chain.len())
+                .field("certificates", &own.identity.cert.len())
                 .field("client_certificates", &own.client_certificates)
                 .field("session_tickets", &own.session_tickets)
                 .field("key_log", &own.key_log),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use femtows::{WSClientTls, WSServerTls};
+use femtows::{WSClientCertificates, WSClientTls, WSServerTls};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 /// An authority of the test's own.
@@ -89,6 +89,12 @@ impl Authority {
 impl Identity {
     pub(crate) fn server(&self) -> WSServerTls {
         WSServerTls::from_pem(self.chain.as_bytes(), self.key.as_bytes()).unwrap()
+    }
+
+    /// A server that can be loaded but not used: the authority of its clients is no certificate.
+    pub(crate) fn unusable_server(&self) -> WSServerTls {
+        let garbage = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        self.server().client_certificates(garbage, WSClientCertificates::Optional).unwrap()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use femtows::testkit::{Peer, TestKit};
 use femtows::*;
 
-use crate::authority::{Authority, Identity};
+use crate::authority::{Authority, Identity, file};
 use crate::ends::{both_ends, echo, secure_pair};
 
 /// Content type of an alert record (RFC 8446 section 5.1).
@@ -181,18 +181,54 @@ fn a_forged_record_ends_the_connection() {
 #[test]
 fn what_cannot_be_used_is_refused_before_anything_listens() {
     let authority = Authority::new();
-    let (one, other) = (authority.issue(&["one"]), authority.issue(&["other"]));
+    let one = authority.issue(&["one"]);
     assert!(matches!(WSServerTls::from_pem(b"", one.key.as_bytes()), Err(WSTlsConfigError::Pem(_))));
     assert!(matches!(WSServerTls::from_pem(one.chain.as_bytes(), b"no key"), Err(WSTlsConfigError::Pem(_))));
     assert!(matches!(
         WSServerTls::from_pem_files("/nowhere", "/nowhere"),
         Err(WSTlsConfigError::File { .. })
     ));
-    let mismatch = WSServerTls::from_pem(one.chain.as_bytes(), other.key.as_bytes()).unwrap();
     let kit = TestKit::new(9);
-    let config = WSServerConfig::default().tls(mismatch);
+    let config = WSServerConfig::default().tls(one.unusable_server());
     let error =
         ws_create_server(&kit.handle(), |_: &WSUpgradeRequest| echo(), "127.0.0.1:0", config).unwrap_err();
     assert!(matches!(error, WSError::TlsConfig(_)), "{error}");
     assert!(!format!("{:?}", one.server()).contains("PRIVATE"));
+}
+
+/// A certificate and the key of another one.
+fn mismatch() -> (String, String) {
+    let authority = Authority::new();
+    (authority.issue(&["one"]).chain, authority.issue(&["other"]).key)
+}
+
+#[test]
+fn a_server_key_of_another_certificate_is_refused_where_it_is_loaded() {
+    let (chain, key) = mismatch();
+    let error = WSServerTls::from_pem(chain.as_bytes(), key.as_bytes()).map(drop).unwrap_err();
+    assert!(error.to_string().contains("does not belong to the certificate"), "{error}");
+}
+
+#[test]
+fn a_server_key_of_another_certificate_is_refused_with_the_names_of_the_files() {
+    let (chain, key) = mismatch();
+    let (chain, key) = (file("chain.pem", &chain), file("key.pem", &key));
+    let error = WSServerTls::from_pem_files(&chain, &key).map(drop).unwrap_err().to_string();
+    assert!(error.contains(chain.to_str().unwrap()) && error.contains(key.to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn a_client_key_of_another_certificate_is_refused_where_it_is_loaded() {
+    let (chain, key) = mismatch();
+    let tls = WSClientTls::default();
+    let error = tls.identity_pem(chain.as_bytes(), key.as_bytes()).map(drop).unwrap_err();
+    assert!(error.to_string().contains("does not belong to the certificate"), "{error}");
+}
+
+#[test]
+fn a_client_key_of_another_certificate_is_refused_with_the_names_of_the_files() {
+    let (chain, key) = mismatch();
+    let (chain, key) = (file("chain.pem", &chain), file("key.pem", &key));
+    let error = WSClientTls::default().identity_files(&chain, &key).map(drop).unwrap_err().to_string();
+    assert!(error.contains(chain.to_str().unwrap()) && error.contains(key.to_str().unwrap()), "{error}");
 }

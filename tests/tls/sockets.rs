@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 
 use femtows::*;
 
-use crate::authority::{Authority, Identity};
+use crate::authority::Authority;
 use crate::support::probe::{Event, Probe, log};
 use crate::support::running::{Client, LoopThread, Server, connect, serve};
 use crate::support::wire::Frame;
@@ -75,20 +75,18 @@ fn a_certificate_is_swapped_while_connections_live_on() {
         client.opened().unwrap();
         (client, events)
     };
-    let swap = |identity: Identity| {
+    let swap = |tls: WSServerTls| {
         on.ask(move |_| {
             let server = SERVER.take().unwrap();
-            let tls = WSServerTls::from_pem(identity.chain.as_bytes(), identity.key.as_bytes()).unwrap();
             let result = server.set_tls(&tls);
             SERVER.set(Some(server));
             result
         })
     };
     let (before, events) = open();
-    let mismatch = Identity { chain: new.chain.clone(), key: old.key.clone() };
-    assert!(matches!(swap(mismatch), Err(WSError::TlsConfig(_))));
+    assert!(matches!(swap(new.unusable_server()), Err(WSError::TlsConfig(_))));
     assert_eq!(certificate_seen_by(&open().0), certificate_seen_by(&before), "the old one stays");
-    swap(new).unwrap();
+    swap(new.server()).unwrap();
     assert_ne!(certificate_seen_by(&open().0), certificate_seen_by(&before));
     before.on.ask_transport(0, |transport| transport.send(WSMsgType::Text, "still here"));
     events.connected();
@@ -121,9 +119,7 @@ fn a_certificate_is_swapped_on_all_threads() {
         seen[0].clone()
     };
     let before = seen();
-    let mismatch = Identity { chain: new.chain.clone(), key: old.key.clone() };
-    let mismatch = WSServerTls::from_pem(mismatch.chain.as_bytes(), mismatch.key.as_bytes()).unwrap();
-    assert!(matches!(server.set_tls(&mismatch), Err(WSError::TlsConfig(_))));
+    assert!(matches!(server.set_tls(&new.unusable_server()), Err(WSError::TlsConfig(_))));
     assert_eq!(seen(), before, "the old one stays");
     server.set_tls(&new.server()).unwrap();
     // What was posted before the answer to this has been done.
