@@ -106,9 +106,14 @@ impl WSClientTls {
 
     /// Accepts **any** certificate, for any name: whoever is on the way can read and change everything. For tests on machines of
     /// one's own.
+    ///
+    /// Each call logs a warning; clones of the configuration and connections made with it do not.
     #[must_use]
     pub fn dangerous_accept_any_certificate(self) -> Self {
-        self.change(|own| own.trust = Trust::Anything)
+        self.change(|own| {
+            log::warn!("TLS: any certificate is accepted for any name, so connections are not protected");
+            own.trust = Trust::Anything;
+        })
     }
 
     /// The certificate to present if the server asks for one, with those that lead to its issuer, and its private key, in PEM

@@ -2,6 +2,7 @@
 //!
 //! | file | what is in it |
 //! |---|---|
+//! | `logs` | the warnings of the test's own thread |
 //! | `wire` | frames by the letter of the RFC, without the library: the naive twin of its codec |
 //! | `peer` | both ends of a connection on a blocking socket, without the library |
 //! | `probe` | a listener that tells what it sees |
@@ -10,6 +11,7 @@
 //!
 //! Two more files are for the targets that name them: `way` runs a test over plain TCP and over TLS, `heap` counts what is allocated.
 
+pub(crate) mod logs;
 pub(crate) mod peer;
 pub(crate) mod probe;
 pub(crate) mod running;

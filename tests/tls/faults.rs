@@ -7,6 +7,7 @@ use femtows::*;
 
 use crate::authority::{Authority, Identity, file};
 use crate::ends::{both_ends, echo, secure_pair};
+use crate::support::logs;
 
 /// Content type of an alert record (RFC 8446 section 5.1).
 const ALERT: u8 = 21;
@@ -231,4 +232,29 @@ fn a_client_key_of_another_certificate_is_refused_with_the_names_of_the_files() 
     let (chain, key) = (file("chain.pem", &chain), file("key.pem", &key));
     let error = WSClientTls::default().identity_files(&chain, &key).map(drop).unwrap_err().to_string();
     assert!(error.contains(chain.to_str().unwrap()) && error.contains(key.to_str().unwrap()), "{error}");
+}
+
+/// Two connections by one configuration.
+#[test]
+fn accepting_any_certificate_is_warned_of_once_per_configuration() {
+    logs::take();
+    let identity = Authority::new().issue(&["a client"]);
+    let tls = WSClientTls::default().dangerous_accept_any_certificate();
+    let tls = tls.identity_pem(identity.chain.as_bytes(), identity.key.as_bytes()).unwrap();
+    let client = WSConnectConfig::default().tls(tls);
+    for seed in 0..2 {
+        let server = WSServerConfig::default().tls(Authority::new().issue(&["testkit"]).server());
+        TestKit::new(seed).pair(|_: &WSUpgradeRequest| echo(), echo(), server, client.clone()).unwrap();
+    }
+    let warnings = logs::take();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("any certificate"), "{warnings:?}");
+}
+
+#[test]
+fn checked_certificates_are_not_warned_of() {
+    logs::take();
+    let mut kit = TestKit::new(10);
+    secure_pair(&mut kit);
+    assert_eq!(logs::take(), Vec::<String>::new());
 }
