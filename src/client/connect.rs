@@ -21,8 +21,8 @@ use super::{WSUrl, redirect};
 ///
 /// The name of the host is looked up on another thread. Its addresses are raced as RFC 8305 says: the families take turns, and each
 /// attempt gets 250 ms before the next one starts beside it. Redirections are followed as far as
-/// [`max_redirects`](WSConnectConfig::max_redirects) goes, except from `wss` to `ws`; credentials and cookies do not follow to another
-/// origin. User name and password in the URL become Basic authentication (RFC 7617), unless the extra headers say otherwise. All of it
+/// [`max_redirects`](WSConnectConfig::max_redirects) goes, except from `wss` to `ws`; to another origin follow only the
+/// headers that [`redirect_headers`](WSConnectConfig::redirect_headers) describes. User name and password in the URL become Basic authentication (RFC 7617), unless the extra headers say otherwise. All of it
 /// together is bounded by [`handshake_timeout`](WSConnectConfig::handshake_timeout). A server that refuses has a second to say all of why:
 /// the error carries what of the body came by then.
 ///

@@ -4,8 +4,9 @@ use super::WSUrl;
 use crate::config::WSConnectConfig;
 use crate::{WSError, WSHandshakeError, WSHandshakeErrorKind};
 
-/// Headers that are meant for one origin only.
-const BOUND_TO_ORIGIN: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "host"];
+/// Headers that follow to any origin, besides `Accept` and those that begin with `Accept-`. They
+/// describe the client; any other header may be a credential.
+const FOLLOW_ANYWHERE: [&str; 3] = ["user-agent", "origin", "accept"];
 
 /// The URL to go on with, if `error` is a redirection; from then on `config` is without what must not go there. `None` if the error is
 /// none, or if no redirection is left in the budget.
@@ -41,9 +42,7 @@ pub(super) fn follow(
     if to.has_same_origin(from) {
         to.inherit_credentials(from);
     } else {
-        for name in BOUND_TO_ORIGIN {
-            config.extra_headers.remove(name);
-        }
+        leave_behind(config);
         #[cfg(feature = "tls")]
         {
             config.tls = config.tls.as_ref().map(crate::WSClientTls::without_identity);
@@ -51,6 +50,21 @@ pub(super) fn follow(
     }
     config.max_redirects -= 1;
     Ok(Some(to))
+}
+
+/// Removes the headers and subprotocols that must not follow to another origin.
+fn leave_behind(config: &mut WSConnectConfig) {
+    let named = &config.redirect_headers;
+    let is_named = |name: &str| named.iter().any(|other| other.eq_ignore_ascii_case(name));
+    // Subprotocols may carry a token: browsers can set no other header.
+    if !is_named("sec-websocket-protocol") {
+        config.subprotocols.clear();
+    }
+    config.extra_headers.retain(|name| {
+        let describes_client = FOLLOW_ANYWHERE.iter().any(|other| other.eq_ignore_ascii_case(name))
+            || name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("accept-"));
+        describes_client || is_named(name)
+    });
 }
 
 #[cfg(test)]
@@ -134,17 +148,66 @@ mod tests {
             ("//other/b", false),
         ] {
             let mut headers = WSHeaders::new();
-            for name in ["Authorization", "cookie", "Proxy-Authorization", "Host", "X-Kept"] {
+            for name in ["Authorization", "cookie", "Proxy-Authorization", "Host", "ACCEPT-Language"] {
                 headers.append(name, "x").expect("valid");
             }
             let mut config = WSConnectConfig::default().extra_headers(headers);
             let to = followed("ws://u:p@h/a", location, &mut config).expect("fine").expect("followed");
             assert_eq!(to.authorization().as_deref(), same_origin.then_some(authorization), "{location}");
             assert_eq!(config.extra_headers.len(), if same_origin { 5 } else { 1 }, "{location}");
-            assert!(config.extra_headers.contains("x-kept"));
+            assert!(config.extra_headers.contains("accept-language"));
         }
         let own = followed("ws://u:p@h/", "ws://v:q@h/", &mut WSConnectConfig::default());
         let own = own.expect("fine").expect("followed").authorization();
         assert_ne!(own.expect("its own"), authorization);
+    }
+
+    /// The names of the headers that follow from `ws://h/` to `to`.
+    fn names_after(to: &str, names: &[&str], config: WSConnectConfig) -> Vec<String> {
+        let mut headers = WSHeaders::new();
+        for &name in names {
+            headers.append(name, "x").expect("valid");
+        }
+        let mut config = config.extra_headers(headers);
+        followed("ws://h/", to, &mut config).expect("fine").expect("followed");
+        config.extra_headers.iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn only_headers_that_describe_the_client_follow_to_another_origin() {
+        let names =
+            ["User-agent", "origin", "Accept", "accept-Encoding", "X-Api-Key", "Acceptance", "Referer"];
+        let followed = names_after("ws://other/", &names, WSConnectConfig::default());
+        assert_eq!(followed, ["User-agent", "origin", "Accept", "accept-Encoding"]);
+    }
+
+    /// RFC 6454 section 4: the scheme is part of the origin.
+    #[test]
+    fn wss_on_the_same_host_is_another_origin() {
+        assert_eq!(names_after("wss://h/", &["X-Api-Key"], WSConnectConfig::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn headers_named_by_redirect_headers_follow_to_another_origin() {
+        let config = WSConnectConfig::default().redirect_headers(["x-api-key", "Cookie"]);
+        let followed = names_after("ws://other/", &["X-Api-Key", "cookie", "Authorization"], config);
+        assert_eq!(followed, ["X-Api-Key", "cookie"]);
+    }
+
+    #[test]
+    fn credentials_of_the_url_never_follow_to_another_origin() {
+        let mut config = WSConnectConfig::default().redirect_headers(["Authorization"]);
+        let to = followed("ws://u:p@h/a", "ws://other/", &mut config).expect("fine").expect("followed");
+        assert_eq!(to.authorization(), None);
+    }
+
+    #[test]
+    fn subprotocols_follow_to_another_origin_only_if_named() {
+        for (named, followed_names) in [(&[][..], &[][..]), (&["sec-websocket-protocol"], &["chat"])] {
+            let config = WSConnectConfig::default().subprotocols(["chat"]);
+            let mut config = config.redirect_headers(named.iter().copied());
+            followed("ws://h/", "ws://other/", &mut config).expect("fine").expect("followed");
+            assert_eq!(config.subprotocols, followed_names);
+        }
     }
 }

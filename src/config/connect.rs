@@ -19,6 +19,7 @@ pub struct WSConnectConfig {
     pub(crate) extra_headers: WSHeaders,
     pub(crate) subprotocols: Vec<String>,
     pub(crate) max_redirects: u32,
+    pub(crate) redirect_headers: Vec<String>,
     pub(crate) proxy: Option<WSProxy>,
     pub(crate) sockets: SocketHooks,
     #[cfg(feature = "tls")]
@@ -44,6 +45,7 @@ impl Default for WSConnectConfig {
             extra_headers: WSHeaders::default(),
             subprotocols: Vec::new(),
             max_redirects: 5,
+            redirect_headers: Vec::new(),
             proxy: None,
             sockets: SocketHooks::default(),
             #[cfg(feature = "tls")]
@@ -60,7 +62,9 @@ impl WSConnectConfig {
 
     /// Headers added to the request. `Host` among them replaces the generated one. Default none.
     ///
-    /// `Authorization`, `Cookie` and `Host` do not follow a redirection to another origin; nor does a client certificate.
+    /// A redirection within the origin keeps all of them. To another origin follow only `User-Agent`,
+    /// `Origin`, `Accept` and `Accept-*`, and those that [`redirect_headers`](Self::redirect_headers)
+    /// names.
     #[must_use]
     pub fn extra_headers(mut self, headers: WSHeaders) -> Self {
         self.extra_headers = headers;
@@ -68,6 +72,9 @@ impl WSConnectConfig {
     }
 
     /// Subprotocols to offer, the preferred one first (RFC 6455 section 1.9). Default none.
+    ///
+    /// They do not follow a redirection to another origin unless
+    /// [`redirect_headers`](Self::redirect_headers) names `Sec-WebSocket-Protocol`.
     #[must_use]
     pub fn subprotocols<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.subprotocols = names.into_iter().map(Into::into).collect();
@@ -78,6 +85,27 @@ impl WSConnectConfig {
     #[must_use]
     pub fn max_redirects(mut self, redirects: u32) -> Self {
         self.max_redirects = redirects;
+        self
+    }
+
+    /// Names the headers of the caller that follow a redirection to another origin, too. Default none.
+    ///
+    /// `Sec-WebSocket-Protocol` stands for the [`subprotocols`](Self::subprotocols). Two URLs have the
+    /// same origin if scheme, host and port are the same (RFC 6454 section 4), where `http` counts as
+    /// `ws` and `https` as `wss`; so `wss://h/` is another origin than `ws://h/`. User name and
+    /// password of the URL and a client certificate never follow to another origin. Whoever controls
+    /// the server that redirects, or the network on a `ws` URL, chooses the server that receives the
+    /// headers named here.
+    ///
+    /// ```
+    /// use femtows::WSConnectConfig;
+    ///
+    /// let config = WSConnectConfig::default().redirect_headers(["X-Api-Key", "Sec-WebSocket-Protocol"]);
+    /// # let _ = config;
+    /// ```
+    #[must_use]
+    pub fn redirect_headers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.redirect_headers = names.into_iter().map(Into::into).collect();
         self
     }
 
@@ -122,6 +150,7 @@ impl fmt::Debug for WSConnectConfig {
             .field("extra_headers", &self.extra_headers)
             .field("subprotocols", &self.subprotocols)
             .field("max_redirects", &self.max_redirects)
+            .field("redirect_headers", &self.redirect_headers)
             .field("proxy", &self.proxy)
             .finish_non_exhaustive()
     }

@@ -91,12 +91,17 @@ impl WSHeaders {
         if !self.contains(name) {
             return false;
         }
+        self.retain(|other| !other.eq_ignore_ascii_case(name));
+        true
+    }
+
+    /// Removes the headers whose names `keep` returns `false` for.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         let entries = std::mem::take(&mut self.entries);
         self.index.clear();
-        for (kept, value) in entries.into_iter().filter(|(other, _)| !other.eq_ignore_ascii_case(name)) {
-            self.push(kept, value);
+        for (name, value) in entries.into_iter().filter(|(name, _)| keep(name)) {
+            self.push(name, value);
         }
-        true
     }
 
     /// Names and values in order.

@@ -70,14 +70,27 @@ fn t13_every_status_that_redirects() {
 /// What a client with credentials sends to the server that it is redirected to: by the first server to `location`, in which `FIRST` and
 /// `SECOND` stand for the servers' addresses.
 fn request_after(location: &str) -> String {
+    request_after_with(location, WSConnectConfig::default())
+}
+
+/// [`request_after`] of a client with further settings.
+fn request_after_with(location: &str, config: WSConnectConfig) -> String {
     let (log, _events) = log();
     let (first, second) = (PeerServer::bind(), PeerServer::bind());
     let mut headers = WSHeaders::new();
-    for (name, value) in [("Cookie", "secret"), ("Host", "virtual.test"), ("X-Kept", "1")] {
+    for (name, value) in [
+        ("Cookie", "secret"),
+        ("Host", "virtual.test"),
+        ("X-Api-Key", "secret"),
+        ("User-Agent", "agent/1"),
+        ("Origin", "http://page.test"),
+        ("Accept-Language", "de"),
+    ] {
         headers.append(name, value).unwrap();
     }
     let url = format!("ws://user:secret@{}/", first.addr());
-    let client = connect(&url, WSConnectConfig::default().extra_headers(headers), Probe::new(&log));
+    let config = config.extra_headers(headers).subprotocols(["token.secret"]);
+    let client = connect(&url, config, Probe::new(&log));
     let mut peer = first.accept_tcp();
     let asked = peer.read_head();
     assert!(header(&asked, "Authorization").is_some() && header(&asked, "Cookie").is_some());
@@ -99,9 +112,44 @@ fn t13_credentials_do_not_follow_to_another_origin() {
             assert_eq!(header(&request, name), None, "{location}: {request}");
         }
         assert_eq!(header(&request, "Host").as_deref(), Some("ADDR"), "{location}");
-        assert_eq!(header(&request, "X-Kept").as_deref(), Some("1"));
         assert!(!request.contains("secret"), "{request}");
     }
+}
+
+#[test]
+fn custom_headers_do_not_follow_to_another_origin() {
+    let request = request_after("ws://SECOND/");
+    assert_eq!(header(&request, "X-Api-Key"), None);
+}
+
+#[test]
+fn subprotocols_do_not_follow_to_another_origin() {
+    let request = request_after("ws://SECOND/");
+    assert_eq!(header(&request, "Sec-WebSocket-Protocol"), None);
+}
+
+#[test]
+fn user_agent_origin_and_accept_headers_follow_to_another_origin() {
+    let request = request_after("ws://SECOND/");
+    assert_eq!(header(&request, "User-Agent").as_deref(), Some("agent/1"));
+    assert_eq!(header(&request, "Origin").as_deref(), Some("http://page.test"));
+    assert_eq!(header(&request, "Accept-Language").as_deref(), Some("de"));
+}
+
+#[test]
+fn redirect_headers_name_what_follows_to_another_origin() {
+    let named = WSConnectConfig::default().redirect_headers(["x-api-key", "sec-websocket-protocol"]);
+    let request = request_after_with("ws://SECOND/", named);
+    assert_eq!(header(&request, "X-Api-Key").as_deref(), Some("secret"));
+    assert_eq!(header(&request, "Sec-WebSocket-Protocol").as_deref(), Some("token.secret"));
+    assert_eq!(header(&request, "Cookie"), None);
+}
+
+#[test]
+fn all_headers_and_subprotocols_stay_within_the_origin() {
+    let request = request_after("/there");
+    assert_eq!(header(&request, "X-Api-Key").as_deref(), Some("secret"));
+    assert_eq!(header(&request, "Sec-WebSocket-Protocol").as_deref(), Some("token.secret"));
 }
 
 #[test]
