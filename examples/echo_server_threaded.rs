@@ -65,11 +65,14 @@ fn make_factory(_: &WSLoopHandle) -> impl FnMut(&WSUpgradeRequest) -> Echo + use
 /// Sends to every connection on every thread; the frame is encoded once.
 fn tell_all(server: &WSServerThreads, text: &str) {
     let frame = WSPreparedFrame::new(WSMsgType::Text, text);
-    server.post_each(move |_| {
+    let posted = server.post_each(move |_| {
         for transport in HERE.with(Rc::clone).borrow().iter() {
             transport.send_prepared(&frame);
         }
     });
+    if let Err(error) = posted {
+        eprintln!("not sent on all threads: {error}");
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

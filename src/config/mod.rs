@@ -456,7 +456,20 @@ impl WSLoopConfig {
         self
     }
 
-    /// Most payload bytes that other threads may have on their way to this loop. Default 64 MiB.
+    /// Sets the most memory, in bytes, for requests from other threads that the loop has not
+    /// carried out. Default 64 MiB. A further request fails with
+    /// [`WSRemoteError::InboxFull`](crate::WSRemoteError::InboxFull).
+    ///
+    /// Each request counts with its entry in the queue (less than 100 bytes), with its payload or
+    /// the captures of a posted closure, and with 32 bytes for the allocation of these. A payload
+    /// that several requests share counts in each of them. Memory that a closure only points to is
+    /// not counted.
+    ///
+    /// CLOSE, disconnect, sockets to adopt, new settings of TLS and the end of accepting count, but
+    /// are never refused: sockets are bounded by the process's descriptors, and of the others one
+    /// of a kind is queued per connection or server. Waking a task,
+    /// [`stop`](crate::WSLoopRemote::stop) and [`shutdown`](crate::WSServerThreads::shutdown) need
+    /// no room.
     #[must_use]
     pub fn inbox_limit(mut self, bytes: usize) -> Self {
         self.inbox_limit = bytes;

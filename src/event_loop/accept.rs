@@ -10,11 +10,12 @@ use std::time::Duration;
 use crate::config::WSServerConfig;
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::server::WSUpgradeOutcome;
-use crate::{WSLoopRemote, WSRemoteError, WSSocket};
+use crate::{WSLoopHandle, WSLoopRemote, WSRemoteError, WSSocket};
 
 use super::admission::Admission;
 use super::connection::Settings;
 use super::core::{LoopCore, Slot};
+use super::inbox::Once;
 use super::listening::Listening;
 use super::server_opening::ServerOpening;
 use super::slots::Token;
@@ -255,34 +256,42 @@ impl AcceptorRemote {
 
     /// See [`Acceptor::adopt`]. A server that has stopped accepting meanwhile closes the socket.
     pub(crate) fn adopt(&self, socket: WSSocket) -> Result<(), WSRemoteError> {
-        self.with(move |acceptor| {
+        let adopt = self.call(move |acceptor| {
             if let Err(error) = acceptor.adopt(socket) {
                 log::warn!("{acceptor}: a socket cannot be adopted: {error}");
             }
-        })
+        });
+        // Each socket holds a descriptor, so the system bounds how many there are.
+        self.remote.post_always(adopt)
     }
 
     /// What is accepted from the next turn on is secured so. It was built before, by which it was checked.
     #[cfg(feature = "tls")]
     pub(crate) fn set_tls(&self, tls: crate::WSServerTls) -> Result<(), WSRemoteError> {
-        self.with(move |acceptor| {
+        let set = self.call(move |acceptor| {
             if let Err(error) = acceptor.set_tls(&tls) {
                 log::error!("{acceptor}: TLS cannot be changed: {error}");
             }
-        })
+        });
+        self.remote.post_once(self.token, Once::SetTls, set)
     }
 
-    /// Runs `call` on the thread of the server, unless it has stopped accepting.
-    pub(crate) fn with(
+    /// See [`Acceptor::close`].
+    pub(crate) fn close(&self) -> Result<(), WSRemoteError> {
+        self.remote.post_once(self.token, Once::StopAccepting, self.call(|acceptor| acceptor.close()))
+    }
+
+    /// A call on the thread of the server, without effect if it has stopped accepting.
+    fn call(
         &self,
         call: impl FnOnce(&Rc<Acceptor>) + Send + 'static,
-    ) -> Result<(), WSRemoteError> {
+    ) -> impl FnOnce(&WSLoopHandle) + Send + 'static {
         let token = self.token;
-        self.remote.post(move |handle| {
+        move |handle| {
             if let Some(Slot::Acceptor(acceptor)) = handle.core().slot(token) {
                 call(&acceptor);
             }
-        })
+        }
     }
 
     fn is_on(&self, core: &LoopCore) -> bool {

@@ -351,44 +351,49 @@ impl LoopCore {
             return;
         }
         let handle = WSLoopHandle::new(Rc::clone(self));
-        let mail = self.inbox.take();
+        let batches = self.inbox.take();
         self.tasks.collect();
-        for mail in mail {
-            match mail {
-                Mail::Call(call) => guard("a posted call", || call(&handle)),
-                Mail::Send { to, msg_type, payload, options } => {
-                    if let Some(conn) = self.conn(to) {
-                        conn.send_shared(msg_type, &payload, options);
-                    }
+        for batch in batches {
+            batch.mail.into_iter().for_each(|mail| self.carry_out(&handle, mail));
+            self.inbox.release(batch.size);
+        }
+        self.settle();
+    }
+
+    fn carry_out(self: &Rc<Self>, handle: &WSLoopHandle, mail: Mail) {
+        match mail {
+            Mail::Call(call) => guard("a posted call", || call(handle)),
+            Mail::Send { to, msg_type, payload, options } => {
+                if let Some(conn) = self.conn(to) {
+                    conn.send_shared(msg_type, &payload, options);
                 }
-                Mail::SendMessage { to, msg_type, payload, options } => {
-                    if let Some(conn) = self.conn(to) {
-                        conn.send_shared_message(msg_type, &payload, options.compress);
-                    }
+            }
+            Mail::SendMessage { to, msg_type, payload, options } => {
+                if let Some(conn) = self.conn(to) {
+                    conn.send_shared_message(msg_type, &payload, options.compress);
                 }
-                Mail::SendPrepared { to, frame } => {
-                    if let Some(conn) = self.conn(to) {
-                        conn.send_prepared(&frame);
-                    }
+            }
+            Mail::SendPrepared { to, frame } => {
+                if let Some(conn) = self.conn(to) {
+                    conn.send_prepared(&frame);
                 }
-                Mail::SendPreparedMessage { to, message } => {
-                    if let Some(conn) = self.conn(to) {
-                        conn.send_prepared_message(&message);
-                    }
+            }
+            Mail::SendPreparedMessage { to, message } => {
+                if let Some(conn) = self.conn(to) {
+                    conn.send_prepared_message(&message);
                 }
-                Mail::SendClose { to, code, reason } => {
-                    if let Some(conn) = self.conn(to) {
-                        conn.send_close(code, &reason);
-                    }
+            }
+            Mail::SendClose { to, code, reason } => {
+                if let Some(conn) = self.conn(to) {
+                    conn.send_close(code, &reason);
                 }
-                Mail::Disconnect { to, graceful } => {
-                    if let Some(conn) = self.conn(to) {
-                        conn.disconnect(graceful);
-                    }
+            }
+            Mail::Disconnect { to, graceful } => {
+                if let Some(conn) = self.conn(to) {
+                    conn.disconnect(graceful);
                 }
             }
         }
-        self.settle();
     }
 
     // --- the end of a dispatch ---------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 //! What other threads have for the loop.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -48,7 +50,7 @@ impl LoopWaker {
 
 /// A request from another thread.
 pub(crate) enum Mail {
-    Call(Box<dyn FnOnce(&WSLoopHandle) + Send>),
+    Call(Call),
     Send { to: Token, msg_type: WSMsgType, payload: Bytes, options: SendOptions },
     SendMessage { to: Token, msg_type: WSMsgType, payload: Bytes, options: WSMessageOptions },
     SendPrepared { to: Token, frame: WSPreparedFrame },
@@ -57,16 +59,40 @@ pub(crate) enum Mail {
     Disconnect { to: Token, graceful: bool },
 }
 
+pub(crate) type Call = Box<dyn FnOnce(&WSLoopHandle) + Send>;
+
+/// Bytes that an allocation costs beside those in use: the allocator's header, and rounding.
+const ALLOCATION: usize = 32;
+
 impl Mail {
-    /// Payload bytes, for the bound of the inbox. Shared frames count too: they stay alive until they are sent.
+    /// Bytes that it costs until the loop has carried it out: the entry, what it points to, and the
+    /// allocation of that. Shared payloads count as if they were its own, because it keeps them
+    /// alive.
     fn size(&self) -> usize {
-        match self {
+        let behind = match self {
+            Self::Call(call) => size_of_val(&**call),
             Self::Send { payload, .. } | Self::SendMessage { payload, .. } => payload.len(),
             Self::SendPrepared { frame, .. } => frame.payload().len(),
             Self::SendPreparedMessage { message, .. } => message.payload().len(),
-            Self::Call(_) | Self::SendClose { .. } | Self::Disconnect { .. } => 0,
-        }
+            Self::SendClose { reason, .. } => reason.len(),
+            Self::Disconnect { .. } => 0,
+        };
+        size_of::<Self>() + if behind > 0 { behind + ALLOCATION } else { 0 }
     }
+}
+
+/// Kinds of requests that are never refused. One of each is queued per target, so that they cannot
+/// grow the inbox without bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Once {
+    Close,
+    Disconnect,
+    /// Apart from `Disconnect`: it has an effect behind that.
+    Abort,
+    StopAccepting,
+    /// The newest one counts.
+    #[cfg(feature = "tls")]
+    SetTls,
 }
 
 /// Why another thread's request was refused.
@@ -76,7 +102,8 @@ pub enum WSRemoteError {
     /// The loop is gone.
     #[error("the event loop is gone")]
     LoopClosed,
-    /// More than [`inbox_limit`](crate::WSLoopConfig::inbox_limit) bytes are on their way to the loop.
+    /// The requests on their way to the loop cost [`inbox_limit`](crate::WSLoopConfig::inbox_limit)
+    /// bytes.
     #[error("the inbox of the event loop is full")]
     InboxFull,
     /// CLOSE frames are sent with `send_close` only.
@@ -84,14 +111,56 @@ pub enum WSRemoteError {
     IsClose,
 }
 
+/// Requests that were queued one after the other.
+pub(crate) struct Batch {
+    pub(crate) mail: Vec<Mail>,
+    /// For [`Inbox::release`].
+    pub(crate) size: usize,
+}
+
+/// Most requests of a batch. A single vector would hold memory for twice of what is in it, and
+/// three times while it grows.
+const BATCH: usize = 64;
+
+#[derive(Default)]
+struct Queue {
+    /// All but the last one are full.
+    batches: Vec<Batch>,
+    /// What the requests cost that are queued or being carried out.
+    size: usize,
+    /// The places of requests that are queued once, counted over all batches.
+    once: HashMap<(Token, Once), usize>,
+    closed: bool,
+}
+
+impl Queue {
+    fn push(&mut self, mail: Mail, size: usize) {
+        if self.batches.last().is_none_or(|batch| batch.mail.len() == BATCH) {
+            let room = if self.batches.is_empty() { 0 } else { BATCH };
+            self.batches.push(Batch { mail: Vec::with_capacity(room), size: 0 });
+        }
+        if let Some(batch) = self.batches.last_mut() {
+            batch.mail.push(mail);
+            batch.size += size;
+        }
+        self.size += size;
+    }
+
+    fn len(&self) -> usize {
+        self.batches.last().map_or(0, |last| (self.batches.len() - 1) * BATCH + last.mail.len())
+    }
+
+    fn take(&mut self) -> Vec<Batch> {
+        self.once = HashMap::new();
+        std::mem::take(&mut self.batches)
+    }
+}
+
 /// The door of the loop for other threads.
 pub(crate) struct Inbox {
-    mail: Mutex<Vec<Mail>>,
-    /// Payload bytes in `mail`.
-    bytes: AtomicUsize,
+    queue: Mutex<Queue>,
     limit: usize,
     any: AtomicBool,
-    closed: AtomicBool,
     stop: AtomicBool,
     waker: Arc<LoopWaker>,
 }
@@ -99,30 +168,70 @@ pub(crate) struct Inbox {
 impl Inbox {
     pub(crate) fn new(waker: Arc<LoopWaker>, limit: usize) -> Self {
         Self {
-            mail: Mutex::default(),
-            bytes: AtomicUsize::new(0),
+            queue: Mutex::default(),
             limit,
             any: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             waker,
         }
     }
 
+    /// Queues a request, unless the inbox is full.
     pub(crate) fn post(&self, mail: Mail) -> Result<(), WSRemoteError> {
+        self.queue(mail, self.limit)
+    }
+
+    /// Queues a request however full the inbox is. Its kind must be bounded in number by something
+    /// else.
+    pub(crate) fn post_always(&self, mail: Mail) -> Result<(), WSRemoteError> {
+        self.queue(mail, usize::MAX)
+    }
+
+    fn queue(&self, mail: Mail, limit: usize) -> Result<(), WSRemoteError> {
         let size = mail.size();
         let mut queue = self.lock();
-        if self.closed.load(Ordering::Relaxed) {
+        if queue.closed {
             return Err(WSRemoteError::LoopClosed);
         }
-        if size > 0 && self.bytes.load(Ordering::Relaxed) + size > self.limit {
+        if queue.size.saturating_add(size) > limit {
             return Err(WSRemoteError::InboxFull);
         }
-        self.bytes.fetch_add(size, Ordering::Relaxed);
-        queue.push(mail);
+        queue.push(mail, size);
         self.any.store(true, Ordering::SeqCst);
         drop(queue);
         self.waker.wake();
+        Ok(())
+    }
+
+    /// Queues a request however full the inbox is, unless one of this kind is queued for this
+    /// target.
+    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "only settings of TLS are replaced"))]
+    pub(crate) fn post_once(&self, to: Token, kind: Once, mut mail: Mail) -> Result<(), WSRemoteError> {
+        let size = mail.size();
+        let mut queue = self.lock();
+        if queue.closed {
+            return Err(WSRemoteError::LoopClosed);
+        }
+        let end = queue.len();
+        match queue.once.entry((to, kind)) {
+            Entry::Vacant(entry) => {
+                entry.insert(end);
+                queue.push(mail, size);
+                self.any.store(true, Ordering::SeqCst);
+                drop(queue);
+                self.waker.wake();
+            }
+            #[cfg(feature = "tls")]
+            Entry::Occupied(entry) if kind == Once::SetTls => {
+                let place = *entry.get();
+                std::mem::swap(&mut queue.batches[place / BATCH].mail[place % BATCH], &mut mail);
+                // Dropping the older one may run code of the application, which must not find the
+                // lock taken.
+                drop(queue);
+                drop(mail);
+            }
+            Entry::Occupied(_) => {}
+        }
         Ok(())
     }
 
@@ -138,20 +247,24 @@ impl Inbox {
         !self.any.load(Ordering::SeqCst)
     }
 
-    /// Everything posted so far, in order.
-    pub(crate) fn take(&self) -> Vec<Mail> {
+    /// Everything posted so far, in order. It counts until it is [released](Self::release).
+    pub(crate) fn take(&self) -> Vec<Batch> {
         let mut queue = self.lock();
         self.any.store(false, Ordering::SeqCst);
-        self.bytes.store(0, Ordering::Relaxed);
-        std::mem::take(&mut *queue)
+        queue.take()
+    }
+
+    /// A batch of this size was carried out: there is room for as much.
+    pub(crate) fn release(&self, size: usize) {
+        self.lock().size -= size;
     }
 
     /// Refuses everything from here on and gives out what was posted.
-    pub(crate) fn close(&self) -> Vec<Mail> {
+    pub(crate) fn close(&self) -> Vec<Batch> {
         let mut queue = self.lock();
-        self.closed.store(true, Ordering::Relaxed);
+        queue.closed = true;
         self.any.store(false, Ordering::SeqCst);
-        std::mem::take(&mut *queue)
+        queue.take()
     }
 
     pub(crate) fn request_stop(&self) {
@@ -167,9 +280,9 @@ impl Inbox {
         self.stop.store(false, Ordering::SeqCst);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Mail>> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         // Nothing panics while the lock is held, so a poisoned queue is still whole.
-        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

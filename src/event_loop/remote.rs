@@ -3,11 +3,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::proto::{MAX_CLOSE_REASON, truncate_at_char};
 use crate::{
     SendOptions, WSCloseCode, WSLoopHandle, WSMessageOptions, WSMsgType, WSPreparedFrame, WSPreparedMessage,
 };
 
-use super::inbox::{Inbox, Mail, WSRemoteError};
+use super::inbox::{Inbox, Mail, Once, WSRemoteError};
 use super::slots::Token;
 
 /// What other threads can ask of a loop. `Send` and `Sync`; clones are handles to the same loop.
@@ -31,9 +32,28 @@ impl WSLoopRemote {
     /// Calls `f` on the loop's thread.
     ///
     /// # Errors
-    /// [`WSRemoteError::LoopClosed`]; then `f` is dropped.
+    /// [`WSRemoteError::LoopClosed`] and [`WSRemoteError::InboxFull`]; then `f` is dropped.
     pub fn post(&self, f: impl FnOnce(&WSLoopHandle) + Send + 'static) -> Result<(), WSRemoteError> {
         self.inbox.post(Mail::Call(Box::new(f)))
+    }
+
+    /// [`post`](Self::post) however full the inbox is, for calls whose number is bounded by
+    /// something else.
+    pub(super) fn post_always(
+        &self,
+        f: impl FnOnce(&WSLoopHandle) + Send + 'static,
+    ) -> Result<(), WSRemoteError> {
+        self.inbox.post_always(Mail::Call(Box::new(f)))
+    }
+
+    /// [`post`](Self::post) however full the inbox is, once per target and kind.
+    pub(super) fn post_once(
+        &self,
+        to: Token,
+        kind: Once,
+        f: impl FnOnce(&WSLoopHandle) + Send + 'static,
+    ) -> Result<(), WSRemoteError> {
+        self.inbox.post_once(to, kind, Mail::Call(Box::new(f)))
     }
 
     /// Ends [`WSLoop::run`](crate::WSLoop::run) after the current turn.
@@ -129,20 +149,25 @@ impl WSRemote {
         self.inbox.post(Mail::SendPreparedMessage { to: self.token, message: message.clone() })
     }
 
-    /// Sends CLOSE: see [`WSTransport::send_close`](crate::WSTransport::send_close).
+    /// Sends CLOSE: see [`WSTransport::send_close`](crate::WSTransport::send_close). A full inbox
+    /// does not refuse it. While one CLOSE is on its way, a further one has no effect.
     ///
     /// # Errors
-    /// See [`WSRemoteError`].
+    /// [`WSRemoteError::LoopClosed`].
     pub fn send_close(&self, code: WSCloseCode, reason: &str) -> Result<(), WSRemoteError> {
-        self.inbox.post(Mail::SendClose { to: self.token, code, reason: reason.into() })
+        // What would not be sent need not wait.
+        let reason = truncate_at_char(reason, MAX_CLOSE_REASON).into();
+        self.inbox.post_once(self.token, Once::Close, Mail::SendClose { to: self.token, code, reason })
     }
 
-    /// Closes TCP: see [`WSTransport::disconnect`](crate::WSTransport::disconnect).
+    /// Closes TCP: see [`WSTransport::disconnect`](crate::WSTransport::disconnect). A full inbox
+    /// does not refuse it.
     ///
     /// # Errors
-    /// See [`WSRemoteError`].
+    /// [`WSRemoteError::LoopClosed`].
     pub fn disconnect(&self, graceful: bool) -> Result<(), WSRemoteError> {
-        self.inbox.post(Mail::Disconnect { to: self.token, graceful })
+        let kind = if graceful { Once::Disconnect } else { Once::Abort };
+        self.inbox.post_once(self.token, kind, Mail::Disconnect { to: self.token, graceful })
     }
 
     /// The same number as [`WSTransport::id`](crate::WSTransport::id).

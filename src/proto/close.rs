@@ -161,7 +161,7 @@ pub fn parse_close_payload(payload: &[u8]) -> Result<(WSCloseCode, &str), WSProt
 }
 
 /// The longest prefix of at most `max` bytes that ends at a character boundary.
-fn truncate_at_char(text: &str, max: usize) -> &str {
+pub(crate) fn truncate_at_char(text: &str, max: usize) -> &str {
     if text.len() <= max {
         return text;
     }

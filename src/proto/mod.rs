@@ -18,6 +18,7 @@ mod rules;
 mod sending;
 mod utf8;
 
+pub(crate) use close::truncate_at_char;
 pub use close::{ClosePayload, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, WSCloseCode, parse_close_payload};
 pub use connection::{Connection, Disposition, SendContext, WSClose, WSCloseHandshake, WSDropReason};
 pub use error::WSProtocolError;

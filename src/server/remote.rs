@@ -10,7 +10,8 @@ use crate::{WSRemoteError, WSSocket};
 pub struct WSServerRemote(pub(super) AcceptorRemote);
 
 impl WSServerRemote {
-    /// See [`WSServer::adopt`](super::WSServer::adopt). A socket that cannot be used is closed, which is logged.
+    /// See [`WSServer::adopt`](super::WSServer::adopt). A socket that cannot be used is closed,
+    /// which is logged. A full inbox of the loop refuses no socket.
     ///
     /// # Errors
     /// [`WSRemoteError::LoopClosed`]; then the socket is closed.
@@ -18,7 +19,8 @@ impl WSServerRemote {
         self.0.adopt(socket.into())
     }
 
-    /// See [`WSServer::set_tls`](super::WSServer::set_tls).
+    /// See [`WSServer::set_tls`](super::WSServer::set_tls). A full inbox of the loop does not
+    /// refuse it; of several that the loop has not taken up yet, the newest counts.
     ///
     /// # Errors
     /// [`WSError::TlsConfig`](crate::WSError::TlsConfig) if it cannot be used; then nothing has changed. [`WSError::Disconnected`](crate::WSError::Disconnected) if the loop is gone.
@@ -28,12 +30,13 @@ impl WSServerRemote {
         self.0.set_tls(tls.clone()).map_err(|_| crate::WSError::Disconnected)
     }
 
-    /// See [`WSServer::close`](super::WSServer::close).
+    /// See [`WSServer::close`](super::WSServer::close). A full inbox of the loop does not refuse
+    /// it.
     ///
     /// # Errors
     /// [`WSRemoteError::LoopClosed`].
     pub fn close(&self) -> Result<(), WSRemoteError> {
-        self.0.with(|acceptor| acceptor.close())
+        self.0.close()
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::event_loop::AcceptorRemote;
-use crate::{WSCloseCode, WSError, WSListenerError, WSLoopHandle, WSLoopRemote};
+use crate::{WSCloseCode, WSError, WSListenerError, WSLoopHandle, WSLoopRemote, WSRemoteError};
 
 /// A server on several threads: see [`ws_serve_per_core`](crate::ws_serve_per_core). `Send` and `Sync`.
 ///
@@ -77,11 +77,23 @@ impl WSServerThreads {
     /// Calls `f` once on each thread. Threads that have ended are left out.
     ///
     /// To send the same to all connections, clone a [`WSPreparedFrame`](crate::WSPreparedFrame) into it: that is encoded once.
-    pub fn post_each(&self, f: impl FnOnce(&WSLoopHandle) + Clone + Send + 'static) {
+    ///
+    /// # Errors
+    /// [`WSRemoteError::InboxFull`] if the inbox of a thread is full; the other threads call `f`
+    /// all the same.
+    pub fn post_each(
+        &self,
+        f: impl FnOnce(&WSLoopHandle) + Clone + Send + 'static,
+    ) -> Result<(), WSRemoteError> {
+        let mut outcome = Ok(());
         for on_loop in self.loops() {
-            // An error says that this loop has ended.
-            let _ = on_loop.post(f.clone());
+            match on_loop.post(f.clone()) {
+                // This thread has ended.
+                Ok(()) | Err(WSRemoteError::LoopClosed) => {}
+                Err(error) => outcome = Err(error),
+            }
         }
+        outcome
     }
 
     /// Number of open connections on all threads, without those whose opening or closing is not done. Costs nothing on the threads.
@@ -114,7 +126,7 @@ impl WSServerThreads {
     pub fn close(&self) {
         for member in &self.members {
             // An error says that this loop has ended.
-            let _ = member.acceptor.with(|acceptor| acceptor.close());
+            let _ = member.acceptor.close();
         }
     }
 

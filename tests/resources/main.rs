@@ -12,6 +12,7 @@ mod descriptors;
 #[path = "../support/heap.rs"]
 #[allow(dead_code, reason = "shared with another test target, which uses the rest")]
 mod heap;
+mod inbox;
 mod signals;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]

@@ -4,8 +4,9 @@ use std::sync::{Barrier, mpsc};
 use std::thread;
 
 use femtows::{
-    SendOptions, WSCloseCode, WSDisconnectCause, WSLoopConfig, WSLoopHandle, WSMsgType, WSPreparedFrame,
-    WSPreparedMessage, WSRemote, WSRemoteError, WSServerConfig, WSTransport, ws_create_server,
+    SendOptions, WSCloseCode, WSDisconnectCause, WSLoopConfig, WSLoopHandle, WSMsgType, WSPerCoreConfig,
+    WSPreparedFrame, WSPreparedMessage, WSRemote, WSRemoteError, WSServerConfig, WSTransport,
+    WSUpgradeRequest, ws_create_server, ws_serve_per_core,
 };
 
 use crate::support::peer::Peer;
@@ -121,7 +122,7 @@ fn a_remote_outlives_its_loop() {
 #[test]
 fn the_inbox_is_bounded_by_bytes() {
     let (log, events) = log();
-    let on = LoopThread::start(WSLoopConfig::default().inbox_limit(1000));
+    let on = LoopThread::start(WSLoopConfig::default().inbox_limit(10_000));
     let addr = on.ask(move |handle| {
         ws_create_server(handle, move |_| Probe::new(&log), "127.0.0.1:0", WSServerConfig::default())
             .unwrap()
@@ -130,7 +131,7 @@ fn the_inbox_is_bounded_by_bytes() {
     let mut peer = Peer::connect(addr);
     events.connected();
     let remote = on.ask_transport(0, WSTransport::remote);
-    assert_eq!(remote.send(WSMsgType::Binary, vec![0; 1001]), Err(WSRemoteError::InboxFull));
+    assert_eq!(remote.send(WSMsgType::Binary, vec![0; 10_001]), Err(WSRemoteError::InboxFull));
     // The loop is held up, so that nothing leaves the inbox meanwhile.
     let (go, wait) = mpsc::channel::<()>();
     let (tell, holding) = mpsc::channel();
@@ -141,19 +142,72 @@ fn the_inbox_is_bounded_by_bytes() {
         })
         .unwrap();
     holding.recv().unwrap();
-    remote.send(WSMsgType::Binary, vec![1; 600]).unwrap();
-    remote.send(WSMsgType::Binary, vec![2; 400]).unwrap();
-    assert_eq!(remote.send(WSMsgType::Binary, "x"), Err(WSRemoteError::InboxFull));
+    remote.send(WSMsgType::Binary, vec![1; 6000]).unwrap();
+    remote.send(WSMsgType::Binary, vec![2; 3000]).unwrap();
+    let kilobyte = [3; 1000];
+    assert_eq!(remote.send(WSMsgType::Binary, kilobyte.to_vec()), Err(WSRemoteError::InboxFull));
     assert_eq!(
-        remote.send_prepared(&WSPreparedFrame::new(WSMsgType::Binary, "x")),
+        remote.send_prepared(&WSPreparedFrame::new(WSMsgType::Binary, kilobyte)),
         Err(WSRemoteError::InboxFull)
     );
-    remote.send(WSMsgType::Binary, "").expect("without a payload there is room");
-    on.remote.post(|_| ()).expect("calls have no size");
+    assert_eq!(
+        remote.send_prepared_message(&WSPreparedMessage::new(WSMsgType::Binary, kilobyte)),
+        Err(WSRemoteError::InboxFull)
+    );
+    assert_eq!(on.remote.post(move |_| _ = std::hint::black_box(kilobyte)), Err(WSRemoteError::InboxFull));
+    remote.send(WSMsgType::Binary, "small").expect("for this there is room");
     drop(go);
-    assert_eq!(peer.read_frame(), Frame::binary([1; 600]));
-    assert_eq!(peer.read_frame(), Frame::binary([2; 400]));
-    assert_eq!(peer.read_frame(), Frame::binary(""));
-    remote.send(WSMsgType::Binary, vec![3; 1000]).expect("there is room again");
-    assert_eq!(peer.read_frame(), Frame::binary([3; 1000]));
+    assert_eq!(peer.read_frame(), Frame::binary([1; 6000]));
+    assert_eq!(peer.read_frame(), Frame::binary([2; 3000]));
+    assert_eq!(peer.read_frame(), Frame::binary("small"));
+    eventually("there is room again", || remote.send(WSMsgType::Binary, vec![3; 9000]).is_ok());
+    assert_eq!(peer.read_frame(), Frame::binary([3; 9000]));
+}
+
+/// The peer reads nothing, so that a graceful disconnect alone would wait for it.
+#[test]
+fn an_abort_posted_behind_a_graceful_disconnect_aborts() {
+    let (server, _peer, remote, events) = connected();
+    remote.send(WSMsgType::Binary, pattern(12 << 20)).unwrap();
+    remote.disconnect(true).unwrap();
+    remote.disconnect(true).unwrap();
+    remote.disconnect(false).unwrap();
+    let info = events.until_disconnected();
+    assert_eq!(info.cause, WSDisconnectCause::Disconnected);
+    assert!(info.bytes_unsent > 0, "{info}");
+    drop(server);
+}
+
+#[test]
+fn of_several_closes_that_are_posted_the_first_is_sent() {
+    let (server, mut peer, remote, _events) = connected();
+    let (go, wait) = mpsc::channel::<()>();
+    server.on.remote.post(move |_| drop(wait.recv())).unwrap();
+    remote.send(WSMsgType::Text, "before").unwrap();
+    remote.send_close(WSCloseCode(4001), &"r".repeat(200)).unwrap();
+    remote.send_close(WSCloseCode(4002), "second").unwrap();
+    drop(go);
+    assert_eq!(peer.read_frame(), Frame::text("before"));
+    assert_eq!(peer.read_frame(), Frame::close(4001, &"r".repeat(123)));
+    peer.send(&Frame::close(4001, ""));
+    peer.expect_eof();
+}
+
+#[test]
+fn post_each_reports_a_full_inbox_and_reaches_the_others() {
+    let (log, _events) = log();
+    let make_factory = |_: &WSLoopHandle| move |_: &WSUpgradeRequest| Probe::new(&log);
+    let loops = WSLoopConfig::default().inbox_limit(10_000);
+    let threads = WSPerCoreConfig::default().threads(2).loop_config(loops);
+    let server = ws_serve_per_core(make_factory, "127.0.0.1:0", WSServerConfig::default(), threads).unwrap();
+    let (go, wait) = mpsc::channel::<()>();
+    let busy = server.loops().next().unwrap();
+    busy.post(move |_| drop(wait.recv())).unwrap();
+    while busy.post(|_| ()).is_ok() {}
+    let (tell, told) = mpsc::channel();
+    assert_eq!(server.post_each(move |_| tell.send(()).unwrap()), Err(WSRemoteError::InboxFull));
+    assert_eq!(told.iter().count(), 1);
+    drop(go);
+    server.stop();
+    server.join().unwrap();
 }

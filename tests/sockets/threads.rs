@@ -43,7 +43,7 @@ fn check_echo(peer: &mut Peer) {
 /// The threads that `post_each` reaches.
 fn reached(server: &WSServerThreads) -> Vec<ThreadId> {
     let (tell, told) = channel();
-    server.post_each(move |_| tell.send(thread::current().id()).unwrap());
+    server.post_each(move |_| tell.send(thread::current().id()).unwrap()).unwrap();
     (0..server.threads()).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect()
 }
 

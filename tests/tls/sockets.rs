@@ -124,7 +124,7 @@ fn a_certificate_is_swapped_on_all_threads() {
     server.set_tls(&new.server()).unwrap();
     // What was posted before the answer to this has been done.
     let (tell, told) = channel();
-    server.post_each(move |_| tell.send(()).unwrap());
+    server.post_each(move |_| tell.send(()).unwrap()).unwrap();
     (0..2).for_each(|_| told.recv_timeout(PATIENCE).unwrap());
     assert_ne!(seen(), before);
     server.stop();
