@@ -1,7 +1,7 @@
 //! Sockets that the application brings along.
 
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use mio::net as nonblocking;
@@ -41,6 +41,14 @@ impl WSSocket {
     pub fn pair() -> io::Result<(Self, Self)> {
         let (one, other) = UnixStream::pair()?;
         Ok((one.into(), other.into()))
+    }
+
+    /// `None` for a Unix domain socket, and for one whose peer has gone.
+    pub(crate) fn peer_ip(&self) -> Option<IpAddr> {
+        match &self.0 {
+            Connected::Tcp(socket) => socket.peer_addr().ok().map(|addr| addr.ip()),
+            Connected::Unix(_) => None,
+        }
     }
 
     pub(crate) fn into_stream(self) -> io::Result<Stream> {

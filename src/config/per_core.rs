@@ -9,7 +9,8 @@ pub enum WSSpread {
     /// user may listen at that address, too. Default on Linux, the only system where it is sure that the kernel balances.
     Kernel,
     /// The first thread accepts, and hands the connections to all threads in turn, itself included. Exactly even, at the price of a
-    /// wake-up per connection. Default elsewhere.
+    /// wake-up per connection. A thread that holds
+    /// [`max_connections`](crate::WSServerConfig::max_connections) is passed over. Default elsewhere.
     RoundRobin,
 }
 

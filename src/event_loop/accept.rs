@@ -5,14 +5,15 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::WSServerConfig;
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::server::WSUpgradeOutcome;
-use crate::{WSLoopHandle, WSLoopRemote, WSRemoteError, WSSocket};
+use crate::{WSHandshakeFailure, WSLoopHandle, WSLoopRemote, WSRemoteError, WSSocket};
 
-use super::admission::Admission;
+use super::admission::{Admission, Seat};
 use super::connection::Settings;
 use super::core::{LoopCore, Slot};
 use super::inbox::Once;
@@ -115,21 +116,22 @@ impl Acceptor {
         &self.settings
     }
 
-    pub(crate) fn admission(&self) -> &Admission {
-        self.settings.admission.as_deref().expect("the settings are those of a server")
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        self.settings.admission.as_ref().expect("the settings are those of a server")
     }
 
     /// The twin for other threads; `None` once accepting has ended.
     pub(crate) fn remote(&self) -> Option<AcceptorRemote> {
-        let remote = WSLoopRemote::new(std::sync::Arc::clone(&self.core.inbox));
-        self.token.get().map(|token| AcceptorRemote { token, remote })
+        let remote = WSLoopRemote::new(Arc::clone(&self.core.inbox));
+        let admission = Arc::clone(self.admission());
+        self.token.get().map(|token| AcceptorRemote { token, remote, admission })
     }
 
-    /// Serves a connected socket as if it had accepted it.
-    pub(crate) fn adopt(self: &Rc<Self>, socket: WSSocket) -> io::Result<()> {
+    /// Serves a connected socket as if it had accepted it. Without a seat, looks for room first.
+    pub(crate) fn adopt(self: &Rc<Self>, socket: WSSocket, seat: Option<Seat>) -> io::Result<()> {
         let stream = socket.into_stream()?;
         stream.tune(&self.settings.tuning);
-        ServerOpening::start(self, stream);
+        ServerOpening::start(self, stream, seat);
         Ok(())
     }
 
@@ -205,21 +207,41 @@ impl Acceptor {
     }
 
     fn accepted(self: &Rc<Self>, stream: Stream) {
-        let successor = {
-            let successors = self.successors.borrow();
-            let turn = self.next_successor.get();
-            self.next_successor.set(turn.wrapping_add(1));
-            successors.get(turn % successors.len().max(1)).cloned()
-        };
-        match successor {
-            Some(successor) if Some(successor.token) != self.token.get() || !successor.is_on(&self.core) => {
-                let Some(socket) = stream.into_socket() else { return };
-                if let Err(error) = successor.adopt(socket) {
-                    log::warn!("{self}: an accepted connection is lost: {error}");
-                }
-            }
-            _ => ServerOpening::start(self, stream),
+        if self.successors.borrow().is_empty() {
+            return ServerOpening::start(self, stream, None);
         }
+        let Some((successor, seat)) = self.next_with_room(&stream) else {
+            self.core.metrics.accepted();
+            return self.refuse();
+        };
+        if Some(successor.token) == self.token.get() && successor.is_on(&self.core) {
+            return ServerOpening::start(self, stream, Some(seat));
+        }
+        let Some(socket) = stream.into_socket() else { return };
+        if let Err(error) = successor.hand_over(socket, seat) {
+            log::warn!("{self}: an accepted connection is lost: {error}");
+        }
+    }
+
+    /// Returns the next server in turn that has room, and a seat on it. The connection counts there
+    /// from now on: a busy loop that looked for room itself would find too many in front of it.
+    fn next_with_room(&self, stream: &Stream) -> Option<(AcceptorRemote, Seat)> {
+        let peer = || stream.peer_addr().ok().map(|addr| addr.ip());
+        let successors = self.successors.borrow();
+        let turn = self.next_successor.get();
+        self.next_successor.set(turn.wrapping_add(1));
+        (0..successors.len()).find_map(|further| {
+            let successor = &successors[turn.wrapping_add(further) % successors.len()];
+            let seat = successor.admission.let_in(peer)?;
+            Some((successor.clone(), seat))
+        })
+    }
+
+    /// Counts a connection for which there is no room.
+    pub(super) fn refuse(&self) {
+        self.admission().refuse();
+        self.core.metrics.handshake_failed(WSHandshakeFailure::Refused);
+        log::debug!("{self}: no room for a further connection");
     }
 
     fn back_off(self: &Rc<Self>, error: &io::Error) {
@@ -247,6 +269,7 @@ impl fmt::Display for Acceptor {
 pub(crate) struct AcceptorRemote {
     token: Token,
     remote: WSLoopRemote,
+    admission: Arc<Admission>,
 }
 
 impl AcceptorRemote {
@@ -254,10 +277,20 @@ impl AcceptorRemote {
         &self.remote
     }
 
-    /// See [`Acceptor::adopt`]. A server that has stopped accepting meanwhile closes the socket.
+    /// See [`Acceptor::adopt`]. Looks for room at once, so that sockets do not pile up in front of
+    /// a busy loop; without room the socket is closed. So does a server that stops accepting
+    /// meanwhile.
     pub(crate) fn adopt(&self, socket: WSSocket) -> Result<(), WSRemoteError> {
+        let Some(seat) = self.admission.let_in(|| socket.peer_ip()) else {
+            self.admission.refuse();
+            return Ok(());
+        };
+        self.hand_over(socket, seat)
+    }
+
+    fn hand_over(&self, socket: WSSocket, seat: Seat) -> Result<(), WSRemoteError> {
         let adopt = self.call(move |acceptor| {
-            if let Err(error) = acceptor.adopt(socket) {
+            if let Err(error) = acceptor.adopt(socket, Some(seat)) {
                 log::warn!("{acceptor}: a socket cannot be adopted: {error}");
             }
         });

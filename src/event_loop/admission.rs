@@ -1,95 +1,125 @@
 //! How many connections a server holds, and of whom.
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::slots::Token;
 
-/// Counts the connections of a server from the moment they are accepted until their slots are free.
+/// Counts the connections of a server from the moment they are let in until their slots are free.
 ///
-/// # Invariants
-/// - `present` is the number of tokens that have entered and not left.
-/// - `networks` is empty unless there is a limit per network; then it counts the values of `of`, and holds no zero.
+/// Other threads let in what they hand to the server, so that its own thread need not look at what
+/// it has no room for.
 #[derive(Debug)]
 pub(crate) struct Admission {
     max: usize,
     max_per_network: usize,
-    present: Cell<usize>,
-    refused: Cell<u64>,
-    networks: RefCell<HashMap<IpAddr, usize>>,
-    of: RefCell<HashMap<Token, IpAddr>>,
+    count: Mutex<Count>,
+}
+
+/// # Invariants
+/// - `present` is the number of seats, plus the number of tokens that have taken one and not left.
+/// - `networks` is empty unless there is a limit per network; then it counts those of the seats and
+///   the values of `of`, and holds no zero.
+#[derive(Debug, Default)]
+struct Count {
+    present: usize,
+    refused: u64,
+    networks: HashMap<IpAddr, usize>,
+    of: HashMap<Token, IpAddr>,
+}
+
+/// Room for a connection that has no slot yet. Dropping it gives the room back.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    /// `None` once taken.
+    admission: Option<Arc<Admission>>,
+    network: Option<IpAddr>,
 }
 
 impl Admission {
     pub(crate) fn new(max: usize, max_per_network: usize) -> Self {
-        Self {
-            max,
-            max_per_network,
-            present: Cell::new(0),
-            refused: Cell::new(0),
-            networks: RefCell::default(),
-            of: RefCell::default(),
-        }
+        Self { max, max_per_network, count: Mutex::default() }
     }
 
-    /// Whether there is room for one more from this address; if not, it is counted as refused. The address is asked for only if there
-    /// is a limit on it; `None` has none.
-    pub(super) fn has_room(&self, peer: impl FnOnce() -> Option<IpAddr>) -> bool {
-        let fits = self.present.get() < self.max
-            && (!self.counts_networks()
-                || peer().is_none_or(|ip| self.held_by(network(ip)) < self.max_per_network));
-        if !fits {
-            self.refused.set(self.refused.get() + 1);
+    /// Returns room for one more from this address, if there is any. The address is asked for only
+    /// if there is a limit on it; `None` has none.
+    pub(super) fn let_in(self: &Arc<Self>, peer: impl FnOnce() -> Option<IpAddr>) -> Option<Seat> {
+        let network = if self.counts_networks() { peer().map(network) } else { None };
+        let mut count = self.count();
+        let held = network.and_then(|network| count.networks.get(&network));
+        if count.present >= self.max || held.is_some_and(|held| *held >= self.max_per_network) {
+            return None;
         }
-        fits
+        count.present += 1;
+        if let Some(network) = network {
+            *count.networks.entry(network).or_default() += 1;
+        }
+        Some(Seat { admission: Some(Arc::clone(self)), network })
     }
 
-    /// A connection that was let in has this slot.
-    pub(super) fn enter(&self, token: Token, peer: impl FnOnce() -> Option<IpAddr>) {
-        self.present.set(self.present.get() + 1);
-        if self.counts_networks()
-            && let Some(ip) = peer()
-        {
-            let network = network(ip);
-            *self.networks.borrow_mut().entry(network).or_default() += 1;
-            self.of.borrow_mut().insert(token, network);
-        }
+    /// Counts a connection that found no room.
+    pub(super) fn refuse(&self) {
+        self.count().refused += 1;
     }
 
     /// Its slot is free.
     pub(super) fn leave(&self, token: Token) {
-        self.present.set(self.present.get() - 1);
-        if !self.counts_networks() {
-            return;
-        }
-        let Some(network) = self.of.borrow_mut().remove(&token) else { return };
-        let mut networks = self.networks.borrow_mut();
-        if let Some(count) = networks.get_mut(&network) {
-            *count -= 1;
-            if *count == 0 {
-                networks.remove(&network);
-            }
-        }
+        let mut count = self.count();
+        let network = if self.counts_networks() { count.of.remove(&token) } else { None };
+        count.give_back(network);
     }
 
     /// Connections, openings and refusals under way included.
     #[cfg(test)]
     pub(super) fn present(&self) -> usize {
-        self.present.get()
+        self.count().present
     }
 
     /// How many found no room.
     pub(crate) fn refused(&self) -> u64 {
-        self.refused.get()
+        self.count().refused
     }
 
     fn counts_networks(&self) -> bool {
         self.max_per_network < usize::MAX
     }
 
-    fn held_by(&self, network: IpAddr) -> usize {
-        self.networks.borrow().get(&network).copied().unwrap_or(0)
+    fn count(&self) -> MutexGuard<'_, Count> {
+        // Nothing panics while the lock is held, so the count is right.
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Count {
+    fn give_back(&mut self, network: Option<IpAddr>) {
+        self.present -= 1;
+        let Some(network) = network else { return };
+        if let Some(count) = self.networks.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                self.networks.remove(&network);
+            }
+        }
+    }
+}
+
+impl Seat {
+    /// The connection has this slot, and [leaves](Admission::leave) with it.
+    pub(super) fn take(mut self, token: Token) {
+        if let Some(admission) = self.admission.take()
+            && let Some(network) = self.network
+        {
+            admission.count().of.insert(token, network);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(admission) = &self.admission {
+            admission.count().give_back(self.network);
+        }
     }
 }
 
@@ -106,30 +136,32 @@ mod tests {
     use super::super::slots::Slots;
     use super::*;
 
+    fn admission(max: usize, max_per_network: usize) -> Arc<Admission> {
+        Arc::new(Admission::new(max, max_per_network))
+    }
+
     /// Lets one in, if there is room.
-    fn let_in(admission: &Admission, slots: &mut Slots<()>, ip: &str) -> Option<Token> {
-        let peer = || Some(ip.parse().unwrap());
-        admission.has_room(peer).then(|| {
-            let token = slots.insert(());
-            admission.enter(token, peer);
-            token
-        })
+    fn let_in(admission: &Arc<Admission>, slots: &mut Slots<()>, ip: &str) -> Option<Token> {
+        let seat = admission.let_in(|| Some(ip.parse().unwrap()))?;
+        let token = slots.insert(());
+        seat.take(token);
+        Some(token)
     }
 
     #[test]
     fn the_total_counts_whoever_comes() {
-        let (admission, mut slots) = (Admission::new(2, usize::MAX), Slots::new());
+        let (admission, mut slots) = (admission(2, usize::MAX), Slots::new());
         let first = let_in(&admission, &mut slots, "10.0.0.1").unwrap();
         assert!(let_in(&admission, &mut slots, "10.0.0.2").is_some());
         assert!(let_in(&admission, &mut slots, "10.0.0.3").is_none());
-        assert_eq!((admission.present(), admission.refused()), (2, 1));
+        assert_eq!(admission.present(), 2);
         admission.leave(first);
         assert!(let_in(&admission, &mut slots, "10.0.0.3").is_some());
     }
 
     #[test]
     fn networks_count_apart_and_are_forgotten() {
-        let (admission, mut slots) = (Admission::new(usize::MAX, 2), Slots::new());
+        let (admission, mut slots) = (admission(usize::MAX, 2), Slots::new());
         let mut of_one = Vec::new();
         for ip in ["10.0.0.1", "::ffff:10.0.0.1"] {
             of_one.push(let_in(&admission, &mut slots, ip).unwrap());
@@ -142,12 +174,13 @@ mod tests {
             admission.leave(token);
         }
         assert_eq!(admission.present(), 0);
-        assert!(admission.networks.borrow().is_empty() && admission.of.borrow().is_empty());
+        let count = admission.count();
+        assert!(count.networks.is_empty() && count.of.is_empty());
     }
 
     #[test]
     fn an_ipv6_network_is_its_first_half() {
-        let (admission, mut slots) = (Admission::new(usize::MAX, 1), Slots::new());
+        let (admission, mut slots) = (admission(usize::MAX, 1), Slots::new());
         assert!(let_in(&admission, &mut slots, "2001:db8::1").is_some());
         assert!(let_in(&admission, &mut slots, "2001:db8::ffff:2").is_none());
         assert!(let_in(&admission, &mut slots, "2001:db8:0:1::1").is_some());
@@ -155,12 +188,20 @@ mod tests {
 
     #[test]
     fn whoever_has_no_address_counts_only_in_all() {
-        let admission = Admission::new(3, 1);
-        let mut slots = Slots::new();
-        for _ in 0..3 {
-            assert!(admission.has_room(|| None));
-            admission.enter(slots.insert(()), || None);
-        }
-        assert!(!admission.has_room(|| None));
+        let admission = admission(3, 1);
+        let seats: Vec<_> = (0..3).map(|_| admission.let_in(|| None).unwrap()).collect();
+        assert!(admission.let_in(|| None).is_none());
+        drop(seats);
+    }
+
+    #[test]
+    fn a_seat_that_is_dropped_gives_its_room_back() {
+        let admission = admission(1, 1);
+        let peer = || Some([10, 0, 0, 1].into());
+        let seat = admission.let_in(peer).unwrap();
+        assert!(admission.let_in(peer).is_none());
+        drop(seat);
+        assert_eq!(admission.present(), 0);
+        assert!(admission.let_in(peer).is_some());
     }
 }

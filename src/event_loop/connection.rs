@@ -51,7 +51,7 @@ pub(crate) struct Settings {
     /// Open connections that use these settings.
     pub(crate) connections: Cell<usize>,
     /// Who is let in, if this is a server.
-    pub(crate) admission: Option<Box<Admission>>,
+    pub(crate) admission: Option<Arc<Admission>>,
     /// `connections`, for other threads.
     shared_count: Option<Arc<AtomicUsize>>,
 }
@@ -63,12 +63,12 @@ impl Settings {
 
     pub(crate) fn of_server(config: &WSServerConfig) -> Rc<Self> {
         let admission = Admission::new(config.max_connections, config.max_connections_per_ip);
-        Rc::new(Self::build(&config.connection, Some(Box::new(admission)), config.open_connections.clone()))
+        Rc::new(Self::build(&config.connection, Some(Arc::new(admission)), config.open_connections.clone()))
     }
 
     fn build(
         config: &ConnectionConfig,
-        admission: Option<Box<Admission>>,
+        admission: Option<Arc<Admission>>,
         shared_count: Option<Arc<AtomicUsize>>,
     ) -> Self {
         Self {

@@ -17,6 +17,7 @@ use crate::sys;
 use crate::{WSHandshakeFailure, WSListener};
 
 use super::accept::Acceptor;
+use super::admission::Seat;
 use super::connection::{Conn, Handshake};
 use super::core::{Readiness, Slot};
 use super::deferred::Deferred;
@@ -72,16 +73,16 @@ enum Phase {
 }
 
 impl ServerOpening {
-    /// Begins the opening on an accepted stream, if the server has room for it.
-    pub(crate) fn start(server: &Rc<Acceptor>, stream: Stream) {
+    /// Begins the opening on an accepted stream. Without a seat, which another thread may have
+    /// taken for it, looks for room first.
+    pub(crate) fn start(server: &Rc<Acceptor>, stream: Stream, seat: Option<Seat>) {
         let core = &server.core;
         core.metrics.accepted();
         let config = &server.config.connection;
         let peer = || stream.peer_addr().ok().map(|addr| addr.ip());
-        if !server.admission().has_room(peer) {
-            core.metrics.handshake_failed(WSHandshakeFailure::Refused);
-            return log::debug!("{server}: no room for a further connection");
-        }
+        let Some(seat) = seat.or_else(|| server.admission().let_in(peer)) else {
+            return server.refuse();
+        };
         #[cfg(feature = "tls")]
         let Some(stream) = server.secure(stream) else { return };
         let mut stream = stream;
@@ -93,7 +94,7 @@ impl ServerOpening {
             drop(core.remove(token));
             return;
         }
-        server.admission().enter(token, || stream.peer_addr().ok().map(|addr| addr.ip()));
+        seat.take(token);
         if config.tuning.quick_ack
             && let Some(socket) = stream.tcp()
             && let Err(error) = sys::set_quick_ack(socket)

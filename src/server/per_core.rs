@@ -22,8 +22,10 @@ use super::{WSIntoUpgrade, WSServer, WSServerThreads};
 /// `make_factory` runs once on each thread, with that thread's loop, and makes the factory of its connections. It is cloned and sent to
 /// the threads; the factory and the listeners need not be `Send`. What all threads share goes into `make_factory`.
 ///
-/// The threads share nothing, so each loop counts for itself: with [`max_connections`](WSServerConfig::max_connections) of 1000, four
-/// threads hold 4000.
+/// Each loop counts for itself: with [`max_connections`](WSServerConfig::max_connections) of 1000,
+/// four threads hold 4000. With [`WSSpread::RoundRobin`] a connection counts before it is handed to
+/// its thread, so that connections do not pile up in front of a busy loop. A thread without room is
+/// passed over; a connection for which no thread has room is closed.
 ///
 /// ```no_run
 /// # use femtows::*;

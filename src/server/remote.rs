@@ -10,7 +10,8 @@ use crate::{WSRemoteError, WSSocket};
 pub struct WSServerRemote(pub(super) AcceptorRemote);
 
 impl WSServerRemote {
-    /// See [`WSServer::adopt`](super::WSServer::adopt). A socket that cannot be used is closed,
+    /// See [`WSServer::adopt`](super::WSServer::adopt). The socket counts from this call on; if the
+    /// server has no room for it, it is closed at once. A socket that cannot be used is closed,
     /// which is logged. A full inbox of the loop refuses no socket.
     ///
     /// # Errors

@@ -77,7 +77,9 @@ impl WSServer {
         if !self.is_listening() {
             return Err(WSError::Disconnected);
         }
-        self.acceptor.adopt(socket.into()).map_err(|error| WSError::io("cannot adopt the socket", error))
+        self.acceptor
+            .adopt(socket.into(), None)
+            .map_err(|error| WSError::io("cannot adopt the socket", error))
     }
 
     /// The twin for other threads; `None` once the server accepts no more.

@@ -121,7 +121,7 @@ impl TestKit {
     /// As [`raw_server`](Self::raw_server), at a server that may have other connections.
     pub fn connect_to(&mut self, server: &WSServer) -> Peer {
         let (link, client_end, server_end) = self.connect();
-        ServerOpening::start(server.acceptor(), Stream::Sim(server_end));
+        ServerOpening::start(server.acceptor(), Stream::Sim(server_end), None);
         Peer::new(link, client_end)
     }
 
@@ -131,7 +131,7 @@ impl TestKit {
         R: WSIntoUpgrade,
     {
         let server = self.server(factory, config);
-        ServerOpening::start(server.acceptor(), Stream::Sim(stream));
+        ServerOpening::start(server.acceptor(), Stream::Sim(stream), None);
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use femtows::{
-    WSConnectConfig, WSDisconnectCause, WSError, WSLoop, WSLoopConfig, WSMsgType, WSRemoteError,
-    WSServerConfig, WSTuning, WSUpgradeRequest, ws_connect_over, ws_create_server_on,
+    WSConnectConfig, WSDisconnectCause, WSError, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType,
+    WSRemoteError, WSServerConfig, WSTuning, WSUpgradeRequest, ws_connect_over, ws_create_server_on,
     ws_create_server_without_socket,
 };
 
@@ -157,6 +157,31 @@ fn an_accepted_socket_is_adopted() {
     on.stop();
     let (one, _other) = UnixStream::pair().unwrap();
     assert_eq!(remote.adopt(one), Err(WSRemoteError::LoopClosed));
+}
+
+/// The loop is held up, so that it cannot look for room itself.
+#[test]
+fn a_busy_loop_is_handed_no_more_sockets_than_it_has_room_for() {
+    let (log, _events) = log();
+    let on = LoopThread::start(WSLoopConfig::default());
+    let remote = on.ask(move |handle| {
+        let factory = move |_: &WSUpgradeRequest| Probe::new(&log);
+        let config = WSServerConfig::default().max_connections(2);
+        ws_create_server_without_socket(handle, factory, config).unwrap().remote().unwrap()
+    });
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    on.remote.post(move |_| _ = wait.recv()).unwrap();
+    let (sockets, mut peers): (Vec<_>, Vec<_>) = (0..3).map(|_| UnixStream::pair().unwrap()).unzip();
+    for socket in sockets {
+        remote.adopt(socket).unwrap();
+    }
+    let mut is_closed = |nth: usize| {
+        peers[nth].set_nonblocking(true).unwrap();
+        peers[nth].read(&mut [0]).is_ok_and(|read| read == 0)
+    };
+    assert_eq!([is_closed(0), is_closed(1), is_closed(2)], [false, false, true]);
+    drop(go);
+    assert_eq!(on.ask(WSLoopHandle::slots), 3, "the server and two connections");
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn an_abort_posted_behind_a_graceful_disconnect_aborts() {
 fn of_several_closes_that_are_posted_the_first_is_sent() {
     let (server, mut peer, remote, _events) = connected();
     let (go, wait) = mpsc::channel::<()>();
-    server.on.remote.post(move |_| drop(wait.recv())).unwrap();
+    server.on.remote.post(move |_| _ = wait.recv()).unwrap();
     remote.send(WSMsgType::Text, "before").unwrap();
     remote.send_close(WSCloseCode(4001), &"r".repeat(200)).unwrap();
     remote.send_close(WSCloseCode(4002), "second").unwrap();
@@ -202,7 +202,7 @@ fn post_each_reports_a_full_inbox_and_reaches_the_others() {
     let server = ws_serve_per_core(make_factory, "127.0.0.1:0", WSServerConfig::default(), threads).unwrap();
     let (go, wait) = mpsc::channel::<()>();
     let busy = server.loops().next().unwrap();
-    busy.post(move |_| drop(wait.recv())).unwrap();
+    busy.post(move |_| _ = wait.recv()).unwrap();
     while busy.post(|_| ()).is_ok() {}
     let (tell, told) = mpsc::channel();
     assert_eq!(server.post_each(move |_| tell.send(()).unwrap()), Err(WSRemoteError::InboxFull));

@@ -202,3 +202,42 @@ fn a_server_that_cannot_start_leaves_nothing_behind() {
     assert_eq!(error.to_string(), "listener: panic: no third one");
     assert!(TcpStream::connect(addr).is_err(), "nobody listens");
 }
+
+/// Connects 60 silent peers to a server of two threads, the second of which is held up. Returns how
+/// many of them stay open.
+fn held_by_a_busy_thread(config: WSServerConfig) -> usize {
+    let (log, _events) = log();
+    let threads = WSPerCoreConfig::default().threads(2).spread(WSSpread::RoundRobin);
+    let config = config.handshake_timeout(None);
+    let server = ws_serve_per_core(echo(&log), "127.0.0.1:0", config, threads).unwrap();
+    let (go, wait) = channel::<()>();
+    let busy = server.loops().nth(1).unwrap();
+    busy.post(move |_| _ = wait.recv()).unwrap();
+    let peers: Vec<_> = (0..60).map(|_| TcpStream::connect(server.local_addr()).unwrap()).collect();
+    let (tell, told) = channel();
+    let first = server.loops().next().unwrap();
+    eventually("the first thread has accepted all but those that it hands over", || {
+        let tell = tell.clone();
+        first.post(move |handle| tell.send(handle.metrics().snapshot()).unwrap()).unwrap();
+        told.recv_timeout(PATIENCE).unwrap().connections_accepted == 60 - 8
+    });
+    let is_open = |peer: &TcpStream| {
+        peer.set_nonblocking(true).unwrap();
+        peer.peek(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    let open = peers.iter().filter(|peer| is_open(peer)).count();
+    drop(go);
+    server.stop();
+    server.join().unwrap();
+    open
+}
+
+#[test]
+fn a_busy_thread_is_handed_no_more_than_max_connections() {
+    assert_eq!(held_by_a_busy_thread(WSServerConfig::default().max_connections(8)), 16);
+}
+
+#[test]
+fn a_busy_thread_is_handed_no_more_than_max_connections_per_ip() {
+    assert_eq!(held_by_a_busy_thread(WSServerConfig::default().max_connections_per_ip(8)), 16);
+}
