@@ -12,6 +12,7 @@
 //! A head is refused as soon as it is certain to be bad: nobody waits for a deadline to learn that he speaks TLS to
 //! a plain port.
 
+mod authority;
 mod body;
 mod client;
 mod encode;
@@ -33,6 +34,7 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use authority::is_authority;
 pub use client::{ClientHandshake, ClientHandshakeConfig, ClientProgress};
 pub use encode::encode_default_switching;
 pub use error::{
@@ -48,4 +50,3 @@ pub use request::WSUpgradeRequest;
 pub use response::WSUpgradeResponse;
 pub use server::{ServerHandshake, ServerProgress};
 pub(crate) use start_line::{StartLine, parse_status_line};
-pub(crate) use syntax::is_authority;

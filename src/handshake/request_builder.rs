@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
+use super::authority::is_authority;
 use super::client::ClientHandshakeConfig;
 use super::headers::encode_header;
 use super::key::client_key;
-use super::syntax::{is_authority, is_target, is_token};
+use super::syntax::{is_target, is_token};
 use super::{WSInvalidRequest, WSUpgradeRequest};
 
 /// Builds the request that `config` asks for.

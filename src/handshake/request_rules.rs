@@ -1,9 +1,10 @@
 //! What a request has to say to be accepted (RFC 6455 section 4.2.1).
 
 use super::WSUpgradeResponse;
+use super::authority::is_authority;
 use super::head::header_lines;
 use super::key::is_valid_key;
-use super::syntax::{is_authority, list_contains};
+use super::syntax::list_contains;
 
 /// Why a request with a well-formed head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

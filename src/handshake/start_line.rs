@@ -2,6 +2,7 @@
 
 use memchr::memchr;
 
+use super::authority::is_authority;
 use super::syntax::{is_field_value, is_target, is_tchar};
 
 /// First byte of a TLS record with an alert, and with a handshake message (RFC 8446 section 5.1).
@@ -101,19 +102,25 @@ fn check_request_line(line: &[u8]) -> Result<(), &'static str> {
         Err(httparse::Error::Version) => return Err("the HTTP version must be 1.1"),
         Err(_) => return Err("the request line is malformed"),
     }
-    let target = request.path.unwrap_or_default();
-    // RFC 6455 section 4.2.1 item 1: a resource name, or an absolute HTTP or HTTPS URI that contains one
-    let has_scheme =
-        |scheme: &str| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    if !is_target(target.as_bytes())
-        || !(target.starts_with('/') || has_scheme("http://") || has_scheme("https://"))
-    {
+    if !request.path.is_some_and(|target| is_target(target.as_bytes()) && is_path_or_http_uri(target)) {
         return Err("the request target is malformed");
     }
     if request.version != Some(1) {
         return Err("the HTTP version must be 1.1");
     }
     Ok(())
+}
+
+/// Returns `true` for a resource name and for an absolute HTTP or HTTPS URI that contains one
+/// (RFC 6455 section 4.2.1, item 1).
+fn is_path_or_http_uri(target: &str) -> bool {
+    if target.starts_with('/') {
+        return true;
+    }
+    let Some((scheme, rest)) = target.split_once("://") else { return false };
+    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
+    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+        && is_authority(&rest.as_bytes()[..authority_end])
 }
 
 #[cfg(test)]
@@ -123,8 +130,13 @@ mod tests {
     #[test]
     fn request_lines() {
         let check = |line: &str| check_request_line(format!("{line}\r\n").as_bytes());
-        let good =
-            ["GET / HTTP/1.1", "GET /a?b=c HTTP/1.1", "GET http://host/a HTTP/1.1", "GET HTTPS://h HTTP/1.1"];
+        let good = [
+            "GET / HTTP/1.1",
+            "GET /a?b=c HTTP/1.1",
+            "GET http://host/a HTTP/1.1",
+            "GET HTTPS://h HTTP/1.1",
+            "GET http://[::1]:80?a HTTP/1.1",
+        ];
         for line in good {
             assert_eq!(check(line), Ok(()), "{line}");
         }
@@ -137,6 +149,12 @@ mod tests {
             "GET / http/1.1",
             "GET a HTTP/1.1",
             "GET * HTTP/1.1",
+            "GET http:///a HTTP/1.1",
+            "GET http://?a HTTP/1.1",
+            "GET http://[::1/ HTTP/1.1",
+            "GET http://h:80:90/ HTTP/1.1",
+            "GET http://user@h/ HTTP/1.1",
+            "GET ftp://h/ HTTP/1.1",
             "GET /#f HTTP/1.1",
             "GET /a b HTTP/1.1",
             "GET ",

@@ -23,12 +23,6 @@ pub(super) fn is_target(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
-/// Whether `bytes` can be the value of `Host`: an authority without user information (RFC 3986 section 3.2).
-pub(crate) fn is_authority(bytes: &[u8]) -> bool {
-    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
-    !bytes.is_empty() && bytes.iter().all(is_allowed)
-}
-
 /// `bytes` without the optional white space around it (RFC 9110 section 5.6.3).
 pub(super) fn trim(bytes: &[u8]) -> &[u8] {
     let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');

@@ -1,6 +1,6 @@
 //! What has to hold for all bytes, tried on many.
 
-use super::reference::{Verdict, judge};
+use super::reference::{Verdict, is_authority, judge};
 use super::*;
 
 #[test]
@@ -46,6 +46,28 @@ fn mutated_requests_fare_as_the_reference_says() {
         assert_eq!(request_outcome(&request, [cut, request.len()]), whole);
     }
     assert!(seen.iter().all(|&count| count > 100), "the mutations are one-sided: {seen:?}");
+}
+
+/// Strings over an alphabet of what authorities are made of.
+#[test]
+fn authorities_fare_as_the_reference_says() {
+    const PIECES: [&[u8]; 20] = [
+        b"h", b"0", b"1", b"ff", b"80", b"65535", b"256", b"1.2.3.4", b":", b":", b"::", b".", b"[", b"]",
+        b"[::1]", b"v1.", b"%", b"%4f", b"@", b"-",
+    ];
+    let (mut random, mut seen) = (Random(0x5EED_0004), [0; 2]);
+    for round in 0..200_000 {
+        let mut text: Vec<u8> = (0..=random.below(8)).flat_map(|_| random.pick(&PIECES).to_vec()).collect();
+        if round % 2 == 0 {
+            text.insert(0, b'[');
+            text.push(b']');
+        }
+        let expected = is_authority(str::from_utf8(&text).expect("the pieces are ASCII"));
+        let accepted = super::super::is_authority(&text);
+        assert_eq!(accepted, expected, "{:?}", String::from_utf8_lossy(&text));
+        seen[usize::from(accepted)] += 1;
+    }
+    assert!(seen.iter().all(|&count| count > 1000), "the strings are one-sided: {seen:?}");
 }
 
 #[test]
@@ -208,6 +230,8 @@ fn requests() -> Vec<Vec<u8>> {
         with_header(REQUEST, "X\n"),
         with_line(REQUEST, "Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"),
         REQUEST.replace("GET", "POST"),
+        "GET /health HTTP/1.1\r\nHost: [::1]:80\r\n\r\n".into(),
+        "GET http://h:80:90/ HTTP/1.1\r\nHost: h:80:90\r\n\r\n".into(),
         REQUEST.replace("\r\n", "\n"),
         REQUEST[..REQUEST.len() - 2].to_owned(),
     ];

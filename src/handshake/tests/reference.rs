@@ -28,9 +28,95 @@ fn is_request_line(line: &str) -> bool {
     let parts: Vec<&str> = line.split(' ').collect();
     let [method, target, version] = parts[..] else { return false };
     let lower = target.to_ascii_lowercase();
-    let has_start = ["/", "http://", "https://"].iter().any(|start| lower.starts_with(start));
+    let has_good_start = target.starts_with('/')
+        || ["http://", "https://"].iter().any(|scheme| {
+            lower
+                .strip_prefix(scheme)
+                .is_some_and(|rest| rest.split(['/', '?']).next().is_some_and(is_authority))
+        });
     let is_visible = target.chars().all(|c| ('!'..='~').contains(&c) && c != '#');
-    method == "GET" && version == "HTTP/1.1" && has_start && is_visible
+    method == "GET" && version == "HTTP/1.1" && has_good_start && is_visible
+}
+
+/// RFC 3986 section 3.2 without user information and with a host, by backtracking over where it ends.
+pub(super) fn is_authority(text: &str) -> bool {
+    (1..=text.len()).filter(|&end| text.is_char_boundary(end)).any(|end| {
+        let (host, rest) = text.split_at(end);
+        let port = rest.strip_prefix(':');
+        let has_good_port = port.is_some_and(|port| {
+            port.chars().all(|c| c.is_ascii_digit())
+                && (port.is_empty() || port.parse().is_ok_and(|port: u128| port <= 65535))
+        });
+        (rest.is_empty() || has_good_port) && (is_reg_name(host) || is_ip_literal(host))
+    })
+}
+
+fn is_reg_name(host: &str) -> bool {
+    let mut chars = host.chars();
+    while let Some(c) = chars.next() {
+        let is_escape = c == '%' && chars.by_ref().take(2).filter(char::is_ascii_hexdigit).count() == 2;
+        if !is_escape && !is_plain(c) {
+            return false;
+        }
+    }
+    true
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=".contains(c)
+}
+
+fn is_ip_literal(host: &str) -> bool {
+    let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else { return false };
+    let mut future = inner.splitn(2, '.');
+    let (version, address) = (future.next().unwrap_or_default(), future.next().unwrap_or_default());
+    let is_future = version.len() > 1
+        && version.starts_with(['v', 'V'])
+        && version[1..].chars().all(|c| c.is_ascii_hexdigit())
+        && !address.is_empty()
+        && address.chars().all(|c| c == ':' || is_plain(c));
+    is_future || is_ipv6(inner)
+}
+
+/// Eight groups of 16 bits, or fewer with one `::` in place of those that are zero; the last two may be
+/// an IPv4 address.
+fn is_ipv6(text: &str) -> bool {
+    let halves: Vec<&str> = text.split("::").collect();
+    let groups = |half: &str, may_end_in_ipv4: bool| -> Option<usize> {
+        if half.is_empty() {
+            return Some(0);
+        }
+        let parts: Vec<&str> = half.split(':').collect();
+        let (last, first) = parts.split_last()?;
+        let is_group =
+            |part: &&str| (1..=4).contains(&part.len()) && part.chars().all(|c| c.is_ascii_hexdigit());
+        if !first.iter().all(is_group) {
+            return None;
+        }
+        if is_group(last) {
+            Some(parts.len())
+        } else if may_end_in_ipv4 && is_ipv4(last) {
+            Some(parts.len() + 1)
+        } else {
+            None
+        }
+    };
+    match halves[..] {
+        [whole] => groups(whole, true) == Some(8),
+        [before, after] => match (groups(before, false), groups(after, true)) {
+            (Some(before), Some(after)) => before + after <= 7,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn is_ipv4(text: &str) -> bool {
+    let is_octet = |part: &str| {
+        let is_short = (1..=3).contains(&part.len()) && part.chars().all(|c| c.is_ascii_digit());
+        is_short && (part == "0" || !part.starts_with('0')) && part.parse::<u16>().is_ok_and(|n| n < 256)
+    };
+    text.split('.').count() == 4 && text.split('.').all(is_octet)
 }
 
 fn split_header(line: &str) -> Option<(String, &str)> {
@@ -49,10 +135,7 @@ fn judge_headers(headers: &[(String, &str)]) -> Verdict {
         all(name).join(",").split(',').any(|item| item.trim_matches([' ', '\t']).eq_ignore_ascii_case(token))
     };
     let host_is_good = match all("host")[..] {
-        [host] => {
-            let is_bad = |c: char| c <= ' ' || c >= '\x7F' || "\"#/<>?@\\^`{|}".contains(c);
-            !host.is_empty() && !host.contains(is_bad)
-        }
+        [host] => is_authority(host),
         _ => false,
     };
     let has_no_body = all("transfer-encoding").is_empty() && matches!(all("content-length")[..], [] | ["0"]);

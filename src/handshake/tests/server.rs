@@ -178,10 +178,10 @@ fn smuggled_bodies_are_refused() {
 fn exactly_one_host_is_asked_for() {
     assert_eq!(status(with_line(REQUEST, "Host", "")), Some(400));
     assert_eq!(status(with_header(REQUEST, "host: server.example.com")), Some(400));
-    for host in ["", "a b", "user@host", "host/path", "h\u{e4}"] {
+    for host in ["", ":80", "a b", "user@host", "host/path", "h\u{e4}", "[::1", "h:80:90", "h:65536"] {
         assert_eq!(status(with_line(REQUEST, "Host", &format!("Host: {host}"))), Some(400), "{host:?}");
     }
-    for host in ["h", "[::1]:8080", "127.0.0.1:9001", "a_b.example"] {
+    for host in ["h", "h:", "[::1]:8080", "127.0.0.1:9001", "a_b.example"] {
         assert_eq!(status(with_line(REQUEST, "Host", &format!("Host: {host}"))), None, "{host:?}");
     }
 }
