@@ -13,7 +13,7 @@ use femtows::message::{
     CatchDisconnect, HandlerError, MessageType, ReceiveEvent, Routes, SendEvent, Value, WebSocket,
     WebSocketConfig, WebSocketError, connect_websocket_url, serve_websocket,
 };
-use femtows::{WSCloseCode, WSLoop, WSLoopConfig, WSLoopHandle, WSServer};
+use femtows::{WSCloseCode, WSLoop, WSLoopConfig, WSLoopHandle, WSServer, WSUpgradeResponse};
 use serde_json::json;
 
 /// All of it takes a moment; this is for the day when it does not.
@@ -139,7 +139,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .route("/echo", echo)
         .route("/raw", raw)
         .route_with("/json", json, sizes)
-        .route_with("/strict", caught, strict);
+        .route_with("/strict", caught, strict)
+        // As bocadillo answers unknown routes; without it they are 404.
+        .not_found(WSUpgradeResponse::forbidden());
     let server = serve_websocket(&handle, app, "127.0.0.1:0", WebSocketConfig::default())?;
 
     event_loop.block_on(handle.timeout(PATIENCE, async {

@@ -192,7 +192,7 @@ fn durations_without_bound_are_no_panic() {
     events.frame();
     events.disconnected();
     let mut refused = Peer::connect_tcp(server.addr);
-    assert_eq!(status(&refused.ask("POST / HTTP/1.1\r\n\r\n")), 400);
+    assert_eq!(status(&refused.ask("POST / HTTP/1.1\r\n\r\n")), 405);
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub(crate) struct ServerOpening {
     timer: Cell<Option<TimerId>>,
     /// The peer has ended its half, as the kernel said.
     end_ahead: Cell<bool>,
+    /// The request was a HEAD: no answer to it has a body.
+    is_head: Cell<bool>,
 }
 
 enum Phase {
@@ -108,6 +110,7 @@ impl ServerOpening {
             token,
             timer: Cell::new(None),
             end_ahead: Cell::new(false),
+            is_head: Cell::new(false),
         });
         opening.start_timer(config.handshake_timeout);
         drop(core.replace(token, Slot::ServerOpening(opening)));
@@ -150,7 +153,7 @@ impl ServerOpening {
         match due {
             Due::Undecided(ticket) => {
                 ticket.cancel();
-                self.refuse(&WSUpgradeResponse::unavailable(), WSHandshakeFailure::Timeout);
+                self.refuse(WSUpgradeResponse::unavailable(), WSHandshakeFailure::Timeout);
             }
             Due::Refused => self.abandon(),
             Due::Request => self.failed(WSHandshakeFailure::Timeout),
@@ -241,7 +244,7 @@ impl ServerOpening {
             _ => None,
         };
         match refusal {
-            Some(refusal) => self.refuse(&refusal, WSHandshakeFailure::Io),
+            Some(refusal) => self.refuse(refusal, WSHandshakeFailure::Io),
             None => self.failed(WSHandshakeFailure::Io),
         }
     }
@@ -269,9 +272,10 @@ impl ServerOpening {
         };
         match progress {
             ServerProgress::Incomplete => return true,
-            ServerProgress::Reject(response) => self.refuse(&response, WSHandshakeFailure::Invalid),
+            ServerProgress::Reject(response) => self.refuse(response, WSHandshakeFailure::Invalid),
             ServerProgress::Request { request, .. } => {
                 self.cancel_timer();
+                self.is_head.set(request.is_head());
                 #[cfg(feature = "tls")]
                 let request = request
                     .secure(self.stream.borrow().as_ref().is_some_and(|stream| stream.tls().is_some()));
@@ -291,19 +295,19 @@ impl ServerOpening {
     ) {
         if self.server.is_draining() {
             super::core::guard("dropping a listener", || drop(outcome));
-            return self.refuse(&WSUpgradeResponse::unavailable(), WSHandshakeFailure::Refused);
+            return self.refuse(WSUpgradeResponse::unavailable(), WSHandshakeFailure::Refused);
         }
         let accepted = match outcome {
             WSUpgradeOutcome::Reject(response) if response.status() == 500 => {
-                return self.refuse(&response, WSHandshakeFailure::Internal);
+                return self.refuse(response, WSHandshakeFailure::Internal);
             }
-            WSUpgradeOutcome::Reject(response) => return self.refuse(&response, WSHandshakeFailure::Refused),
+            WSUpgradeOutcome::Reject(response) => return self.refuse(response, WSHandshakeFailure::Refused),
             WSUpgradeOutcome::Deferred(later) => return self.wait(later.into_ticket(), request, early),
             WSUpgradeOutcome::Accept(listener) => (None, listener),
             WSUpgradeOutcome::AcceptWith(accepted) => (Some(accepted.response), accepted.listener),
         };
         if !request.is_upgrade() {
-            return self.refuse(&WSUpgradeResponse::upgrade_required(), WSHandshakeFailure::Invalid);
+            return self.refuse(WSUpgradeResponse::upgrade_required(), WSHandshakeFailure::Invalid);
         }
         let mut out = self.server.core.pool.borrow_mut().take_send(512);
         let encoded = match &accepted.0 {
@@ -315,7 +319,7 @@ impl ServerOpening {
             Err(error) => {
                 log::error!("the listener factory's response cannot be sent: {error}");
                 self.server.core.pool.borrow_mut().give_send(out);
-                self.refuse(&WSUpgradeResponse::internal_error(), WSHandshakeFailure::Internal);
+                self.refuse(WSUpgradeResponse::internal_error(), WSHandshakeFailure::Internal);
             }
         }
     }
@@ -369,7 +373,8 @@ impl ServerOpening {
         }
     }
 
-    fn refuse(self: &Rc<Self>, response: &WSUpgradeResponse, kind: WSHandshakeFailure) {
+    fn refuse(self: &Rc<Self>, response: WSUpgradeResponse, kind: WSHandshakeFailure) {
+        let response = if self.is_head.get() { response.without_content() } else { response };
         self.server.core.metrics.handshake_failed(kind);
         log::debug!("opening {}: refused with {}", self.token.to_u64(), response.status());
         let mut out = Vec::with_capacity(256 + response.body().len());

@@ -55,7 +55,8 @@ fn is_ip_future(inner: &[u8]) -> bool {
         && address.iter().all(is_allowed)
 }
 
-/// Nothing, or a colon and a port, which may be empty (RFC 3986 section 3.2.3) and is at most 65535.
+/// Nothing, or a colon and a port, which may be empty (RFC 3986 section 3.2.3) and is at most
+/// 65535.
 fn is_port_suffix(suffix: &[u8]) -> bool {
     let Some((&colon, digits)) = suffix.split_first() else { return true };
     let add_digit = |port: u32, digit: &u8| {

@@ -30,7 +30,9 @@ impl WSUpgradeResponse {
         let connection = if headers.contains("upgrade") { "close, Upgrade" } else { "close" };
         encode_header("Connection", connection, out);
         out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(body);
+        if !self.omits_content() {
+            out.extend_from_slice(body);
+        }
     }
 
     /// Appends the 101 response that accepts `request` to `out`: `Upgrade`, `Connection`, `Sec-WebSocket-Accept`

@@ -33,6 +33,8 @@ pub(crate) enum HeadFault {
     TooLarge,
     /// More lines than [`HandshakeLimits::max_headers`].
     TooManyHeaders,
+    /// A request with another method than GET and HEAD.
+    Method,
     /// Against the grammar; says what is wrong.
     Malformed(&'static str),
 }
@@ -43,6 +45,8 @@ impl HeadFault {
         match self {
             Self::TooLarge => "the response head is too large",
             Self::TooManyHeaders => "the response has too many headers",
+            // Only request lines have one.
+            Self::Method => "the method is not allowed",
             Self::Malformed(reason) => reason,
         }
     }
@@ -100,13 +104,15 @@ impl HeadScanner {
             let rest = window.get(self.checked..).unwrap_or_default();
             let Some(length) = memchr(b'\n', rest) else {
                 let content = rest.strip_suffix(b"\r").unwrap_or(rest);
-                self.check(content)?;
-                self.checked += content.len();
+                let end = self.checked + content.len();
+                self.check(&window[self.line..end])?;
+                self.checked = end;
                 break;
             };
             let content = &rest[..length];
             let content_without_cr = content.strip_suffix(b"\r");
-            self.check(content_without_cr.unwrap_or(content))?;
+            let end = self.checked + content_without_cr.unwrap_or(content).len();
+            self.check(&window[self.line..end])?;
             if content_without_cr.is_none() {
                 return Err(HeadFault::Malformed("a line ends without CR"));
             }
@@ -120,12 +126,14 @@ impl HeadScanner {
         if bytes.len() >= self.limits.max_head { Err(HeadFault::TooLarge) } else { Ok(Scan::Incomplete) }
     }
 
-    /// Checks `content`, the bytes from `checked` on that belong to the current line; no line end is among them.
-    fn check(&mut self, mut content: &[u8]) -> Result<(), HeadFault> {
+    /// Checks the bytes of `line`, the current line so far, from `checked` on; no line end is among
+    /// them.
+    fn check(&mut self, line: &[u8]) -> Result<(), HeadFault> {
+        let offset = self.checked - self.line;
         if let Part::StartLine = self.part {
-            let offset = self.checked - self.line;
-            return self.start_line.check_bytes(offset, content).map_err(HeadFault::Malformed);
+            return self.start_line.check_bytes(line, offset);
         }
+        let mut content = &line[offset..];
         if let Part::Name = self.part {
             let Some(length) = content.iter().position(|&byte| !is_tchar(byte)) else { return Ok(()) };
             let at_line_start = self.checked + length == self.line;

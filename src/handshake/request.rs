@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::WSHeaders;
 use super::head::{first_line, header_values};
+use super::start_line::HEAD_PREFIX;
 use super::syntax::{list_items, text};
 
 /// The HTTP request that opens a connection (RFC 6455 section 4.1).
@@ -22,9 +23,14 @@ pub struct WSUpgradeRequest {
 }
 
 impl WSUpgradeRequest {
-    /// The method: `GET`.
+    /// The method: `GET`, or `HEAD` if this is [no upgrade](Self::is_upgrade).
     pub fn method(&self) -> &str {
         self.request_line_part(0)
+    }
+
+    /// Returns `true` if the method is HEAD: the answer has no body (RFC 9110 section 9.3.2).
+    pub(crate) fn is_head(&self) -> bool {
+        self.head.starts_with(HEAD_PREFIX)
     }
 
     /// The request target as sent: path and query, such as `/feed?depth=5`. A client may send an absolute URI

@@ -4,6 +4,7 @@ use super::WSUpgradeResponse;
 use super::authority::is_authority;
 use super::head::header_lines;
 use super::key::is_valid_key;
+use super::start_line::HEAD_PREFIX;
 use super::syntax::list_contains;
 
 /// Why a request with a well-formed head is refused.
@@ -11,6 +12,8 @@ use super::syntax::list_contains;
 pub(super) enum Refusal {
     /// 400. Says what is wrong.
     Malformed(&'static str),
+    /// 405: another method than GET and HEAD.
+    Method,
     /// 426: another version of the protocol than 13.
     Version,
 }
@@ -19,17 +22,26 @@ impl Refusal {
     pub(super) fn response(self) -> WSUpgradeResponse {
         match self {
             Self::Malformed(reason) => WSUpgradeResponse::built(400, format!("{reason}\n").into()),
+            // RFC 9110 section 15.5.6
+            Self::Method => {
+                let body = "only GET and HEAD are served here\n";
+                with_headers(405, body, &[("Allow", "GET, HEAD")])
+            }
+            // RFC 6455 section 4.4, RFC 9110 section 15.5.22
             Self::Version => {
                 let body = "the only version of the WebSocket protocol here is 13\n";
-                let mut response = WSUpgradeResponse::built(426, body.into());
-                // RFC 6455 section 4.4, RFC 9110 section 15.5.22
-                for (name, value) in [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")] {
-                    response.headers_mut().append(name, value).expect("a constant header is valid");
-                }
-                response
+                with_headers(426, body, &[("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")])
             }
         }
     }
+}
+
+fn with_headers(status: u16, body: &'static str, headers: &[(&str, &str)]) -> WSUpgradeResponse {
+    let mut response = WSUpgradeResponse::built(status, body.into());
+    for &(name, value) in headers {
+        response.headers_mut().append(name, value).expect("a constant header is valid");
+    }
+    response
 }
 
 /// Checks a head that the scanner accepted. Returns whether it asks for an upgrade; if not it is plain HTTP.
@@ -41,6 +53,10 @@ pub(super) fn check_request(head: &[u8]) -> Result<bool, Refusal> {
     fields.check_message()?;
     if fields.is_plain_http() {
         return Ok(false);
+    }
+    // RFC 6455 section 4.2.1, item 1: the method is allowed here, but not for an upgrade.
+    if head.starts_with(HEAD_PREFIX) {
+        return Err(Refusal::Malformed("an upgrade takes the method GET"));
     }
     fields.check_upgrade()?;
     Ok(true)

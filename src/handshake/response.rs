@@ -33,6 +33,8 @@ struct Parts {
     status: u16,
     head: Head,
     body: Bytes,
+    /// Only the head goes on the wire, as the answer to HEAD.
+    omits_content: bool,
 }
 
 #[derive(Clone)]
@@ -115,6 +117,18 @@ impl WSUpgradeResponse {
         }
         self.headers_mut().insert("Sec-WebSocket-Protocol", name)?;
         Ok(self)
+    }
+
+    /// Leaves the body out when this is encoded and keeps its `Content-Length`, as the answer to
+    /// HEAD has to be (RFC 9110 section 9.3.2). The server does this by itself.
+    #[must_use]
+    pub fn without_content(mut self) -> Self {
+        Arc::make_mut(&mut self.parts).omits_content = true;
+        self
+    }
+
+    pub(super) fn omits_content(&self) -> bool {
+        self.parts.omits_content
     }
 
     /// The status code.
@@ -204,12 +218,19 @@ impl WSUpgradeResponse {
 
     /// A response with any status. The caller sees to it that the status fits the use.
     pub(super) fn built(status: u16, body: Bytes) -> Self {
-        Self { parts: Arc::new(Parts { status, head: Head::Built(WSHeaders::new()), body }) }
+        Self {
+            parts: Arc::new(Parts {
+                status,
+                head: Head::Built(WSHeaders::new()),
+                body,
+                omits_content: false,
+            }),
+        }
     }
 
     /// A response whose head has passed the scanner.
     pub(super) fn received(status: u16, head: Bytes, body: Bytes) -> Self {
-        Self { parts: Arc::new(Parts { status, head: Head::Received(head), body }) }
+        Self { parts: Arc::new(Parts { status, head: Head::Received(head), body, omits_content: false }) }
     }
 
     pub(super) fn headers_mut(&mut self) -> &mut WSHeaders {

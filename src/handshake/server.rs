@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::head::{HeadFault, HeadScanner, Scan};
 use super::request_rules::{Refusal, check_request};
-use super::start_line::StartLine;
+use super::start_line::{HEAD_PREFIX, StartLine};
 use super::{HandshakeLimits, WSUpgradeRequest, WSUpgradeResponse};
 
 /// Reads one request (RFC 6455 section 4.2.1) and tells whether to refuse it.
@@ -17,6 +17,8 @@ use super::{HandshakeLimits, WSUpgradeRequest, WSUpgradeResponse};
 #[derive(Clone, Debug)]
 pub struct ServerHandshake {
     scanner: HeadScanner,
+    /// The method is HEAD, as far as is known.
+    is_head: bool,
 }
 
 /// What a server knows about the request so far.
@@ -26,7 +28,8 @@ pub enum ServerProgress {
     Incomplete,
     /// A good request. If it [is an upgrade](WSUpgradeRequest::is_upgrade), it can be accepted with
     /// [`encode_default_switching`](super::encode_default_switching) or [`WSUpgradeResponse::encode_switching`];
-    /// if not it is plain HTTP, and wants some other answer.
+    /// if not it is plain HTTP, and wants some other answer; one to HEAD is
+    /// [`without_content`](WSUpgradeResponse::without_content).
     Request {
         /// The request.
         request: WSUpgradeRequest,
@@ -41,43 +44,49 @@ pub enum ServerProgress {
 impl ServerHandshake {
     /// Waits for a request.
     pub fn new(limits: HandshakeLimits) -> Self {
-        Self { scanner: HeadScanner::new(StartLine::Request, limits) }
+        Self { scanner: HeadScanner::new(StartLine::Request, limits), is_head: false }
     }
 
     /// Looks at what has arrived. `bytes` are *all* bytes since the beginning of the connection.
     pub fn receive(&mut self, bytes: &[u8]) -> ServerProgress {
+        self.is_head = bytes.strip_prefix(b"\r\n").unwrap_or(bytes).starts_with(HEAD_PREFIX);
         match self.scanner.advance(bytes) {
             Ok(Scan::Incomplete) => ServerProgress::Incomplete,
-            Ok(Scan::Complete(head)) => finish(bytes, head),
-            Err(fault) => ServerProgress::Reject(refuse_head(fault)),
+            Ok(Scan::Complete(head)) => self.finish(bytes, head),
+            Err(fault) => ServerProgress::Reject(self.answer(refusal_of(fault))),
         }
     }
 
     /// The answer to a peer that has ended its half within the request (RFC 9112 section 8).
     pub fn receive_eof(&self) -> WSUpgradeResponse {
-        Refusal::Malformed("the request is incomplete").response()
+        self.answer(Refusal::Malformed("the request is incomplete").response())
     }
-}
 
-fn finish(bytes: &[u8], head: Range<usize>) -> ServerProgress {
-    let consumed = head.end;
-    let head = &bytes[head];
-    match check_request(head) {
-        Ok(is_upgrade) => {
-            let request = WSUpgradeRequest::from_checked_head(Bytes::copy_from_slice(head), is_upgrade);
-            ServerProgress::Request { request, consumed }
+    fn finish(&self, bytes: &[u8], head: Range<usize>) -> ServerProgress {
+        let consumed = head.end;
+        let head = &bytes[head];
+        match check_request(head) {
+            Ok(is_upgrade) => {
+                let request = WSUpgradeRequest::from_checked_head(Bytes::copy_from_slice(head), is_upgrade);
+                ServerProgress::Request { request, consumed }
+            }
+            Err(refusal) => ServerProgress::Reject(self.answer(refusal.response())),
         }
-        Err(refusal) => ServerProgress::Reject(refusal.response()),
+    }
+
+    fn answer(&self, response: WSUpgradeResponse) -> WSUpgradeResponse {
+        if self.is_head { response.without_content() } else { response }
     }
 }
 
-fn refuse_head(fault: HeadFault) -> WSUpgradeResponse {
+fn refusal_of(fault: HeadFault) -> WSUpgradeResponse {
     match fault {
         // RFC 6585 section 5; a request line alone that is too long gets the same answer.
         HeadFault::TooLarge => WSUpgradeResponse::built(431, "the request head is too large\n".into()),
         HeadFault::TooManyHeaders => {
             WSUpgradeResponse::built(431, "the request has too many headers\n".into())
         }
+        HeadFault::Method => Refusal::Method.response(),
         HeadFault::Malformed(reason) => Refusal::Malformed(reason).response(),
     }
 }

@@ -3,6 +3,7 @@
 use memchr::memchr;
 
 use super::authority::is_authority;
+use super::head::HeadFault;
 use super::syntax::{is_field_value, is_target, is_tchar};
 
 /// First byte of a TLS record with an alert, and with a handshake message (RFC 8446 section 5.1).
@@ -13,31 +14,39 @@ const TLS_HANDSHAKE: u8 = 22;
 /// Which first line a head begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartLine {
-    /// `GET target HTTP/1.1`
+    /// `GET target HTTP/1.1`, or the same with HEAD
     Request,
     /// `HTTP/1.x status reason`
     Status,
 }
 
 impl StartLine {
-    /// Checks bytes of the line as they arrive. `offset` is where `bytes` begins within the line; the line end is not
-    /// among them.
-    pub(super) fn check_bytes(self, offset: usize, bytes: &[u8]) -> Result<(), &'static str> {
-        let prefix = self.prefix().get(offset..).unwrap_or_default();
-        if let Some((at, (&byte, _))) =
-            bytes.iter().zip(prefix).enumerate().find(|(_, (byte, wanted))| byte != wanted)
-        {
-            // The first byte decides: the verdict may not depend on how the bytes were cut.
-            let is_tls = offset + at == 0 && matches!(byte, TLS_ALERT | TLS_HANDSHAKE);
-            return Err(if is_tls { self.tls_instead() } else { self.wrong_prefix(byte) });
+    /// Checks the bytes of `line` from `offset` on as they arrive. `line` is the line so far,
+    /// without its end.
+    pub(super) fn check_bytes(self, line: &[u8], offset: usize) -> Result<(), HeadFault> {
+        let bytes = line.get(offset..).unwrap_or_default();
+        // The first byte decides: the verdict may not depend on how the bytes were cut.
+        if matches!(line.first(), Some(&(TLS_ALERT | TLS_HANDSHAKE))) {
+            return Err(HeadFault::Malformed(self.tls_instead()));
         }
         match self {
-            Self::Request if !bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) => {
-                Err("the request line contains an invalid character")
+            Self::Request => {
+                check_method(line, offset)?;
+                if !bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+                    return Err(HeadFault::Malformed("the request line contains an invalid character"));
+                }
             }
-            Self::Status if !is_field_value(bytes) => Err("the status line contains a control character"),
-            _ => Ok(()),
+            Self::Status => {
+                // Refused at the first byte that differs, so that no line end has to be waited for.
+                if line.iter().zip(b"HTTP/1.").any(|(byte, wanted)| byte != wanted) {
+                    return Err(HeadFault::Malformed("the answer is not HTTP/1"));
+                }
+                if !is_field_value(bytes) {
+                    return Err(HeadFault::Malformed("the status line contains a control character"));
+                }
+            }
         }
+        Ok(())
     }
 
     /// Checks the whole line, given with its line end. Its bytes have passed [`check_bytes`](Self::check_bytes).
@@ -48,30 +57,30 @@ impl StartLine {
         }
     }
 
-    /// Which bytes the line has to begin with. What differs is refused at once, whether or not the line ever ends.
-    fn prefix(self) -> &'static [u8] {
-        match self {
-            Self::Request => b"GET ",
-            Self::Status => b"HTTP/1.",
-        }
-    }
-
     fn tls_instead(self) -> &'static str {
         match self {
             Self::Request => "this is TLS, and the server takes plain HTTP here",
             Self::Status => "the server answered with TLS: connect to it by a wss:// URL",
         }
     }
+}
 
-    fn wrong_prefix(self, byte: u8) -> &'static str {
-        match self {
-            // RFC 6455 section 4.2.1 item 1
-            Self::Request if is_tchar(byte) || byte == b' ' => "the method must be GET",
-            Self::Request => "this is not an HTTP/1.1 request",
-            Self::Status => "the answer is not HTTP/1",
-        }
+/// Refuses another method than GET and HEAD as soon as its end is there, and what cannot be a
+/// method at its first byte that cannot.
+fn check_method(line: &[u8], offset: usize) -> Result<(), HeadFault> {
+    if line.starts_with(b"GET ") || line.starts_with(HEAD_PREFIX) {
+        return Ok(());
+    }
+    // No method has ended before `offset`: it would have been refused there.
+    match line.iter().skip(offset).position(|&byte| !is_tchar(byte)) {
+        None => Ok(()),
+        Some(at) if line[offset + at] == b' ' && offset + at > 0 => Err(HeadFault::Method),
+        Some(_) => Err(HeadFault::Malformed("this is not an HTTP/1.1 request")),
     }
 }
+
+/// The beginning of a request by HEAD.
+pub(super) const HEAD_PREFIX: &[u8] = b"HEAD ";
 
 /// Version and status code of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +145,7 @@ mod tests {
             "GET http://host/a HTTP/1.1",
             "GET HTTPS://h HTTP/1.1",
             "GET http://[::1]:80?a HTTP/1.1",
+            "HEAD / HTTP/1.1",
         ];
         for line in good {
             assert_eq!(check(line), Ok(()), "{line}");

@@ -17,8 +17,8 @@ use super::{Handler, WebSocket, WebSocketConfig};
 /// `/a%20b`, and `%2F` divides nothing. The query plays no part. Routes are tried in the order in which they were added; a
 /// slash at the end makes a difference.
 ///
-/// A request that no route takes is refused with 403; [`not_found`](Self::not_found) chooses otherwise. Plain HTTP requests are
-/// [`http`](Self::http)'s.
+/// A request that no route takes is refused with 404; [`not_found`](Self::not_found) chooses
+/// otherwise. Plain HTTP requests are [`http`](Self::http)'s.
 ///
 /// ```
 /// use femtows::WSUpgradeResponse;
@@ -33,8 +33,7 @@ use super::{Handler, WebSocket, WebSocketConfig};
 ///
 /// let routes = Routes::new()
 ///     .route("/chat/{room}", chat)
-///     .http(|_| WSUpgradeResponse::ok("a WebSocket server\n"))
-///     .not_found(WSUpgradeResponse::not_found());
+///     .http(|_| WSUpgradeResponse::ok("a WebSocket server\n"));
 /// ```
 pub struct Routes {
     table: Vec<Route>,
@@ -61,9 +60,9 @@ impl Default for Routes {
 }
 
 impl Routes {
-    /// No routes: everything is refused with 403.
+    /// Returns a table without routes: everything is refused with 404.
     pub fn new() -> Self {
-        Self { table: Vec::new(), http: None, not_found: WSUpgradeResponse::forbidden() }
+        Self { table: Vec::new(), http: None, not_found: WSUpgradeResponse::not_found() }
     }
 
     /// Adds a route.
@@ -100,14 +99,15 @@ impl Routes {
         self.add(pattern, Some(Rc::new(config)), handler)
     }
 
-    /// Answers plain HTTP requests: a page, a health check. Default: as [`not_found`](Self::not_found).
+    /// Answers plain HTTP requests by GET and HEAD: a page, a health check. Default: as
+    /// [`not_found`](Self::not_found).
     #[must_use]
     pub fn http(mut self, answer: impl Fn(&WSUpgradeRequest) -> WSUpgradeResponse + 'static) -> Self {
         self.http = Some(Box::new(answer));
         self
     }
 
-    /// What a request gets that no route takes. Default 403.
+    /// Answers requests that no route takes with this response. Default 404.
     #[must_use]
     pub fn not_found(mut self, response: WSUpgradeResponse) -> Self {
         self.not_found = response;

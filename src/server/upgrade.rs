@@ -51,8 +51,11 @@ impl WSUpgradeResponseWithListener {
 /// | any other `Err` | 500 without the error's text, which is logged |
 /// | [`WSDeferredUpgrade`] | what its ticket decides |
 ///
-/// A request that is not an upgrade ([`WSUpgradeRequest::is_upgrade`](crate::WSUpgradeRequest::is_upgrade)) can be answered with a
-/// response; a listener for it becomes 426.
+/// A request that is not an upgrade
+/// ([`WSUpgradeRequest::is_upgrade`](crate::WSUpgradeRequest::is_upgrade)) can be answered with a
+/// response; a listener for it becomes 426. HEAD reaches the factory like GET, and its answer is
+/// sent with the `Content-Length` of the body and without the body (RFC 9110 section 9.3.2). Other
+/// methods are refused with 405 before the factory is asked.
 pub trait WSIntoUpgrade {
     /// The decision.
     fn into_upgrade(self) -> WSUpgradeOutcome;

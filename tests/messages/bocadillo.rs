@@ -2,7 +2,7 @@
 
 use femtows::message::*;
 use femtows::testkit::TestKit;
-use femtows::{WSCloseCode, WSMsgType};
+use femtows::{WSCloseCode, WSMsgType, WSUpgradeResponse};
 use serde_json::json;
 
 use crate::ends::*;
@@ -164,9 +164,11 @@ fn bocadillo_catch_disconnect_on_and_off() {
 }
 
 #[test]
-fn bocadillo_an_unknown_route_is_403() {
+fn bocadillo_unknown_route_is_403_if_the_application_chose_it() {
     let routes = || {
-        Routes::new().route("/chat", |ws: WebSocket| async move { ws.with(async |_| Ok(())).await.map(drop) })
+        Routes::new()
+            .route("/chat", |ws: WebSocket| async move { ws.with(async |_| Ok(())).await.map(drop) })
+            .not_found(WSUpgradeResponse::forbidden())
     };
     for (path, status) in [("/chat", "101"), ("/chat?x", "101"), ("/dog", "403"), ("/", "403")] {
         let mut kit = TestKit::new(1);

@@ -23,8 +23,7 @@ fn served(target: &str) -> String {
         .route("/b", serve("b"))
         .route("/a", serve("second"))
         .route("/one/{x}", serve("one"))
-        .route("/all/{x:path}", serve("all"))
-        .not_found(WSUpgradeResponse::not_found());
+        .route("/all/{x:path}", serve("all"));
     let mut peer = raw(&mut kit, routes, WebSocketConfig::default());
     peer.write(&request(target, ""));
     kit.run_until_idle();
@@ -47,6 +46,26 @@ fn the_path_alone_chooses_the_route() {
     {
         assert_eq!(served(elsewhere), "404", "{elsewhere}");
     }
+}
+
+fn status_of_unknown_route(routes: Routes) -> String {
+    let mut kit = TestKit::new(1);
+    let mut peer = raw(&mut kit, routes, WebSocketConfig::default());
+    peer.write(&request("/nowhere", ""));
+    kit.run_until_idle();
+    String::from_utf8(peer.read()).expect("ASCII").split(' ').nth(1).expect("a status").to_owned()
+}
+
+#[test]
+fn unknown_route_is_404() {
+    let routes = Routes::new().route("/a", |_: WebSocket| async {});
+    assert_eq!(status_of_unknown_route(routes), "404");
+}
+
+#[test]
+fn unknown_route_gets_the_response_that_the_application_chose() {
+    let routes = Routes::new().not_found(WSUpgradeResponse::forbidden());
+    assert_eq!(status_of_unknown_route(routes), "403");
 }
 
 #[test]
@@ -82,7 +101,7 @@ fn parameters_are_decoded_once_whatever_they_hold() {
 #[test]
 fn plain_requests_never_reach_a_handler() {
     let plain = b"GET /a?x=1 HTTP/1.1\r\nHost: testkit\r\n\r\n";
-    for (answers, expected) in [(false, "HTTP/1.1 403 "), (true, "HTTP/1.1 200 ")] {
+    for (answers, expected) in [(false, "HTTP/1.1 404 "), (true, "HTTP/1.1 200 ")] {
         let mut kit = TestKit::new(1);
         let called = Log::new();
         let calls = called.clone();

@@ -1,7 +1,12 @@
 //! The HTTP side of a server: methods, hosts, and headers of its responses.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use femtows::testkit::{Peer, TestKit};
 use femtows::*;
+
+use crate::recorder::Recorder;
 
 /// The response to these bytes: head and body.
 fn answer_of<F, R>(factory: F, request: &str) -> (String, String)
@@ -24,6 +29,12 @@ fn page(_: &WSUpgradeRequest) -> WSUpgradeResponse {
 
 fn status(head: &str) -> &str {
     head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).unwrap_or(head)
+}
+
+/// The values of a header.
+fn values<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
+    let fields = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
 }
 
 /// A good upgrade request with one piece of it replaced.
@@ -59,4 +70,85 @@ fn malformed_authority_of_an_absolute_target_is_refused_with_400() {
         let (head, _) = answer_of(page, &format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
         assert_eq!(status(&head), "400", "{target}");
     }
+}
+
+#[test]
+fn head_reaches_the_factory_like_get() {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    for method in ["GET", "HEAD"] {
+        let log = Rc::clone(&seen);
+        let factory = move |request: &WSUpgradeRequest| {
+            log.borrow_mut().push(format!("{} {}", request.method(), request.path()));
+            WSUpgradeResponse::ok("all is well\n")
+        };
+        let (head, _) = answer_of(factory, &format!("{method} /health HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert_eq!(status(&head), "200", "{method}");
+    }
+    assert_eq!(*seen.borrow(), ["GET /health", "HEAD /health"]);
+}
+
+/// RFC 9110 section 9.3.2.
+#[test]
+fn answer_to_head_has_the_headers_of_get_and_no_body() {
+    let (of_get, body) = answer_of(page, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(body, "all is well\n");
+    let (of_head, body) = answer_of(page, "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(body, "");
+    assert_eq!(of_head, of_get);
+    assert_eq!(values(&of_head, "Content-Length"), ["12"]);
+}
+
+#[test]
+fn deferred_answer_to_head_has_no_body() {
+    let (ticket, later) = WSDeferredUpgrade::new();
+    ticket.reject(WSUpgradeResponse::error(403, "not you\n").unwrap());
+    let mut later = Some(later);
+    let (head, body) = answer_of(move |_| later.take(), "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!((status(&head), body.as_str()), ("403", ""));
+    assert_eq!(values(&head, "Content-Length"), ["8"]);
+}
+
+#[test]
+fn listener_for_head_is_refused_with_426_and_no_body() {
+    let (head, body) = answer_of(|_| Recorder::default(), "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!((status(&head), body.as_str()), ("426", ""));
+}
+
+#[test]
+fn refusal_of_a_malformed_head_request_has_no_body() {
+    for rest in
+        [" / HTTP/1.1\r\n\r\n", " / HTTP/1.0\r\n", " / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"]
+    {
+        let (head, body) = answer_of(page, &format!("HEAD{rest}"));
+        assert_eq!((status(&head), body.as_str()), ("400", ""), "{rest:?}");
+        assert_ne!(values(&head, "Content-Length"), ["0"], "{rest:?}");
+    }
+}
+
+/// RFC 6455 section 4.2.1, item 1: the method is GET.
+#[test]
+fn upgrade_by_head_is_refused_with_400() {
+    let (head, body) = answer_of(|_| Recorder::default(), &upgrade_with("GET ", "HEAD "));
+    assert_eq!((status(&head), body.as_str()), ("400", ""));
+}
+
+#[test]
+fn other_methods_are_refused_with_405_and_allow() {
+    for method in
+        ["POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "PATCH", "TRACE", "get", "GETX", "HEADER", "X"]
+    {
+        let (head, body) = answer_of(page, &format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert_eq!(
+            (status(&head), body.as_str()),
+            ("405", "only GET and HEAD are served here\n"),
+            "{method}"
+        );
+        assert_eq!(values(&head, "Allow"), ["GET, HEAD"], "{method}");
+    }
+}
+
+#[test]
+fn upgrade_by_another_method_is_refused_with_405() {
+    let (head, _) = answer_of(|_| Recorder::default(), &upgrade_with("GET ", "POST "));
+    assert_eq!(status(&head), "405");
 }

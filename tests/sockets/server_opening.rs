@@ -184,7 +184,7 @@ fn t11_bad_requests_get_a_status_and_eof() {
         ("a TLS ClientHello", client_hello.to_vec(), 400),
         ("HTTP/1.0", with("HTTP/1.1", "HTTP/1.0"), 400),
         ("HTTP/2.0", with("HTTP/1.1", "HTTP/2.0"), 400),
-        ("POST", with("GET", "POST"), 400),
+        ("POST", with("GET", "POST"), 405),
         ("a folded header", with("Host: localhost\r\n", "Host: localhost\r\n folded\r\n"), 400),
         ("129 headers", upgrade_request("/", &headers(124)).into_bytes(), 431),
         ("17 KiB", upgrade_request("/", &format!("X: {}\r\n", "y".repeat(17 << 10))).into_bytes(), 431),

@@ -183,7 +183,7 @@ fn t11_bad_requests_get_a_status_and_close_notify() {
     for (name, request, wanted) in [
         ("garbage", "\0\u{1}garbage\r\n\r\n".to_owned(), 400),
         ("HTTP/1.0", good.replace("HTTP/1.1", "HTTP/1.0"), 400),
-        ("POST", good.replace("GET", "POST"), 400),
+        ("POST", good.replace("GET", "POST"), 405),
         ("a folded header", good.replace("localhost\r\n", "localhost\r\n folded\r\n"), 400),
         ("129 headers", upgrade_request("/", &lines), 431),
         ("17 KiB", upgrade_request("/", &format!("X: {}\r\n", "y".repeat(17 << 10))), 431),

@@ -19,7 +19,10 @@ pub(super) fn judge(bytes: &[u8]) -> Verdict {
     let request_line = lines.next().unwrap_or_default();
     let headers: Option<Vec<(String, &str)>> = lines.map(split_header).collect();
     match headers {
-        Some(headers) if is_request_line(request_line) => judge_headers(&headers),
+        Some(headers) if is_request_line(request_line) => match judge_headers(&headers) {
+            Verdict::Upgrade if !request_line.starts_with("GET ") => Verdict::Other,
+            verdict => verdict,
+        },
         _ => Verdict::Other,
     }
 }
@@ -35,10 +38,11 @@ fn is_request_line(line: &str) -> bool {
                 .is_some_and(|rest| rest.split(['/', '?']).next().is_some_and(is_authority))
         });
     let is_visible = target.chars().all(|c| ('!'..='~').contains(&c) && c != '#');
-    method == "GET" && version == "HTTP/1.1" && has_good_start && is_visible
+    ["GET", "HEAD"].contains(&method) && version == "HTTP/1.1" && has_good_start && is_visible
 }
 
-/// RFC 3986 section 3.2 without user information and with a host, by backtracking over where it ends.
+/// RFC 3986 section 3.2 without user information and with a host, by backtracking over where it
+/// ends.
 pub(super) fn is_authority(text: &str) -> bool {
     (1..=text.len()).filter(|&end| text.is_char_boundary(end)).any(|end| {
         let (host, rest) = text.split_at(end);
@@ -78,8 +82,8 @@ fn is_ip_literal(host: &str) -> bool {
     is_future || is_ipv6(inner)
 }
 
-/// Eight groups of 16 bits, or fewer with one `::` in place of those that are zero; the last two may be
-/// an IPv4 address.
+/// Eight groups of 16 bits, or fewer with one `::` in place of those that are zero; the last two
+/// may be an IPv4 address.
 fn is_ipv6(text: &str) -> bool {
     let halves: Vec<&str> = text.split("::").collect();
     let groups = |half: &str, may_end_in_ipv4: bool| -> Option<usize> {

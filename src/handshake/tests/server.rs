@@ -48,9 +48,7 @@ fn values_that_are_not_utf_8_are_latin_1() {
 
 #[test]
 fn garbage_and_tls_are_refused_at_their_first_byte() {
-    for bytes in
-        [&b"\x16\x03\x01\x02\x00"[..], b"\x16", b"\0", b"\n", b"\rX", b"\xFF", b"x", b"G\0", b"\r\n\r\n"]
-    {
+    for bytes in [&b"\x16\x03\x01\x02\x00"[..], b"\x16", b"\0", b"\n", b"\rX", b"\xFF", b"G\0", b"\r\n\r\n"] {
         assert_eq!(status(bytes), Some(400), "{bytes:?}");
     }
 }
@@ -64,10 +62,33 @@ fn http_1_0_is_refused() {
 }
 
 #[test]
-fn post_is_refused() {
-    assert_eq!(status(REQUEST.replace("GET ", "POST ")), Some(400));
-    assert_eq!(status("P"), Some(400), "as soon as it is certain");
-    assert_eq!(status(REQUEST.replace("GET ", "get ")), Some(400));
+fn methods_other_than_get_and_head_are_405() {
+    for method in ["POST", "OPTIONS", "get", "GETX", "HEADX", "GE", "HEA", "X", "x-y"] {
+        assert_eq!(status(format!("{method} / HTTP/1.1\r\n")), Some(405), "{method}");
+        assert_eq!(status(format!("{method} ")), Some(405), "{method}, as soon as it is certain");
+    }
+}
+
+#[test]
+fn what_cannot_be_a_method_is_400() {
+    for start in [" ", " GET", "x\0", "POST\t", "HEAD\t/", "{", "P\u{e4}"] {
+        assert_eq!(status(start), Some(400), "{start:?}, at once");
+    }
+    for line in ["x\r\n", "GET\r\n", "HEAD\r\n", "SSH-2.0-OpenSSH_9.6\r\n"] {
+        assert_eq!(status(line), Some(400), "{line:?}");
+    }
+}
+
+#[test]
+fn head_is_given_out_as_plain_http() {
+    let request = accepted_request("HEAD /health HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!((request.method(), request.path(), request.is_upgrade()), ("HEAD", "/health", false));
+}
+
+/// RFC 6455 section 4.2.1, item 1.
+#[test]
+fn an_upgrade_by_head_is_400() {
+    assert_eq!(status(REQUEST.replace("GET ", "HEAD ")), Some(400));
 }
 
 #[test]
@@ -237,15 +258,15 @@ fn one_empty_line_before_the_request_is_skipped() {
 
 #[test]
 fn refusals_say_what_is_wrong_and_close() {
-    let ServerProgress::Reject(response) = receive_request("POST / HTTP/1.1\r\n\r\n") else {
+    let ServerProgress::Reject(response) = receive_request("GET / HTTP/1.1\r\n\r\n") else {
         panic!("accepted")
     };
     let mut out = Vec::new();
     response.encode(&mut out);
     assert_eq!(
         String::from_utf8_lossy(&out),
-        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 23\r\n\
-         Connection: close\r\n\r\nthe method must be GET\n"
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 27\r\n\
+         Connection: close\r\n\r\nthe header Host is missing\n"
     );
 }
 

@@ -57,7 +57,7 @@ impl Stage {
         match self {
             Self::MidHead => peer.write(b"GET / HTTP/1.1\r\nHo"),
             Self::Asked => peer.write(upgrade_request("/", "").as_bytes()),
-            Self::Refused => assert_eq!(status(&peer.ask("POST / HTTP/1.1\r\n\r\n")), 400),
+            Self::Refused => assert_eq!(status(&peer.ask("POST / HTTP/1.1\r\n\r\n")), 405),
             Self::Pending => peer.write(upgrade_request("/later", "").as_bytes()),
             Self::Open(open) => {
                 peer = peer.upgraded();
