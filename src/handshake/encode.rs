@@ -4,14 +4,16 @@ use std::io::Write;
 
 use super::headers::encode_header;
 use super::key::accept_key;
-use super::response::is_managed;
+use super::response::{is_managed, is_overridden};
 use super::{WSInvalidResponse, WSUpgradeRequest, WSUpgradeResponse};
 
 impl WSUpgradeResponse {
     /// Appends the response to `out`. For all but 101, for which see [`encode_switching`](Self::encode_switching).
     ///
-    /// Adds `Content-Length`, `Connection: close` and, if there is a body without one, the `Content-Type`
-    /// `text/plain; charset=utf-8`. A 101 response, which makes no sense without its request, is replaced by a 500.
+    /// Adds `Content-Length`, `Connection: close` in place of a `Connection` of the caller's and,
+    /// if there is a body without one, the `Content-Type` `text/plain; charset=utf-8`. The answer
+    /// to HEAD is [`without_content`](Self::without_content). A 101 response, which makes no sense
+    /// without its request, is replaced by a 500.
     pub fn encode(&self, out: &mut Vec<u8>) {
         if self.status() == 101 {
             return Self::built(500, "101 without a request to upgrade\n".into()).encode(out);
@@ -19,7 +21,8 @@ impl WSUpgradeResponse {
         let body = self.body();
         encode_status_line(self.status(), out);
         let headers = self.headers();
-        for (name, value) in headers.iter().filter(|(name, _)| !is_managed(self.status(), name)) {
+        let is_own = |name: &str| !is_managed(self.status(), name) && !is_overridden(name);
+        for (name, value) in headers.iter().filter(|(name, _)| is_own(name)) {
             encode_header(name, value, out);
         }
         if !body.is_empty() && !headers.contains("content-type") {
@@ -35,12 +38,14 @@ impl WSUpgradeResponse {
         }
     }
 
-    /// Appends the 101 response that accepts `request` to `out`: `Upgrade`, `Connection`, `Sec-WebSocket-Accept`
-    /// and the headers of this response (RFC 6455 section 4.2.2, item 5).
+    /// Appends the 101 response that accepts `request` to `out`: `Upgrade`, `Connection`,
+    /// `Sec-WebSocket-Accept` and the headers of this response but for a `Connection` of its own
+    /// (RFC 6455 section 4.2.2, item 5).
     ///
     /// # Errors
-    /// If the status is not 101, if `request` is not an upgrade, if a body or a header that the library answers for
-    /// has been set, or if the subprotocol is not one that the client offers. `out` is as before then.
+    /// If the status is not 101, if `request` is not an upgrade, if a body or a header that the
+    /// library sets itself is there, or if the subprotocol is not one that the client offers. `out`
+    /// is as before then.
     pub fn encode_switching(
         &self,
         request: &WSUpgradeRequest,
@@ -71,7 +76,9 @@ impl WSUpgradeResponse {
             }
         }
         encode_accept(request, out)?;
-        headers.encode(out);
+        for (name, value) in headers.iter().filter(|(name, _)| !is_overridden(name)) {
+            encode_header(name, value, out);
+        }
         out.extend_from_slice(b"\r\n");
         Ok(())
     }

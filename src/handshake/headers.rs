@@ -128,13 +128,6 @@ impl WSHeaders {
         headers
     }
 
-    /// Writes the headers as they stand in a head, each with its line end.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        for (name, value) in self.iter() {
-            encode_header(name, value, out);
-        }
-    }
-
     fn push(&mut self, name: String, value: String) {
         self.index.insert(lower_case(&name).into_owned(), self.entries.len());
         self.entries.push((name, value));

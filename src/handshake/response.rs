@@ -82,12 +82,14 @@ impl WSUpgradeResponse {
         Ok(Self::built(status, Bytes::new()).header("Location", location)?)
     }
 
-    /// Adds a header.
+    /// Adds a header. `Connection` is overridden when the response is encoded, by `Upgrade` for 101
+    /// and else by `close`: it concerns this connection alone (RFC 9110 section 7.6.1).
     ///
     /// # Errors
-    /// If the name is not a token, if the value contains CR, LF, NUL or another control character, or if the header is
-    /// one that the library answers for: `Connection`, `Content-Length`, `Transfer-Encoding`, `Sec-WebSocket-Accept`,
-    /// `Sec-WebSocket-Extensions`, and for a 101 response `Upgrade`.
+    /// If the name is not a token, if the value contains CR, LF, NUL or another control character,
+    /// or if the library alone sets this header: `Content-Length`, `Transfer-Encoding`,
+    /// `Sec-WebSocket-Accept`, `Sec-WebSocket-Extensions`, and for a 101 response `Upgrade`. A
+    /// value of the caller's would contradict the body, the request or the agreement on extensions.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, WSInvalidHeader> {
         if is_managed(self.status(), name) {
             let reason = "the library sets this header itself";
@@ -257,15 +259,15 @@ impl fmt::Debug for WSUpgradeResponse {
     }
 }
 
-/// Whether the library alone sets this header in a response with this status.
+/// Returns `true` if the library alone sets this header in a response with this status.
 pub(super) fn is_managed(status: u16, name: &str) -> bool {
-    const ALWAYS: [&str; 5] = [
-        "connection",
-        "content-length",
-        "transfer-encoding",
-        "sec-websocket-accept",
-        "sec-websocket-extensions",
-    ];
+    const ALWAYS: [&str; 4] =
+        ["content-length", "transfer-encoding", "sec-websocket-accept", "sec-websocket-extensions"];
     ALWAYS.iter().any(|managed| name.eq_ignore_ascii_case(managed))
         || (status == 101 && name.eq_ignore_ascii_case("upgrade"))
+}
+
+/// Returns `true` for headers of the caller's that are left out because the library sends its own.
+pub(super) fn is_overridden(name: &str) -> bool {
+    name.eq_ignore_ascii_case("connection")
 }

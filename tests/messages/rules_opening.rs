@@ -67,6 +67,17 @@ fn rule_headers_of_accept_are_sent_and_bad_ones_refused() {
 }
 
 #[test]
+fn connection_header_of_accept_is_overridden() {
+    let mut kit = TestKit::new(1);
+    let (request, mut peer) = asked(&mut kit, "/", "");
+    let options = AcceptOptions::new().header("Connection", "keep-alive");
+    kit.block_on(request.accept_with(options)).expect("it is no error");
+    let head = String::from_utf8_lossy(&peer.read()).into_owned();
+    let values: Vec<_> = head.lines().filter(|line| line.starts_with("Connection:")).collect();
+    assert_eq!(values, ["Connection: Upgrade"]);
+}
+
+#[test]
 fn rule_reject_takes_no_101_and_only_the_first_decision_counts() {
     let mut kit = TestKit::new(1);
     let (request, mut peer) = asked(&mut kit, "/", "");

@@ -152,3 +152,31 @@ fn upgrade_by_another_method_is_refused_with_405() {
     let (head, _) = answer_of(|_| Recorder::default(), &upgrade_with("GET ", "POST "));
     assert_eq!(status(&head), "405");
 }
+
+#[test]
+fn connection_header_of_a_refusal_is_overridden() {
+    let factory = |_: &WSUpgradeRequest| {
+        WSUpgradeResponse::error(404, "none\n")
+            .unwrap()
+            .header("connection", "keep-alive")
+            .unwrap_or_else(|error| WSUpgradeResponse::ok(error.to_string()))
+    };
+    let (head, body) = answer_of(factory, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!((status(&head), body.as_str()), ("404", "none\n"));
+    assert_eq!(values(&head, "Connection"), ["close"]);
+}
+
+#[test]
+fn connection_header_of_a_101_is_overridden() {
+    let factory = |_: &WSUpgradeRequest| {
+        let response = WSUpgradeResponse::switching_protocols().header("Connection", "close");
+        response.map_err(|error| WSUpgradeResponse::ok(error.to_string())).and_then(|response| {
+            WSUpgradeResponseWithListener::new(response.header("X-Own", "1").unwrap(), Recorder::default())
+                .map_err(|error| WSUpgradeResponse::ok(error.to_string()))
+        })
+    };
+    let (head, _) = answer_of(factory, &String::from_utf8(Peer::request()).unwrap());
+    assert_eq!(status(&head), "101", "{head}");
+    assert_eq!(values(&head, "Connection"), ["Upgrade"]);
+    assert_eq!(values(&head, "X-Own"), ["1"]);
+}

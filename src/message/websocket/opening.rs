@@ -39,7 +39,9 @@ impl AcceptOptions {
         self
     }
 
-    /// Adds a header. Those of the opening itself (RFC 6455 section 4.2.2) are not for the application to set.
+    /// Adds a header. Those of the opening itself (RFC 6455 section 4.2.2) are not for the
+    /// application to set, except `Connection`, which is overridden: see
+    /// [`WSUpgradeResponse::header`](crate::WSUpgradeResponse::header).
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
