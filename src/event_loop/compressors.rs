@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::config::WSDeflateConfig;
+use crate::proto::deadline_after;
 use crate::proto::deflate::{DeflateDirection, DeflateSettings, Deflater};
 
 use super::connection::Conn;
@@ -142,6 +143,7 @@ impl Conn {
     }
 
     fn look_again_in(&self, timeout: Duration) -> TimerId {
-        self.core.add_timer(self.core.now() + timeout, TimerAction::Compressor(self.token))
+        let deadline = deadline_after(self.core.now(), timeout);
+        self.core.add_timer(deadline, TimerAction::Compressor(self.token))
     }
 }

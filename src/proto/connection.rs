@@ -2,19 +2,17 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::buf::{BufferPool, SendQueue};
 use crate::mask::MaskKeys;
 
+use super::deadline::deadline_after;
 use super::header::FrameHeader;
 use super::receiver::{FrameHead, Receiver};
 use super::{
     ClosePayload, Role, Rules, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, parse_close_payload,
 };
-
-/// Stands for a close time-out that is beyond what the clock can tell.
-const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// One open WebSocket connection without its socket.
 ///
@@ -421,7 +419,7 @@ impl Connection {
     fn start_deadline(&mut self, now: Instant) {
         let deadline = &mut self.closing.get_or_insert_default().deadline;
         if deadline.is_none() {
-            *deadline = Some(now.checked_add(self.rules.close_timeout).unwrap_or(now + NEVER));
+            *deadline = Some(deadline_after(now, self.rules.close_timeout));
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod close;
 mod connection;
+mod deadline;
 #[cfg(feature = "deflate")]
 pub mod deflate;
 mod error;
@@ -30,3 +31,5 @@ pub use prepared::WSPreparedFrame;
 pub use receiver::{FrameHead, Receiver};
 pub use rules::{Role, Rules, WSOverflowPolicy};
 pub use utf8::{Utf8Error, Utf8Validator};
+
+pub(crate) use deadline::deadline_after;

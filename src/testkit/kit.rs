@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::config::WSLoopConfig;
 use crate::event_loop::{LoopCore, Readiness, Token};
 use crate::mask::MaskKeys;
-use crate::proto::Role;
+use crate::proto::{Role, deadline_after};
 use crate::{WSLoopHandle, WSTransport};
 
 use super::wire::{SimStream, Wire};
@@ -106,7 +106,7 @@ impl TestKit {
     /// # Panics
     /// As [`run_until_idle`](Self::run_until_idle).
     pub fn advance(&mut self, duration: Duration) {
-        let until = self.now() + duration;
+        let until = deadline_after(self.now(), duration);
         self.run_until_idle();
         while let Some(next) = self.next_due().filter(|&next| next <= until) {
             self.set_now(next);

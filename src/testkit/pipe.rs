@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
+use crate::proto::deadline_after;
+
 /// Bytes on their way from one end to the other.
 ///
 /// ```text
@@ -91,7 +93,7 @@ impl Pipe {
             pushed += part.len();
         }
         if pushed > 0 && !self.cut {
-            self.segments.push_back(Segment { due: now + self.delay, len: pushed });
+            self.segments.push_back(Segment { due: deadline_after(now, self.delay), len: pushed });
         }
         pushed
     }
@@ -99,7 +101,7 @@ impl Pipe {
     /// The writer has ended the stream: the reader sees it behind all bytes.
     pub(super) fn finish(&mut self, now: Instant) {
         if self.end == End::Open {
-            self.end = End::Flying(now + self.delay);
+            self.end = End::Flying(deadline_after(now, self.delay));
         }
     }
 

@@ -190,3 +190,20 @@ fn what_zlib_says_is_understood() {
         }
     }
 }
+
+#[test]
+fn the_longest_compressor_idle_timeout_keeps_the_compressor() {
+    let mut kit = TestKit::new(1);
+    let frames = Frames::default();
+    let deflate = WSDeflateConfig::default()
+        .threshold(0)
+        .context_takeover(true)
+        .compressor_idle_timeout(Some(Duration::MAX));
+    let pair = pair(&mut kit, &deflate, Frames::default, frames.clone());
+    for _ in 0..2 {
+        assert!(pair.server.send_message(WSMsgType::Text, TEXT).is_accepted());
+        kit.advance(Duration::from_secs(1_000_000));
+    }
+    let lengths: Vec<_> = frames.take().into_iter().map(|(_, payload)| payload.len()).collect();
+    assert!(lengths[1] < lengths[0] / 2, "{lengths:?}");
+}

@@ -159,3 +159,16 @@ fn a_burst_refused_as_a_whole_is_watched_like_any_other() {
     kit.run_until_idle();
     assert_eq!((log.count(&Entry::ResumeWriting), log.transport().buffered_amount()), (1, 0));
 }
+
+#[test]
+fn bytes_with_the_longest_delay_arrive_in_the_longest_time() {
+    let mut kit = TestKit::new(1);
+    let log = Log::default();
+    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
+    peer.link().to_client().delay(Duration::MAX);
+    log.transport().send(WSMsgType::Text, "late");
+    kit.advance(Duration::from_secs(1_000_000));
+    assert!(peer.frames().is_empty());
+    kit.advance(Duration::MAX);
+    assert_eq!(peer.frames().len(), 1);
+}
