@@ -83,7 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         seen.frames_received,
         seen.frames_sent,
         seen.closed_with(WSCloseCode::GOING_AWAY),
-        seen.longest_callback,
+        seen.longest_callback.unwrap_or_default(),
     );
     Ok(())
 }

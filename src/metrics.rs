@@ -30,7 +30,7 @@ pub struct WSMetrics {
     bytes_dropped: Counter,
     handshake_failures: [Counter; WSHandshakeFailure::COUNT],
     close_codes: [Counter; CODE_PLACES],
-    /// In nanoseconds, as the two below.
+    /// As [`measured`] makes it, like the two below.
     longest_callback: Counter,
     loop_lag: Counter,
     longest_loop_lag: Counter,
@@ -84,13 +84,15 @@ pub struct WSMetricsSnapshot {
     pub frames_dropped: u64,
     /// Their payload bytes.
     pub bytes_dropped: u64,
-    /// The longest that a callback of a listener took. Zero unless
-    /// [`measure_callbacks`](crate::WSLoopConfig::measure_callbacks) is on, as for the two below.
-    pub longest_callback: Duration,
-    /// How long the last turn of the loop took: what arrived behind its beginning waited for its end.
-    pub loop_lag: Duration,
-    /// The longest that a turn took.
-    pub longest_loop_lag: Duration,
+    /// The longest time that a callback of a listener took. `None` if none was measured, as for the
+    /// two below: [`measure_callbacks`](crate::WSLoopConfig::measure_callbacks) is off, or there was
+    /// no callback yet.
+    pub longest_callback: Option<Duration>,
+    /// The time that the last iteration of the loop took: events behind its beginning waited for its
+    /// end.
+    pub loop_lag: Option<Duration>,
+    /// The longest time that an iteration took.
+    pub longest_loop_lag: Option<Duration>,
     handshake_failures: [u64; WSHandshakeFailure::COUNT],
     close_codes: [u64; CODE_PLACES],
 }
@@ -150,9 +152,9 @@ impl WSMetrics {
             bytes_sent: self.bytes_sent.get(),
             frames_dropped: self.frames_dropped.get(),
             bytes_dropped: self.bytes_dropped.get(),
-            longest_callback: Duration::from_nanos(self.longest_callback.get()),
-            loop_lag: Duration::from_nanos(self.loop_lag.get()),
-            longest_loop_lag: Duration::from_nanos(self.longest_loop_lag.get()),
+            longest_callback: self.longest_callback.time(),
+            loop_lag: self.loop_lag.time(),
+            longest_loop_lag: self.longest_loop_lag.time(),
             handshake_failures: self.handshake_failures.each_ref().map(Counter::get),
             close_codes: self.close_codes.each_ref().map(Counter::get),
         }
@@ -198,12 +200,12 @@ impl WSMetrics {
     }
 
     pub(crate) fn callback_took(&self, time: Duration) {
-        self.longest_callback.raise(nanos(time));
+        self.longest_callback.raise(measured(time));
     }
 
     pub(crate) fn turn_took(&self, time: Duration) {
-        self.loop_lag.set(nanos(time));
-        self.longest_loop_lag.raise(nanos(time));
+        self.loop_lag.set(measured(time));
+        self.longest_loop_lag.raise(measured(time));
     }
 }
 
@@ -233,6 +235,11 @@ impl Counter {
         self.set(self.get().wrapping_add(more));
     }
 
+    /// Returns the time that [`measured`] made a number of; `None` if there was none.
+    fn time(&self) -> Option<Duration> {
+        self.get().checked_sub(1).map(Duration::from_nanos)
+    }
+
     fn raise(&self, value: u64) {
         if value > self.get() {
             self.set(value);
@@ -240,8 +247,9 @@ impl Counter {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+/// Makes a number of a time: nanoseconds and one more, as 0 stands for no measurement.
+fn measured(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 fn code_place(code: WSCloseCode) -> usize {
@@ -302,6 +310,19 @@ mod tests {
         );
         assert_eq!((sum.closed_with(WSCloseCode(1000)), sum.connections_open()), (2, 0));
         let times = [sum.longest_callback, sum.loop_lag, sum.longest_loop_lag];
-        assert_eq!(times, [19, 2, 10].map(Duration::from_secs));
+        assert_eq!(times, [19, 2, 10].map(|seconds| Some(Duration::from_secs(seconds))));
+    }
+
+    #[test]
+    fn times_are_none_until_one_was_measured() {
+        let metrics = WSMetrics::default();
+        let times = |seen: WSMetricsSnapshot| [seen.longest_callback, seen.loop_lag, seen.longest_loop_lag];
+        assert_eq!(times(metrics.snapshot()), [None; 3]);
+        metrics.callback_took(Duration::ZERO);
+        metrics.turn_took(Duration::ZERO);
+        assert_eq!(times(metrics.snapshot()), [Some(Duration::ZERO); 3]);
+        let mut sum = WSMetricsSnapshot::default();
+        sum.merge(&metrics.snapshot());
+        assert_eq!(times(sum), [Some(Duration::ZERO); 3]);
     }
 }
