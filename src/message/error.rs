@@ -21,7 +21,8 @@ impl CloseReason {
         Self { code: code.into(), reason: reason.into() }
     }
 
-    /// The standard name of the code, such as `NORMAL_CLOSURE`; for the open ranges that of the range.
+    /// Returns the standard name of the code, such as `NORMAL_CLOSURE`, or that of its range: see
+    /// [`WSCloseCode::name`].
     pub const fn name(&self) -> &'static str {
         self.code.name()
     }

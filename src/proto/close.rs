@@ -49,7 +49,11 @@ impl WSCloseCode {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 
-    /// The standard name, such as `NORMAL_CLOSURE`; for the open ranges the name of the range.
+    /// Returns the standard name, such as `NORMAL_CLOSURE`.
+    ///
+    /// A code without a name of its own has that of its range, as in trio-websocket: `RFC_RESERVED`
+    /// for 1000 to 2999, `IANA_RESERVED` for 3000 to 3999, `PRIVATE_RESERVED` for 4000 to 4999
+    /// (RFC 6455 section 7.4.2), and `INVALID_CODE` for all others.
     pub const fn name(self) -> &'static str {
         match self.0 {
             1000 => "NORMAL_CLOSURE",
@@ -67,9 +71,10 @@ impl WSCloseCode {
             1013 => "TRY_AGAIN_LATER",
             1014 => "BAD_GATEWAY",
             1015 => "TLS_HANDSHAKE",
-            3000..=3999 => "REGISTERED",
-            4000..=4999 => "PRIVATE_USE",
-            _ => "RESERVED",
+            1004 | 1016..=2999 => "RFC_RESERVED",
+            3000..=3999 => "IANA_RESERVED",
+            4000..=4999 => "PRIVATE_RESERVED",
+            _ => "INVALID_CODE",
         }
     }
 }

@@ -68,13 +68,27 @@ fn rule_codes_have_names() {
     ] {
         assert_eq!(reason(number, "").name(), name);
     }
-    assert_eq!(reason(3000, "").name(), reason(3999, "").name());
-    assert_eq!(reason(4000, "").name(), reason(4999, "").name());
-    assert_ne!(reason(3999, "").name(), reason(4000, "").name());
 }
 
 #[test]
-fn rule_aclose_waits_until_tcp_is_closed() {
+fn rule_codes_without_a_name_have_that_of_their_range() {
+    for (number, name) in [
+        (0, "INVALID_CODE"),
+        (999, "INVALID_CODE"),
+        (1004, "RFC_RESERVED"),
+        (1016, "RFC_RESERVED"),
+        (2999, "RFC_RESERVED"),
+        (3000, "IANA_RESERVED"),
+        (3999, "IANA_RESERVED"),
+        (4000, "PRIVATE_RESERVED"),
+        (4999, "PRIVATE_RESERVED"),
+        (5000, "INVALID_CODE"),
+        (65535, "INVALID_CODE"),
+    ] {
+        assert_eq!(reason(number, "").name(), name, "{number}");
+    }
+}
+
     let mut kit = TestKit::new(1);
     let (ws, mut peer) = raw_pair(&mut kit, WebSocketConfig::default());
     let closing = ws.clone();
