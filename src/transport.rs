@@ -119,7 +119,8 @@ impl WSTransport {
     /// caller's again when this returns.
     ///
     /// # Errors
-    /// [`WSError::InvalidArgument`] if `offset` is less than [`WS_HEADROOM`] or beyond the end of `buffer`.
+    /// [`WSError::InvalidArgument`] if `offset` is less than [`WS_HEADROOM`] or beyond the end of
+    /// `buffer`, and for CLOSE, which [`send_close`](Self::send_close) sends.
     ///
     /// ```
     /// # use femtows::*;
@@ -136,6 +137,9 @@ impl WSTransport {
         offset: usize,
         options: SendOptions,
     ) -> Result<WSSendStatus, WSError> {
+        if msg_type == WSMsgType::Close {
+            return Err(WSError::InvalidArgument("CLOSE is sent by send_close"));
+        }
         if offset < WS_HEADROOM {
             return Err(WSError::InvalidArgument("offset leaves less than 14 bytes for the frame header"));
         }

@@ -126,6 +126,16 @@ fn arguments_out_of_range() {
     peer.send_and_sync(&[]);
 }
 
+#[test]
+fn a_close_from_reused_memory_is_an_error() {
+    let (server, _peer, _events) = server_with(WSServerConfig::default());
+    let result = server.on.ask_transport(0, |transport| {
+        let options = SendOptions::default();
+        transport.send_reuse_external_buffer(WSMsgType::Close, &mut [0; 20], WS_HEADROOM, options)
+    });
+    assert!(matches!(result, Err(WSError::InvalidArgument(_))), "{result:?}");
+}
+
 /// What a dispatch sends is queued till its end; a flush, and sends outside of a dispatch, do not wait.
 #[test]
 fn sends_are_gathered_until_flushed() {
