@@ -159,6 +159,9 @@ impl fmt::Debug for WSFrame<'_> {
         f.debug_struct("WSFrame")
             .field("msg_type", &self.msg_type())
             .field("fin", &self.fin())
+            .field("rsv1", &self.rsv1())
+            .field("rsv2", &self.rsv2())
+            .field("rsv3", &self.rsv3())
             .field("payload_len", &self.payload.len())
             .field("last_in_buffer", &self.last_in_buffer())
             .field("tail_size", &self.tail_size())
@@ -170,6 +173,15 @@ impl fmt::Debug for WSFrame<'_> {
 mod tests {
     use super::*;
     use crate::proto::FrameHeader;
+
+    #[test]
+    fn debug_shows_reserved_bits() {
+        let options = SendOptions { rsv1: true, rsv2: false, rsv3: true, ..SendOptions::default() };
+        let header = FrameHeader::new(WSMsgType::Text, options, None, 0);
+        let frame = WSFrame::new(FrameHead { header, last_in_buffer: true, tail_size: 0 }, &mut []);
+        let shown = format!("{frame:?}");
+        assert!(shown.contains("rsv1: true, rsv2: false, rsv3: true"), "{shown}");
+    }
 
     #[test]
     fn payloads_as_text() {

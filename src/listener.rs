@@ -43,7 +43,7 @@ pub trait WSListener {
     /// [`is_user_specific_pong`](Self::is_user_specific_pong) has to know the answer to it.
     ///
     /// # Errors
-    /// As for [`on_ws_connected`](Self::on_ws_connected).
+    /// Close the connection with 1011, or with the code and text of a [`WSProtocolError`].
     fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {
         transport.send_ping([])?;
         Ok(())

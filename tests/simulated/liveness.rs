@@ -430,3 +430,35 @@ fn auto_ping_reply_timeout_of_a_client_follows_a_shorter_idle_timeout() {
     kit.advance(6 * SECOND);
     assert_eq!(transport.disconnect_info().unwrap().cause, WSDisconnectCause::PingTimeout);
 }
+
+#[test]
+fn a_ping_that_fails_closes_with_the_code_and_text_of_its_error() {
+    struct Picky(Recorder);
+    impl WSListener for Picky {
+        fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+            self.0.on_ws_connected(transport)
+        }
+        fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+            Ok(())
+        }
+        fn send_user_specific_ping(&mut self, _: &WSTransport) -> WSResult {
+            Err(WSProtocolError::new(WSCloseCode(4321), "no heartbeat").into())
+        }
+    }
+    for measures in [false, true] {
+        let mut kit = TestKit::new(12);
+        let log = Log::default();
+        let server = log.clone();
+        let mut peer = kit.raw_server(move |_: &WSUpgradeRequest| Picky(Recorder::new(&server)), auto_ping());
+        peer.upgrade(&mut kit);
+        if measures {
+            let measured = kit.handle().spawn(log.transport().measure_roundtrip_time(1));
+            kit.run_until_idle();
+            drop(measured);
+        } else {
+            kit.advance(5 * SECOND);
+        }
+        let payloads: Vec<_> = peer.frames().into_iter().map(|frame| frame.payload).collect();
+        assert_eq!(payloads, [[&4321u16.to_be_bytes()[..], b"no heartbeat"].concat()], "{measures}");
+    }
+}
