@@ -32,7 +32,8 @@ pub trait WSListener {
 
     /// The connection is gone. Called exactly once for each `on_ws_connected`, and nothing is called after it.
     ///
-    /// [`WSTransport::disconnect_info`] tells why.
+    /// [`WSTransport::disconnect_info`] tells why. A panic comes out of
+    /// [`WSTransport::wait_disconnected`].
     fn on_ws_disconnected(&mut self, transport: &WSTransport) {
         let _ = transport;
     }

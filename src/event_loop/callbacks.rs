@@ -14,6 +14,7 @@ use super::connection::Conn;
 pub(super) enum Callback {
     Connected,
     Frame,
+    Disconnected,
     Other,
 }
 
@@ -30,7 +31,11 @@ impl Conn {
         match result {
             Ok(result) => self.callback_returned(result, callback),
             Err(panic) => {
-                self.listener_failed(WSListenerError::from_panic(&*panic), WSCloseCode::INTERNAL_ERROR, "");
+                let error = WSListenerError::from_panic(&*panic);
+                if callback == Callback::Disconnected {
+                    self.note_last_error(&error);
+                }
+                self.listener_failed(error, WSCloseCode::INTERNAL_ERROR, "");
             }
         }
     }

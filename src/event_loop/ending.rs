@@ -1,5 +1,6 @@
 //! How a connection ends, and what it tells of that.
 
+use std::cell::OnceCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -8,7 +9,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::proto::{Role, WSProtocolError};
-use crate::{WSCloseCode, WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide, WSError, WSTransport};
+use crate::{
+    WSCloseCode, WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide, WSError, WSListenerError, WSTransport,
+};
 
 use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
@@ -32,7 +35,7 @@ impl Future for Disconnected {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.conn.flags.has(Flags::GONE) {
-            let error = self.conn.ending.get().and_then(|ending| ending.error.clone());
+            let error = self.conn.ending.get().and_then(|ending| ending.error.get().cloned());
             return Poll::Ready(error.map_or(Ok(()), Err));
         }
         // Cloned, and the old one dropped, outside of the borrow: both may run user code.
@@ -62,8 +65,9 @@ impl Drop for Disconnected {
 #[derive(Debug)]
 pub(crate) struct Ending {
     pub(crate) info: WSDisconnectInfo,
-    /// What `wait_disconnected` returns.
-    pub(crate) error: Option<WSError>,
+    /// What `wait_disconnected` returns: the first error. Set late only by a failing
+    /// `on_ws_disconnected`.
+    error: OnceCell<WSError>,
 }
 
 impl Conn {
@@ -199,6 +203,7 @@ impl Conn {
         let info = self.info(cause, bytes_unsent);
         log::debug!("connection {}: {info}", self.token.to_u64());
         self.core.metrics.closed(info.code);
+        let error = error.map_or_else(OnceCell::new, OnceCell::from);
         let first = self.ending.set(Box::new(Ending { info, error })).is_ok();
         debug_assert!(first, "checked above");
         if let Some(mut stream) = self.stream.take()
@@ -226,7 +231,7 @@ impl Conn {
                 listener.on_ws_disconnected(&transport);
                 Ok(())
             },
-            Callback::Other,
+            Callback::Disconnected,
         );
         // The listener may hold its own transport: dropping it here undoes the circle.
         super::core::guard("dropping a listener", || drop(self.listener.take()));
@@ -253,6 +258,14 @@ impl Conn {
     pub(super) fn note_fault(&self, cause: WSDisconnectCause, error: Option<WSError>) {
         let mut extras = self.extras.borrow_mut();
         extras.get_or_insert_default().fault.get_or_insert((cause, error));
+    }
+
+    /// Keeps the error of `on_ws_disconnected` for `wait_disconnected`, unless there was one
+    /// before.
+    pub(super) fn note_last_error(&self, error: &WSListenerError) {
+        if let Some(ending) = self.ending.get() {
+            ending.error.get_or_init(|| error.clone().into());
+        }
     }
 
     /// What ended the connection, given how the end of TCP was met.

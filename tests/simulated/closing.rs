@@ -190,3 +190,31 @@ fn a_graceful_disconnect_flushes_or_gives_up() {
         log.assert_paired();
     }
 }
+/// Panics in its last callback.
+struct Dying;
+
+impl WSListener for Dying {
+    fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+        Ok(())
+    }
+    fn on_ws_disconnected(&mut self, _: &WSTransport) {
+        panic!("it failed");
+    }
+}
+
+#[test]
+fn a_panic_in_on_ws_disconnected_comes_out_of_wait_disconnected() {
+    let mut kit = TestKit::new(17);
+    let (mut peer, client) = kit.raw_client(Dying, WSConnectConfig::default());
+    peer.upgrade(&mut kit);
+    let transport = kit.block_on(client).unwrap();
+    let early = [(); 2].map(|()| kit.handle().spawn(transport.wait_disconnected()));
+    transport.disconnect(false);
+    let failed = |result: Result<(), WSError>| match result {
+        Err(WSError::Listener(error)) => error.to_string(),
+        other => format!("{other:?}"),
+    };
+    let mut told: Vec<_> = early.map(|waiting| failed(kit.block_on(waiting))).into();
+    told.push(failed(kit.block_on(transport.wait_disconnected())));
+    assert_eq!(told, ["panic: it failed"; 3]);
+}

@@ -259,7 +259,7 @@ fn t05_panic_in_on_ws_disconnected_of_a_client() {
     let probe = Probe::new(&log).on_disconnected(|_| panic!("it failed"));
     let client = connect(&server.url("/"), WSConnectConfig::default(), probe);
     drop(server.accept());
-    client.ended().expect("the connection itself had no error");
+    assert_eq!(listener_error(client.ended()), "panic: it failed");
     events.connected();
     events.disconnected();
     assert_eq!(client.on.ask(femtows::WSLoopHandle::slots), 0);
