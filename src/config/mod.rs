@@ -341,8 +341,9 @@ macro_rules! connection_setters {
             self
         }
 
-        /// Whether a CLOSE that the listener left unanswered is answered here with the same code. With `false` the listener
-        /// answers and disconnects, as in picows. Default true.
+        /// Whether a CLOSE that the listener left unanswered is answered here with the same code
+        /// and reason. With `false` the listener answers and disconnects, as in picows. Default
+        /// true.
         #[must_use]
         pub fn enable_auto_close(mut self, on: bool) -> Self {
             self.connection.enable_auto_close = on;

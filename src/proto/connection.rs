@@ -248,11 +248,14 @@ impl Connection {
         }
     }
 
-    /// Answers a CLOSE that was delivered and left unanswered, if that is configured.
+    /// Answers a CLOSE that was delivered and left unanswered with its own code and reason, if that
+    /// is configured.
     pub fn auto_close(&mut self, now: Instant, out: &mut SendContext<'_>) {
         if self.phase == Phase::CloseReceived && self.rules.enable_auto_close {
-            let code = self.close_handshake().and_then(|close| close.recv.as_ref()).map(|recv| recv.code);
-            self.send_close(code.unwrap_or(WSCloseCode::NO_INFO), "", now, out);
+            let recv = self.close_handshake().and_then(|close| close.recv.clone());
+            let WSClose { code, reason } =
+                recv.unwrap_or(WSClose { code: WSCloseCode::NO_INFO, reason: "".into() });
+            self.send_close(code, &reason, now, out);
         }
     }
 

@@ -52,7 +52,7 @@ fn a_burst_arrives_in_order_however_slow_the_reader() {
             assert_eq!(kit.block_on(reader), 1000, "queue {queue}, pause {pause}");
             kit.run_until_idle();
             assert_eq!(log.take(), hundred(), "queue {queue}, pause {pause}");
-            assert_eq!(closes(&mut peer), [close_payload(1000, "")]);
+            assert_eq!(closes(&mut peer), [close_payload(1000, "all")]);
         }
     }
 }

@@ -36,7 +36,7 @@ fn close_and_end_of_stream_arrive_together() {
     kit.run_until_idle();
     let frames = peer.frames();
     assert_eq!(frames[0].payload, b"last words");
-    assert_eq!((frames[1].msg_type, &frames[1].payload[..]), (WSMsgType::Close, &b"\x03\xe8"[..]));
+    assert_eq!((frames[1].msg_type, &frames[1].payload[..]), (WSMsgType::Close, &b"\x03\xe8bye"[..]));
     assert!(peer.is_ended());
     let info = log.transport().disconnect_info().cloned().unwrap();
     assert_eq!((info.cause, info.side), (WSDisconnectCause::Closed, WSDisconnectSide::Remote));
@@ -190,6 +190,17 @@ fn a_graceful_disconnect_flushes_or_gives_up() {
         log.assert_paired();
     }
 }
+
+#[test]
+fn the_automatic_answer_to_a_close_has_its_code_and_reason() {
+    let mut kit = TestKit::new(9);
+    let log = Log::default();
+    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
+    peer.send_frame(WSMsgType::Close, b"\x03\xe9going home");
+    kit.run_until_idle();
+    assert_eq!(peer.frames()[0].payload, b"\x03\xe9going home");
+}
+
 /// Panics in its last callback.
 struct Dying;
 

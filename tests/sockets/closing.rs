@@ -109,7 +109,7 @@ fn t09_this_end_closes_and_is_answered() {
 fn t09_the_peer_closes_and_is_answered() {
     for mut pair in plain() {
         pair.peer.send(&Frame::close(3001, "enough"));
-        assert_eq!(pair.peer.read_frame(), Frame::close(3001, ""));
+        assert_eq!(pair.peer.read_frame(), Frame::close(3001, "enough"));
         if pair.is_client() {
             pair.peer.expect_silence(Duration::from_millis(100));
             pair.peer.shutdown_write();
@@ -118,7 +118,7 @@ fn t09_the_peer_closes_and_is_answered() {
         assert_eq!(pair.events.frame(), Frame::close(3001, "enough"));
         let info = pair.events.disconnected();
         assert_eq!(told(&info), (WSDisconnectCause::Closed, WSDisconnectSide::Remote, 3001, "enough"));
-        let (recv, sent) = (half(3001, "enough"), half(3001, ""));
+        let (recv, sent) = (half(3001, "enough"), half(3001, "enough"));
         assert_eq!(pair.close_handshake(), WSCloseHandshake { recv, sent, recv_then_sent: true });
     }
 }
