@@ -205,8 +205,10 @@ impl WSTransport {
 
     /// Closes TCP without a closing handshake. Idempotent.
     ///
-    /// Graceful: nothing more is received, what waits to be sent is flushed first, with a deadline. Not graceful: at once, and what
-    /// waits is lost. `on_ws_disconnected` is called after the current callback has returned, in either case.
+    /// Graceful: receives nothing more and flushes what waits to be sent first, with a deadline.
+    /// Not graceful: writes gathered frames once, closes at once, and drops what the kernel
+    /// refuses. `on_ws_disconnected` is called after the current callback has returned, in either
+    /// case.
     pub fn disconnect(&self, graceful: bool) {
         self.conn.disconnect(graceful);
     }

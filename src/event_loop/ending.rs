@@ -98,6 +98,10 @@ impl Conn {
             self.touch();
             self.after_change();
         } else {
+            // What is gathered was accepted and gets one write. Refused bytes had theirs.
+            if !self.flags.has(Flags::BLOCKED) {
+                self.flush();
+            }
             self.terminate(WSDisconnectCause::Disconnected, None);
         }
     }

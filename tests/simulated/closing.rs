@@ -201,6 +201,45 @@ fn the_automatic_answer_to_a_close_has_its_code_and_reason() {
     assert_eq!(peer.frames()[0].payload, b"\x03\xe9going home");
 }
 
+/// Sends a message and aborts, in one callback.
+struct Farewell;
+
+impl WSListener for Farewell {
+    fn on_ws_frame(&mut self, transport: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+        transport.send(WSMsgType::Text, "farewell");
+        transport.disconnect(false);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_callback_sends_before_it_aborts_is_written_once() {
+    let mut kit = TestKit::new(15);
+    let mut peer = kit.raw_server(|_: &WSUpgradeRequest| Farewell, WSServerConfig::default());
+    peer.upgrade(&mut kit);
+    peer.send_frame(WSMsgType::Text, b"go");
+    kit.run_until_idle();
+    let payloads: Vec<_> = peer.frames().into_iter().map(|frame| frame.payload).collect();
+    assert_eq!(payloads, [b"farewell"]);
+}
+
+#[test]
+fn an_abort_does_not_wait_for_what_the_kernel_refuses() {
+    let mut kit = TestKit::new(16);
+    let log = Log::default();
+    let peer = open_server(&mut kit, &log, WSServerConfig::default());
+    peer.link().to_client().capacity(100).stall();
+    let transport = log.transport().clone();
+    let farewell = move || {
+        transport.send(WSMsgType::Binary, [7; 200]);
+        transport.disconnect(false);
+    };
+    kit.handle().call_later(Duration::ZERO, farewell).detach();
+    kit.run_until_idle();
+    let info = log.transport().disconnect_info().cloned().unwrap();
+    assert_eq!((info.cause, info.bytes_unsent), (WSDisconnectCause::Disconnected, 4 + 200 - 100));
+}
+
 /// Panics in its last callback.
 struct Dying;
 
