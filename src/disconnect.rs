@@ -57,6 +57,9 @@ pub enum WSDisconnectCause {
     Overflow,
     /// The closing handshake, or the flush of a graceful disconnect, did not end in time.
     CloseTimeout,
+    /// Bytes waited to be sent, and the kernel took none of them for the
+    /// [`write_timeout`](crate::WSServerConfig::write_timeout): the peer does not read.
+    WriteTimeout,
     /// The peer did not answer a ping in time: see [`enable_auto_ping`](crate::WSServerConfig::enable_auto_ping).
     PingTimeout,
     /// No byte arrived for the [`idle_timeout`](crate::WSServerConfig::idle_timeout).
@@ -103,6 +106,7 @@ impl fmt::Display for WSDisconnectCause {
             Self::ListenerError => "error of the listener",
             Self::Overflow => "outbound limit reached",
             Self::CloseTimeout => "closing took too long",
+            Self::WriteTimeout => "nothing sent for too long",
             Self::PingTimeout => "ping not answered in time",
             Self::IdleTimeout => "nothing received for too long",
             Self::LifetimeOver => "open for the maximum time",

@@ -231,6 +231,7 @@ pub(crate) struct ConnectionConfig {
     pub(crate) liveness: LivenessConfig,
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) close_timeout: Duration,
+    pub(crate) write_timeout: Option<Duration>,
     pub(crate) disconnect_on_error: bool,
     pub(crate) enable_auto_pong: bool,
     pub(crate) enable_auto_close: bool,
@@ -249,6 +250,7 @@ impl Default for ConnectionConfig {
             liveness: LivenessConfig::default(),
             handshake_timeout: Some(Duration::from_secs(5)),
             close_timeout: rules.close_timeout,
+            write_timeout: None,
             disconnect_on_error: true,
             enable_auto_pong: rules.enable_auto_pong,
             enable_auto_close: rules.enable_auto_close,
@@ -266,6 +268,9 @@ impl ConnectionConfig {
         #[cfg(feature = "deflate")]
         if let Some(deflate) = &self.deflate {
             deflate.check()?;
+        }
+        if self.write_timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(WSError::InvalidArgument("write_timeout must be more than zero"));
         }
         self.liveness.check()
     }
@@ -322,6 +327,19 @@ macro_rules! connection_setters {
         #[must_use]
         pub fn close_timeout(mut self, timeout: Duration) -> Self {
             self.connection.close_timeout = timeout;
+            self
+        }
+
+        /// Ends the connection when bytes wait to be sent and the kernel has taken none of them for
+        /// this long: the peer does not read. The cause is
+        /// [`WriteTimeout`](crate::WSDisconnectCause::WriteTimeout). `None`: never. More than zero.
+        /// Default 30 s for a server, never for a client.
+        ///
+        /// Each byte that the kernel takes begins the time anew, so a slow reader is not affected.
+        /// It applies while closing, too, within the [`close_timeout`](Self::close_timeout).
+        #[must_use]
+        pub fn write_timeout(mut self, timeout: Option<Duration>) -> Self {
+            self.connection.write_timeout = timeout;
             self
         }
 

@@ -28,6 +28,7 @@ impl Default for WSServerConfig {
         Self {
             connection: ConnectionConfig {
                 liveness: LivenessConfig::of_server(),
+                write_timeout: Some(Duration::from_secs(30)),
                 ..ConnectionConfig::default()
             },
             backlog: 1024,

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mio::Interest;
 use socket2::SockRef;
@@ -38,6 +38,7 @@ use super::slots::Token;
 use super::stream::Stream;
 use super::timed::Timed;
 use super::timers::TimerId;
+use super::write_timeout::WriteWatch;
 
 /// What all connections of one server, or one client connection, have in common.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub(crate) struct Settings {
     pub(crate) rules: Arc<Rules>,
     pub(crate) tuning: WSTuning,
     pub(crate) keep_alive: KeepAliveRules,
+    pub(crate) write_timeout: Option<Duration>,
     pub(crate) disconnect_on_error: bool,
     #[cfg(feature = "deflate")]
     pub(crate) deflate: Option<WSDeflateConfig>,
@@ -75,6 +77,7 @@ impl Settings {
             rules: config.rules(),
             tuning: config.tuning.clone(),
             keep_alive: config.liveness.rules(),
+            write_timeout: config.write_timeout,
             disconnect_on_error: config.disconnect_on_error,
             #[cfg(feature = "deflate")]
             deflate: config.deflate.clone(),
@@ -152,6 +155,8 @@ pub(super) struct Extras {
     pub(super) received_at: Option<SystemTime>,
     /// Only if there is something to watch, or to measure.
     pub(super) liveness: Option<Box<Liveness>>,
+    /// Only while the kernel refuses bytes.
+    pub(super) write_watch: Option<Box<WriteWatch>>,
     /// Only if compression was agreed on.
     #[cfg(feature = "deflate")]
     pub(super) deflate: Option<Box<ConnDeflate>>,
@@ -445,6 +450,7 @@ impl Conn {
         if !changed {
             return;
         }
+        self.refusal_changed(blocked);
         let interest = if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
         let token = self.token.to_mio();
         let changed = match self.stream.borrow_mut().as_mut() {

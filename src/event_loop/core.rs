@@ -261,6 +261,11 @@ impl LoopCore {
                         conn.liveness_due();
                     }
                 }
+                Some(TimerAction::Write(token)) => {
+                    if let Some(conn) = self.conn(token) {
+                        conn.write_due();
+                    }
+                }
                 #[cfg(feature = "deflate")]
                 Some(TimerAction::Compressor(token)) => {
                     if let Some(conn) = self.conn(token) {

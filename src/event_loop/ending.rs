@@ -220,6 +220,7 @@ impl Conn {
             self.core.cancel_timer(timer);
         }
         self.stop_liveness();
+        self.stop_write_watch();
         #[cfg(feature = "deflate")]
         self.drop_deflate();
         self.settings.closed(self.token);

@@ -51,6 +51,7 @@ mod tls;
 #[cfg(feature = "tls")]
 mod tls_stream;
 mod tunnelling;
+mod write_timeout;
 
 pub(crate) use accept::{Acceptor, AcceptorRemote, Factory};
 pub(crate) use client_opening::{ClientOpening, OpenRequest};

@@ -250,14 +250,30 @@ impl Conn {
 
     /// Writes the queue until it is empty or the kernel refuses.
     pub(super) fn flush(self: &Rc<Self>) {
-        let blocked = loop {
+        if self.flags.has(Flags::BLOCKED) {
+            return self.flush_refused();
+        }
+        let Some(refused) = self.write_queue() else { return };
+        if refused {
+            self.update_interest(true);
+            self.check_watermarks();
+        }
+        self.after_change();
+    }
+
+    /// Writes the queue. Returns whether the kernel has refused bytes; `None` if the socket is
+    /// closed.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "each flush is one; the other caller is cold")]
+    pub(super) fn write_queue(self: &Rc<Self>) -> Option<bool> {
+        loop {
             let (offered, result, held) = {
                 let proto = self.proto.borrow();
                 let mut stream = self.stream.borrow_mut();
-                let Some(stream) = stream.as_mut() else { return };
+                let stream = stream.as_mut()?;
                 let (offered, result) = match proto.queued_chunks() {
                     0 => match stream.flush() {
-                        Ok(()) => break false,
+                        Ok(()) => return Some(false),
                         Err(error) => (0, Err(error)),
                     },
                     1 => (proto.queued(), stream.send(proto.first_slice())),
@@ -279,21 +295,16 @@ impl Conn {
                     });
                     let refused = n < offered || held;
                     if refused || left == 0 {
-                        break refused;
+                        return Some(refused);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
-                Err(error) => return self.io_failed("send", &error),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(true),
+                Err(error) => {
+                    self.io_failed("send", &error);
+                    return None;
+                }
             }
-        };
-        if blocked {
-            self.proto.borrow_mut().close_gathering();
         }
-        if blocked || self.flags.has(Flags::BLOCKED | Flags::WRITING_PAUSED) {
-            self.update_interest(blocked);
-            self.check_watermarks();
-        }
-        self.after_change();
     }
 
     /// Whether the kernel has everything. Not to be asked between a write and its `update_interest`.
@@ -465,7 +476,7 @@ impl Conn {
 
     /// Queues `pause_writing` or `resume_writing` when what the kernel refused crosses a watermark.
     #[inline]
-    fn check_watermarks(self: &Rc<Self>) {
+    pub(super) fn check_watermarks(self: &Rc<Self>) {
         let queued = if self.flags.has(Flags::BLOCKED) { self.buffered_amount() } else { 0 };
         if queued == 0 && !self.flags.has(Flags::WRITING_PAUSED | Flags::ACCOUNTED) {
             return;

@@ -25,6 +25,8 @@ pub(crate) enum TimerAction {
     Slot(Token),
     /// A connection looks for signs of life.
     Liveness(Token),
+    /// The kernel may have taken no byte of a connection for too long.
+    Write(Token),
     /// A connection may not need its compressor any more.
     #[cfg(feature = "deflate")]
     Compressor(Token),

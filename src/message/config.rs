@@ -8,8 +8,8 @@ use crate::{WSCloseCode, WSConnectConfig, WSServerConfig};
 
 /// Configuration of a [`WebSocket`](super::WebSocket), of either side.
 ///
-/// What concerns the connection below (pings, TLS, proxies, limits on connections, compression) is in
-/// [`client`](Self::client) and [`server`](Self::server).
+/// What concerns the connection below (pings, the write timeout, TLS, proxies, limits on
+/// connections, compression) is in [`client`](Self::client) and [`server`](Self::server).
 ///
 /// ```
 /// use femtows::message::{MessageType, WebSocketConfig};

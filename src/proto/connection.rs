@@ -48,6 +48,8 @@ pub struct Connection {
     pub(super) phase: Phase,
     /// A graceful disconnect was asked for: flush, then close TCP, with or without a closing handshake.
     pub(super) leaving: bool,
+    /// The kernel refuses bytes: see [`set_refused`](Self::set_refused).
+    pub(super) refused: bool,
     /// Frames queued since they were last asked for.
     pub(super) queued_frames: u32,
 }
@@ -76,8 +78,11 @@ pub(super) struct Overload {
     pub(super) dropped_bytes: u64,
     /// Of both, what was told already.
     pub(super) told: (u64, u64),
-    /// The newest ping that there was no room to answer.
+    /// The newest ping that there was no room to answer, or that came while the kernel refused
+    /// bytes.
     pub(super) unanswered_ping: Option<Vec<u8>>,
+    /// Queued bytes that leave before `unanswered_ping` is answered.
+    pub(super) ahead_of_pong: usize,
     /// An outbound frame met [`WSOverflowPolicy::Close`](super::WSOverflowPolicy::Close).
     pub(super) overflowed: bool,
 }
@@ -148,6 +153,7 @@ impl Connection {
             role,
             phase: Phase::Open,
             leaving: false,
+            refused: false,
             queued_frames: 0,
         }
     }
@@ -370,8 +376,8 @@ impl Connection {
                 self.queue = Some(queue);
             }
         }
-        if let Some(ping) = self.overload.as_mut().and_then(|overload| overload.unanswered_ping.take()) {
-            self.answer_ping(&ping, out);
+        if self.overload.is_some() {
+            self.answer_kept_ping(n, out);
         }
     }
 

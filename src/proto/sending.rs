@@ -283,23 +283,80 @@ impl Connection {
         self.queue(pool).append(additional, pool, write);
     }
 
-    /// Answers a ping, now or, if there is no room, as soon as there is; of several waiting ones only the newest.
+    /// Answers a ping now, or as soon as there is room and the kernel takes bytes; of several
+    /// waiting ones only the newest.
     pub(super) fn answer_ping(&mut self, payload: &[u8], out: &mut SendContext<'_>) {
-        if self.leaving || !matches!(self.phase, Phase::Open | Phase::CloseReceived) {
+        if !self.may_answer() {
             return;
         }
-        if self.has_room(payload.len()) {
-            // Answers the older pings, too (RFC 6455 section 5.5.3); their own pong must not come after it.
-            if let Some(overload) = &mut self.overload {
-                overload.unanswered_ping = None;
-            }
-            self.enqueue(WSMsgType::Pong, payload, SendOptions::default(), out);
-            self.count_frame();
+        if self.refused || !self.has_room(payload.len()) {
+            return self.keep_ping(payload);
+        }
+        // Answers the older pings, too (RFC 6455 section 5.5.3); their own pong must not come after
+        // it.
+        if let Some(overload) = &mut self.overload {
+            overload.unanswered_ping = None;
+        }
+        self.enqueue_pong(payload, out);
+    }
+
+    fn may_answer(&self) -> bool {
+        !self.leaving && matches!(self.phase, Phase::Open | Phase::CloseReceived)
+    }
+
+    fn enqueue_pong(&mut self, payload: &[u8], out: &mut SendContext<'_>) {
+        self.enqueue(WSMsgType::Pong, payload, SendOptions::default(), out);
+        self.count_frame();
+    }
+
+    /// Keeps a ping to be answered later, in place of the one that was kept before.
+    #[cold]
+    fn keep_ping(&mut self, payload: &[u8]) {
+        let queued = self.queued();
+        let overload = self.overload.get_or_insert_default();
+        // Set by the first ping that is kept: if newer ones moved it, or the answer waited for an
+        // empty queue, a producer that keeps the queue filled would hold it back for ever.
+        if overload.unanswered_ping.is_none() {
+            overload.ahead_of_pong = if self.refused { queued } else { 0 };
+        }
+        let kept = overload.unanswered_ping.get_or_insert_default();
+        kept.clear();
+        kept.extend_from_slice(payload);
+    }
+
+    /// Answers the ping that was kept, if what was queued before it has left and there is room. `n`
+    /// bytes have left since the last call.
+    #[cold]
+    pub(super) fn answer_kept_ping(&mut self, n: usize, out: &mut SendContext<'_>) {
+        let Some(overload) = &mut self.overload else { return };
+        overload.ahead_of_pong = overload.ahead_of_pong.saturating_sub(n);
+        if overload.ahead_of_pong > 0 {
+            return;
+        }
+        let Some(ping) = overload.unanswered_ping.take() else { return };
+        if !self.may_answer() {
+            return;
+        }
+        if self.has_room(ping.len()) {
+            self.enqueue_pong(&ping, out);
+        } else if let Some(overload) = &mut self.overload {
+            overload.unanswered_ping = Some(ping);
+        }
+    }
+
+    /// Notes that the kernel has begun, or ceased, to refuse bytes.
+    ///
+    /// While it refuses them only the newest ping is kept, and answered when what was queued before
+    /// has left (RFC 6455 section 5.5.3): a peer that pings and never reads costs one pong. The
+    /// answer may be queued by this call.
+    pub fn set_refused(&mut self, refused: bool, out: &mut SendContext<'_>) {
+        self.refused = refused;
+        if refused {
+            self.close_gathering();
         } else {
-            let waiting = &mut self.overload.get_or_insert_default().unanswered_ping;
-            let waiting = waiting.get_or_insert_default();
-            waiting.clear();
-            waiting.extend_from_slice(payload);
+            // Bytes that waited below the queue, sealed by TLS, have left without a call of
+            // `consume`.
+            self.answer_kept_ping(0, out);
         }
     }
 
@@ -377,7 +434,7 @@ mod tests {
             }),
             ("bytes left", |connection, out| connection.consume(1, out)),
             ("something else queued", |connection, out| connection.enqueue_raw(b"raw", out.pool)),
-            ("the kernel refuses", |connection, _| connection.close_gathering()),
+            ("the kernel refuses", |connection, out| connection.set_refused(true, out)),
         ];
         for (what, change) in changes {
             let (mut pool, mut keys) = (BufferPool::new(1 << 20), MaskKeys::fixed([0; 4]));

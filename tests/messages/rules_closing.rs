@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use femtows::message::*;
 use femtows::proto::Role;
-use femtows::testkit::TestKit;
-use femtows::{WSCloseCode, WSMsgType};
+use femtows::testkit::{Peer, TestKit};
+use femtows::{WSCloseCode, WSMsgType, WSServerConfig};
 
 use crate::ends::*;
 
@@ -118,6 +118,54 @@ fn rule_aclose_has_one_deadline() {
     assert!(matches!(result, Err(WebSocketError::DisconnectionTimeout)), "{result:?}");
     assert_eq!(kit.now() - start, 3 * SECOND);
     assert!(peer.link().is_closed(Role::Server));
+}
+
+/// A server whose peer reads nothing, and a task that waits to send.
+fn blocked_sender(kit: &mut TestKit, config: WebSocketConfig) -> (WebSocket, Peer, Slot<u16>) {
+    let (ws, peer) = raw_pair(kit, config);
+    peer.link().to_client().capacity(100).stall();
+    let ended = Slot::new();
+    let (sending, end) = (ws.clone(), ended.clone());
+    let sender = async move {
+        loop {
+            let sent = sending.send_bytes([7; 10_000]).await;
+            if sent.is_err() {
+                break end.put(code(sent));
+            }
+        }
+    };
+    kit.handle().spawn(sender).detach();
+    kit.run_until_idle();
+    (ws, peer, ended)
+}
+
+#[test]
+fn rule_a_server_gives_up_on_a_peer_that_takes_no_byte_for_30_seconds() {
+    let mut kit = TestKit::new(1);
+    let (_ws, _peer, ended) = blocked_sender(&mut kit, WebSocketConfig::default());
+    kit.advance(29 * SECOND);
+    assert!(ended.0.take().is_none());
+    kit.advance(SECOND);
+    assert_eq!(ended.take(), 1006);
+}
+
+#[test]
+fn rule_the_write_timeout_is_that_of_the_server_below() {
+    let mut kit = TestKit::new(1);
+    let server = WSServerConfig::default().write_timeout(Some(5 * SECOND));
+    let (_ws, _peer, ended) = blocked_sender(&mut kit, WebSocketConfig::default().server(server));
+    kit.advance(5 * SECOND);
+    assert_eq!(ended.take(), 1006);
+}
+
+#[test]
+fn rule_aclose_fails_when_the_peer_does_not_read() {
+    let mut kit = TestKit::new(1);
+    let (ws, _peer, _ended) = blocked_sender(&mut kit, WebSocketConfig::default());
+    let start = kit.now();
+    let result = kit.block_on(ws.aclose(1000, ""));
+    assert!(matches!(result, Err(WebSocketError::DisconnectionTimeout)), "{result:?}");
+    assert_eq!(kit.now() - start, 30 * SECOND);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod model;
 mod opening;
 mod plan;
 mod recorder;
+mod refusal;
 mod schedules;
 mod serving;
 mod world;

@@ -1,5 +1,7 @@
 //! Peers that read too slowly: watermarks, the outbound limit, and what is dropped.
 
+use std::time::Duration;
+
 use femtows::{
     SendOptions, WSBuffer, WSConnectConfig, WSDisconnectCause, WSDropReason, WSDropped, WSLimits, WSMsgType,
     WSOverflowPolicy, WSSendStatus, WSServerConfig, WSTransport,
@@ -275,4 +277,14 @@ fn only_the_newest_ping_is_answered_when_the_queue_is_full() {
     }
     assert_eq!(peer.read_frame(), Frame::new(PONG, "newest"));
     peer.send_and_sync(&[]);
+}
+
+#[test]
+fn a_peer_that_pings_and_never_reads_is_given_up_on() {
+    let config = WSServerConfig::default().write_timeout(Some(Duration::from_millis(500)));
+    let (_server, mut peer, events) = server_with(config);
+    let pings = peer.encode(&Frame::new(PING, [1; 125])).repeat(100);
+    // They are read without end, so a write fails only once the server has closed the connection.
+    while peer.try_write(&pings) {}
+    assert_eq!(events.until_disconnected().cause, WSDisconnectCause::WriteTimeout);
 }

@@ -14,6 +14,7 @@ mod platform;
 mod proxies;
 mod records;
 mod redirections;
+mod refusal;
 mod sockets;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
