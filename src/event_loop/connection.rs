@@ -205,6 +205,8 @@ impl Flags {
     /// Compression was agreed on.
     #[cfg(feature = "deflate")]
     pub(super) const DEFLATE: u32 = 1 << 17;
+    /// A client's closing handshake is complete: the server is to end TCP.
+    pub(super) const SERVER_ENDS: u32 = 1 << 24;
 
     #[inline]
     pub(super) fn has(&self, flag: u32) -> bool {

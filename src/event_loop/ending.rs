@@ -19,13 +19,16 @@ use super::deferred::Deferred;
 use super::stream::Stream;
 use super::timers::{TimerAction, TimerId};
 
-/// How long this end, having ended its half of TCP, waits for the peer to end the other. Closing at once would make the kernel reset
-/// the connection if bytes are unread, and the reset could overtake the CLOSE frame.
+/// How long this end waits for the peer to end TCP, once it has ended its own half or, as a client,
+/// completed the closing handshake. Closing at once would make the kernel reset the connection if
+/// bytes are unread, and the reset could overtake the CLOSE frame.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The wait for a connection's end. Dropping it takes its waker back.
 pub(crate) struct Disconnected {
     conn: Rc<Conn>,
+    /// At a client, the complete closing handshake is as good as the end.
+    suffices_handshake: bool,
     /// Under which the connection has its waker.
     number: Option<u64>,
 }
@@ -37,6 +40,9 @@ impl Future for Disconnected {
         if self.conn.flags.has(Flags::GONE) {
             let error = self.conn.ending.get().and_then(|ending| ending.error.get().cloned());
             return Poll::Ready(error.map_or(Ok(()), Err));
+        }
+        if self.suffices_handshake && self.conn.flags.has(Flags::SERVER_ENDS) {
+            return Poll::Ready(Ok(()));
         }
         // Cloned, and the old one dropped, outside of the borrow: both may run user code.
         let waker = cx.waker().clone();
@@ -138,7 +144,10 @@ impl Conn {
     /// The closing handshake, or the linger, took too long.
     pub(crate) fn deadline(self: &Rc<Self>) {
         self.replace_timer(None);
-        self.terminate(WSDisconnectCause::CloseTimeout, None);
+        // Nothing is missing but the server's FIN.
+        let is_complete = self.flags.has(Flags::SERVER_ENDS);
+        let found = if is_complete { WSDisconnectCause::Closed } else { WSDisconnectCause::CloseTimeout };
+        self.terminate(found, None);
     }
 
     /// The loop is being dropped.
@@ -149,10 +158,10 @@ impl Conn {
     /// Derives what is due from the state of the protocol: a deadline, the end of TCP. Called after anything that may change it.
     #[inline]
     pub(super) fn after_change(self: &Rc<Self>) {
-        let (deadline, finished, flushed) = {
+        let (deadline, finished, closed, flushed) = {
             let proto = self.proto.borrow();
             let Some(deadline) = proto.deadline() else { return };
-            (deadline, proto.is_finished(), self.has_left())
+            (deadline, proto.is_finished(), proto.is_closed_cleanly(), self.has_left())
         };
         if self.ending.get().is_some() {
             return;
@@ -163,7 +172,31 @@ impl Conn {
         }
         if finished && flushed {
             self.end_tcp();
+        } else if closed && flushed {
+            self.await_server();
         }
+    }
+
+    /// A client's closing handshake is complete. The server ends TCP (RFC 6455 section 7.1.1), and
+    /// has a bounded time for it.
+    fn await_server(self: &Rc<Self>) {
+        if self.flags.set(Flags::SERVER_ENDS) {
+            return;
+        }
+        self.limit_linger();
+        // Deferred: wakers may run user code, and this may be inside of a send.
+        let conn = Rc::clone(self);
+        self.defer(Deferred::Call(Box::new(move || conn.wake_waiters())));
+    }
+
+    /// From here on, the peer has at most [`LINGER`] to end TCP.
+    fn limit_linger(&self) {
+        let now = self.core.now();
+        let linger = (now + LINGER).min(self.proto.borrow().deadline().unwrap_or(now));
+        if let Some(timer) = self.replace_timer(None) {
+            self.core.cancel_timer(timer);
+        }
+        self.replace_timer(Some(self.core.add_timer(linger, TimerAction::Slot(self.token))));
     }
 
     /// Everything has left: ends TCP in a way that cannot destroy what is in flight.
@@ -180,12 +213,7 @@ impl Conn {
             return self.terminate(WSDisconnectCause::Closed, None);
         }
         self.update_interest(self.held() > 0);
-        let linger =
-            (self.core.now() + LINGER).min(self.proto.borrow().deadline().unwrap_or(self.core.now()));
-        if let Some(timer) = self.replace_timer(None) {
-            self.core.cancel_timer(timer);
-        }
-        self.replace_timer(Some(self.core.add_timer(linger, TimerAction::Slot(self.token))));
+        self.limit_linger();
         // What came before may be unread, and no event will tell of it again.
         self.flags.set(Flags::UNREAD);
         self.make_ready();
@@ -241,14 +269,25 @@ impl Conn {
         // The listener may hold its own transport: dropping it here undoes the circle.
         super::core::guard("dropping a listener", || drop(self.listener.take()));
         self.flags.set(Flags::GONE);
+        self.wake_waiters();
+        self.give_up_on_pongs();
+    }
+
+    /// Wakes the tasks that wait for the end. Those that have to wait longer leave their waker
+    /// again.
+    fn wake_waiters(&self) {
         let waiters = self.extras.borrow_mut().as_mut().map(|extras| std::mem::take(&mut extras.waiters));
         waiters.into_iter().flatten().for_each(|(_, waiter)| waiter.wake());
-        self.give_up_on_pongs();
     }
 
     /// Ready once `on_ws_disconnected` has returned.
     pub(crate) fn disconnected(self: &Rc<Self>) -> Disconnected {
-        Disconnected { conn: Rc::clone(self), number: None }
+        Disconnected { conn: Rc::clone(self), suffices_handshake: false, number: None }
+    }
+
+    /// Ready once the closing handshake is complete at a client, or the connection has ended.
+    pub(crate) fn closing_done(self: &Rc<Self>) -> Disconnected {
+        Disconnected { conn: Rc::clone(self), suffices_handshake: true, number: None }
     }
 
     fn replace_timer(&self, timer: Option<TimerId>) -> Option<TimerId> {

@@ -89,6 +89,46 @@ fn rule_codes_without_a_name_have_that_of_their_range() {
     }
 }
 
+/// The server answers CLOSE and leaves TCP open.
+#[test]
+fn rule_aclose_of_a_client_is_done_when_the_closing_handshake_is() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
+    let start = kit.now();
+    let closing = ws.clone();
+    let task = kit.handle().spawn(async move { closing.aclose(1000, "").await });
+    kit.run_until_idle();
+    assert!(!task.is_finished());
+    peer.send_frame(WSMsgType::Close, &close_payload(1000, ""));
+    let result = kit.block_on(task);
+    assert!(result.is_ok(), "{result:?} after {:?}", kit.now() - start);
+    assert_eq!(kit.now(), start);
+}
+
+#[test]
+fn rule_aclose_behind_the_closing_handshake_is_done_at_once() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
+    peer.send_frame(WSMsgType::Close, &close_payload(1000, ""));
+    kit.run_until_idle();
+    let start = kit.now();
+    let result = kit.block_on(ws.aclose(1000, ""));
+    assert!(result.is_ok(), "{result:?} after {:?}", kit.now() - start);
+    assert_eq!(kit.now(), start);
+}
+
+#[test]
+fn rule_a_client_ends_tcp_in_the_background_within_two_seconds() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
+    peer.send_frame(WSMsgType::Close, &close_payload(1000, ""));
+    drop(kit.block_on(ws.aclose(1000, "")));
+    kit.advance(2 * SECOND);
+    assert!(peer.link().is_closed(Role::Client));
+}
+
+#[test]
+fn rule_aclose_of_a_server_waits_until_tcp_is_closed() {
     let mut kit = TestKit::new(1);
     let (ws, mut peer) = raw_pair(&mut kit, WebSocketConfig::default());
     let closing = ws.clone();

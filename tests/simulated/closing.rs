@@ -155,7 +155,7 @@ fn a_client_waits_for_the_server_to_end_tcp() {
     let transport = kit.block_on(client).unwrap();
     transport.send_close(WSCloseCode::OK, "");
     peer.send_frame(WSMsgType::Close, b"\x03\xe8");
-    kit.advance(3 * SECOND);
+    kit.advance(SECOND);
     assert!(!transport.is_disconnected(), "it is the server's turn (RFC 6455 section 7.1.1)");
     peer.shutdown_write();
     kit.run_until_idle();
@@ -199,6 +199,73 @@ fn the_automatic_answer_to_a_close_has_its_code_and_reason() {
     peer.send_frame(WSMsgType::Close, b"\x03\xe9going home");
     kit.run_until_idle();
     assert_eq!(peer.frames()[0].payload, b"\x03\xe9going home");
+}
+
+/// A client whose server answers its CLOSE and leaves TCP open.
+fn answered_client(kit: &mut TestKit, config: WSConnectConfig) -> (Log, Peer) {
+    let log = Log::default();
+    let (mut peer, client) = kit.raw_client(Recorder::new(&log), config);
+    peer.upgrade(kit);
+    kit.block_on(client).unwrap().send_close(WSCloseCode::OK, "");
+    peer.send_frame(WSMsgType::Close, b"\x03\xe8");
+    kit.run_until_idle();
+    (log, peer)
+}
+
+#[test]
+fn a_client_ends_tcp_itself_two_seconds_after_the_closing_handshake() {
+    let mut kit = TestKit::new(10);
+    let (log, peer) = answered_client(&mut kit, WSConnectConfig::default());
+    kit.advance(SECOND + NEARLY_A_SECOND);
+    assert!(!log.transport().is_disconnected());
+    kit.advance(TICK);
+    assert!(peer.link().is_closed(Role::Client));
+}
+
+#[test]
+fn a_client_that_ends_tcp_itself_has_closed_cleanly() {
+    let mut kit = TestKit::new(11);
+    let (log, _peer) = answered_client(&mut kit, WSConnectConfig::default());
+    kit.advance(10 * SECOND);
+    assert!(has_ended(&log, WSDisconnectCause::Closed), "{:?}", log.last());
+}
+
+#[test]
+fn a_client_waits_for_the_end_of_tcp_no_longer_than_the_close_timeout() {
+    let mut kit = TestKit::new(12);
+    let (log, _peer) = answered_client(&mut kit, WSConnectConfig::default().close_timeout(SECOND));
+    kit.advance(SECOND);
+    assert!(has_ended(&log, WSDisconnectCause::Closed), "{:?}", log.last());
+}
+
+#[test]
+fn a_client_that_answers_a_close_ends_tcp_itself_after_two_seconds() {
+    let mut kit = TestKit::new(13);
+    let log = Log::default();
+    let (mut peer, client) = kit.raw_client(Recorder::new(&log), WSConnectConfig::default());
+    peer.upgrade(&mut kit);
+    kit.block_on(client).unwrap();
+    peer.send_frame(WSMsgType::Close, b"\x03\xe8");
+    kit.advance(2 * SECOND);
+    assert!(has_ended(&log, WSDisconnectCause::Closed), "{:?}", log.last());
+}
+
+/// The closing handshake is not complete before the CLOSE has left.
+#[test]
+fn a_client_whose_close_does_not_leave_has_the_close_timeout() {
+    let mut kit = TestKit::new(14);
+    let log = Log::default();
+    let config = WSConnectConfig::default().close_timeout(5 * SECOND);
+    let (mut peer, client) = kit.raw_client(Recorder::new(&log), config);
+    peer.upgrade(&mut kit);
+    let transport = kit.block_on(client).unwrap();
+    peer.link().to_server().capacity(100).stall();
+    transport.send(WSMsgType::Binary, [7; 1000]);
+    peer.send_frame(WSMsgType::Close, b"\x03\xe8");
+    kit.advance(4 * SECOND + NEARLY_A_SECOND);
+    assert!(!transport.is_disconnected());
+    kit.advance(TICK);
+    assert!(has_ended(&log, WSDisconnectCause::CloseTimeout), "{:?}", log.last());
 }
 
 /// Sends a message and aborts, in one callback.

@@ -106,6 +106,20 @@ fn t09_this_end_closes_and_is_answered() {
 }
 
 #[test]
+fn t09_a_client_closes_cleanly_though_the_server_leaves_tcp_open() {
+    let (log, events) = log();
+    let server = PeerServer::bind();
+    let config = WSConnectConfig::default().close_timeout(Duration::from_secs(5));
+    let client = connect(&server.url("/"), config, Probe::new(&log));
+    let mut peer = server.accept();
+    client.opened().unwrap();
+    events.connected();
+    client.on.ask_transport(0, |transport| transport.send_close(WSCloseCode::OK, "bye"));
+    peer.send(&Frame::close(1000, ""));
+    assert_eq!(events.until_disconnected().cause, WSDisconnectCause::Closed);
+}
+
+#[test]
 fn t09_the_peer_closes_and_is_answered() {
     for mut pair in plain() {
         pair.peer.send(&Frame::close(3001, "enough"));

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use femtows::message::*;
@@ -9,6 +11,9 @@ use femtows::{
     WSCloseCode, WSFrame, WSListener, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType, WSResult,
     WSServerConfig, WSSocket, WSTransport, WSUpgradeRequest, WSUpgradeResponse, ws_create_server,
 };
+
+use crate::support::peer::PeerServer;
+use crate::support::wire::Frame;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,7 +48,7 @@ fn open_websocket_closes_with_1000_behind_its_body() {
         for (came_back, ws) in [by_url, in_parts] {
             assert!(came_back);
             assert_eq!(ws.close_reason(), Some(CloseReason::new(WSCloseCode::OK, "")));
-            assert!(ws.transport().unwrap().is_disconnected());
+            ws.transport().unwrap().wait_disconnected().await.unwrap();
         }
     });
 }
@@ -88,6 +93,27 @@ fn connect_websocket_leaves_the_end_to_the_caller() {
         ws.aclose(1000, "").await.unwrap();
         assert!(ws.is_closed());
     });
+}
+
+#[test]
+fn aclose_of_a_client_succeeds_though_the_server_leaves_tcp_open() {
+    let server = PeerServer::bind();
+    let url = server.url("/");
+    let (done, may_end) = channel();
+    let serving = thread::spawn(move || {
+        let mut peer = server.accept();
+        assert_eq!(peer.read_frame(), Frame::close(1000, ""));
+        peer.send(&Frame::close(1000, ""));
+        // Until then TCP stays open.
+        may_end.recv_timeout(PATIENCE).unwrap();
+    });
+    run(async |handle| {
+        let config = WebSocketConfig::default().disconnect_timeout(Duration::from_secs(5));
+        let ws = connect_websocket_url(&handle, &url, config).await.unwrap();
+        ws.aclose(1000, "").await.unwrap();
+        done.send(()).unwrap();
+    });
+    serving.join().unwrap();
 }
 
 #[test]

@@ -23,8 +23,12 @@ impl WebSocket {
         self.shared().close_or_refuse(code, reason)
     }
 
-    /// Closes the connection and waits until TCP is closed. Idempotent: if this end has closed before, only waits; if the connection
-    /// is gone, is done.
+    /// Closes the connection and waits until the closing handshake is complete. Idempotent: if this
+    /// end has closed before, only waits; if the connection is gone, is done.
+    ///
+    /// A server has then closed TCP. A client leaves that to the server (RFC 6455 section 7.1.1):
+    /// if the server does not do it, the client closes TCP in the background, after at most two
+    /// seconds.
     ///
     /// Dropped half-way, the connection still ends, as after [`close`](Self::close).
     ///
@@ -38,13 +42,17 @@ impl WebSocket {
         let _ = shared.close_or_refuse(code, reason);
         // It may have been accepted a moment ago.
         let Some(transport) = shared.opening_done().await else { return Ok(()) };
-        // Why it ended is not asked here, but for one case.
-        let _ = transport.wait_disconnected().await;
+        // Why it ended is not asked here, but for two cases.
+        let _ = transport.conn().closing_done().await;
         match transport.disconnect_info() {
-            Some(info) if info.cause == WSDisconnectCause::CloseTimeout => {
-                Err(WebSocketError::DisconnectionTimeout)
-            }
-            _ => Ok(()),
+            // Either way the peer did not do its part: it has not answered, or not even read.
+            Some(info) => match info.cause {
+                WSDisconnectCause::CloseTimeout | WSDisconnectCause::WriteTimeout => {
+                    Err(WebSocketError::DisconnectionTimeout)
+                }
+                _ => Ok(()),
+            },
+            None => Ok(()),
         }
     }
 }
