@@ -1,4 +1,5 @@
 #![no_main]
-//! A script of records, good and bad, and of cuts: nothing is delivered that was not sealed, and nothing behind a fault.
+//! A script of records, good and bad, and of cuts, for both sides of a TLS handshake: no panic, nothing is delivered, and what is
+//! held is bounded.
 
-libfuzzer_sys::fuzz_target!(|script: &[u8]| femtows::tls::fuzz_records(script));
+libfuzzer_sys::fuzz_target!(|script: &[u8]| femtows::tls::fuzz_session(script));

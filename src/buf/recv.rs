@@ -76,34 +76,6 @@ impl RecvBuffer {
         self.data.extend_from_slice(bytes);
     }
 
-    /// Lets `write` have `room` bytes behind the unconsumed ones, all zero, and keeps as many as it says; none if it fails.
-    ///
-    /// # Errors
-    /// Those of `write`.
-    #[cfg(feature = "tls")]
-    pub(crate) fn append_with<E>(
-        &mut self,
-        room: usize,
-        write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<usize, E> {
-        let start = self.data.len();
-        self.data.resize(start + room, 0);
-        let written = write(&mut self.data[start..]);
-        let kept = written.as_ref().map_or(0, |&written| written.min(room));
-        self.data.truncate(start + kept);
-        written
-    }
-
-    /// Forgets the last `n` unconsumed bytes.
-    ///
-    /// # Panics
-    /// If fewer than `n` bytes are unconsumed.
-    #[cfg(feature = "tls")]
-    pub(crate) fn shorten(&mut self, n: usize) {
-        assert!(n <= self.len(), "forgot more than was received");
-        self.data.truncate(self.data.len() - n);
-    }
-
     /// Makes the spare room at least `room` bytes, first by moving the unconsumed bytes to the front, then by growing to exactly
     /// that: how far ahead to grow is the caller's question.
     pub fn make_room(&mut self, room: usize) {

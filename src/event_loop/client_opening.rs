@@ -307,7 +307,7 @@ impl Opening {
             match result {
                 Ok(0) => self.peer_closed(),
                 Ok(_) => self.parse_answer(&buffer, unread),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.read_on_if_unread(),
                 // It has closed without reading all that it was asked.
                 Err(_) if self.is_refused() => self.peer_closed(),
                 Err(error) => self.end(Err(WSError::io(self.receive_context(), error))),
@@ -318,6 +318,13 @@ impl Opening {
             if !unread {
                 return;
             }
+        }
+    }
+
+    /// Asks for another turn if the stream has more to read that no event will announce.
+    fn read_on_if_unread(&self) {
+        if self.stream.borrow().as_ref().is_some_and(Stream::is_unread) {
+            self.core.make_ready(self.token);
         }
     }
 

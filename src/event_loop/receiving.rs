@@ -11,6 +11,7 @@ use crate::{WSCloseCode, WSDisconnectCause, WSFrame, WSListener, WSListenerError
 
 use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
+use super::stream::Stream;
 
 /// A partial frame of at most this many bytes is copied in front of the next read, unless it would take more than half of the
 /// buffer; a larger one is read on in place.
@@ -62,8 +63,8 @@ impl Conn {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.flags.clear(Flags::UNREAD);
-                    return self.keep_or_give(buffer);
+                    self.keep_or_give(buffer);
+                    return self.would_block();
                 }
                 Err(error) => {
                     self.core.give_recv(buffer);
@@ -72,6 +73,18 @@ impl Conn {
             }
         }
         self.make_ready();
+    }
+
+    /// Nothing more is there, unless a layer of TLS stopped to let others come first: no event will
+    /// announce what it has not read.
+    #[cold]
+    fn would_block(&self) {
+        if self.stream.borrow().as_ref().is_some_and(Stream::is_unread) {
+            self.flags.set(Flags::UNREAD);
+            self.make_ready();
+        } else {
+            self.flags.clear(Flags::UNREAD);
+        }
     }
 
     /// How many bytes were read, and whether no more were there. `None` if the socket is closed.

@@ -217,6 +217,7 @@ impl ServerOpening {
                 Err(error) => {
                     self.server.core.give_recv(buffer);
                     if error.kind() == io::ErrorKind::WouldBlock {
+                        self.read_on_if_unread();
                         return self.send_held();
                     }
                     log::debug!("opening {}: {error}", self.token.to_u64());
@@ -420,7 +421,9 @@ impl ServerOpening {
             self.server.core.give_recv(buffer);
             match result {
                 Some(Ok(n)) if n > 0 => {}
-                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.read_on_if_unread();
+                }
                 _ => return self.abandon(),
             }
         }
@@ -450,6 +453,13 @@ impl ServerOpening {
         if let Err(error) = result {
             log::debug!("opening {}: {error}", self.token.to_u64());
             self.abandon();
+        }
+    }
+
+    /// Asks for another turn if the stream has more to read that no event will announce.
+    fn read_on_if_unread(&self) {
+        if self.stream.borrow().as_ref().is_some_and(Stream::is_unread) {
+            self.server.core.make_ready(self.token);
         }
     }
 

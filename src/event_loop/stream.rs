@@ -91,8 +91,17 @@ impl Stream {
     pub(crate) fn is_drained(&self, n: usize, room: usize) -> bool {
         match self {
             #[cfg(feature = "tls")]
-            Self::Tls(tls) => tls.is_drained(),
+            Self::Tls(tls) => !tls.is_unread(),
             _ => n < room,
+        }
+    }
+
+    /// Returns `true` if reading has to go on without an event though it would block.
+    pub(crate) fn is_unread(&self) -> bool {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.is_unread(),
+            _ => false,
         }
     }
 

@@ -37,7 +37,7 @@ impl Acceptor {
     /// TLS over an accepted stream, if that is what this server speaks; `None` if that failed, which was logged.
     pub(super) fn secure(&self, stream: Stream) -> Option<Stream> {
         let Some(config) = self.tls.borrow().clone() else { return Some(stream) };
-        match Session::server(config) {
+        match Session::server(&config) {
             Ok(session) => Some(Stream::Tls(Box::new(TlsStream::new(
                 stream,
                 session,
@@ -64,10 +64,10 @@ impl ClientOpening {
     }
 
     async fn secure_with(self, whose: TlsPeer, host: &str, tls: &WSClientTls) -> Result<Self, WSError> {
-        let config = tls.build()?;
+        let setup = tls.build()?;
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| WSError::InvalidArgument("the host is not a name that a certificate can have"))?;
-        let session = Session::client(config, name).map_err(|error| WSTlsError::new(error, whose))?;
+        let session = Session::client(&setup, name).map_err(|error| WSTlsError::new(error, whose))?;
         self.wrap_stream(|stream, core| {
             let mut tls = TlsStream::new(stream, session, whose, &core.tls);
             let begun = match tls.begin() {

@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 
 use crate::buf::RecvBuffer;
-use crate::tls::{MAX_PLAINTEXT, SealError, Session, TlsPeer, WSTlsError, WSTlsInfo};
+use crate::tls::{MAX_PLAINTEXT, RecordBuffer, SealError, Session, TlsPeer, WSTlsError, WSTlsInfo};
 
 use super::stream::Stream;
 
@@ -16,6 +16,13 @@ const READ_SIZE: usize = 64 * 1024;
 /// Plaintext sealed at once, in bytes: what of it the kernel refuses waits sealed.
 const SEAL_SIZE: usize = 4 * MAX_PLAINTEXT;
 
+/// Reads from the stream below for one `recv`: a peer whose records bring no plaintext must not keep
+/// the loop there.
+const MAX_READS: usize = 4;
+
+/// Room in bytes for the rest of a handshake message, which may never come.
+const GATHERING_ROOM: usize = 4096;
+
 /// What all TLS streams of a loop use, one at a time, so that an idle one owns no buffer.
 #[derive(Default)]
 pub(crate) struct TlsShared {
@@ -24,7 +31,7 @@ pub(crate) struct TlsShared {
     /// Small pieces of plaintext, gathered to make a record.
     gathered: Cell<Vec<u8>>,
     /// Records that are to leave.
-    sealed: Cell<Vec<u8>>,
+    sealed: Cell<RecordBuffer>,
     /// Handshakes that servers may still answer now. More than zero only while the loop serves those that asked for a further turn: so
     /// each waits for its turn, and none is overtaken.
     handshakes_left: Cell<usize>,
@@ -41,26 +48,28 @@ impl TlsShared {
         let records = self.records.take();
         let mut bytes = records.as_ref().map_or(0, |buffer| buffer.capacity());
         self.records.set(records);
-        for cell in [&self.gathered, &self.sealed] {
-            let buffer = cell.take();
-            bytes += buffer.capacity();
-            cell.set(buffer);
-        }
+        let gathered = self.gathered.take();
+        bytes += gathered.capacity();
+        self.gathered.set(gathered);
+        let sealed = self.sealed.take();
+        bytes += sealed.capacity();
+        self.sealed.set(sealed);
         bytes
     }
 
+    #[inline]
     #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
-    fn take_records(&self, arrived: &[u8]) -> Box<RecvBuffer> {
-        let mut buffer =
-            self.records.take().unwrap_or_else(|| Box::new(RecvBuffer::with_capacity(READ_SIZE)));
-        buffer.extend_from_slice(arrived);
-        buffer.make_room(MAX_PLAINTEXT);
-        buffer
+    fn take_records(&self) -> Box<RecvBuffer> {
+        self.records.take().unwrap_or_else(|| Box::new(RecvBuffer::with_capacity(READ_SIZE)))
     }
 
+    #[inline]
     fn give_records(&self, mut buffer: Box<RecvBuffer>) {
-        buffer.clear();
-        self.records.set(Some(buffer));
+        // One that gathered a handshake message has another size.
+        if (READ_SIZE..=2 * READ_SIZE).contains(&buffer.capacity()) {
+            buffer.clear();
+            self.records.set(Some(buffer));
+        }
     }
 }
 
@@ -73,11 +82,12 @@ pub(crate) struct TlsStream {
     whose: TlsPeer,
     shared: Rc<TlsShared>,
     /// Received and not opened.
-    rest: Vec<u8>,
+    rest: Option<Box<RecvBuffer>>,
     /// Sealed; the first `sent` bytes have left.
-    sealed: Vec<u8>,
+    sealed: RecordBuffer,
     sent: usize,
-    /// The stream below may hold bytes that no event will announce.
+    /// A further read may return something that no event will announce: bytes that the stream below
+    /// holds, the end behind `close_notify`, an error.
     unread: bool,
     incoming: Incoming,
     outgoing: Outgoing,
@@ -110,8 +120,8 @@ impl TlsStream {
             session,
             whose,
             shared: Rc::clone(shared),
-            rest: Vec::new(),
-            sealed: Vec::new(),
+            rest: None,
+            sealed: RecordBuffer::default(),
             sent: 0,
             unread: false,
             incoming: Incoming::Open,
@@ -164,17 +174,24 @@ impl TlsStream {
         self.sealed.len() - self.sent
     }
 
-    /// Whether the last read has shown that nothing more is there.
-    pub(crate) fn is_drained(&self) -> bool {
-        !self.unread
+    /// Returns `true` if another read may return something that no event will announce. This may be
+    /// so behind `WouldBlock`, too: the bound of one read was reached.
+    #[inline]
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread
     }
 
     // --- in ----------------------------------------------------------------------------------------------------------------
 
-    /// Appends plaintext to `buffer`; `Ok(0)` is the end of the stream. Handshake messages are answered on the way.
+    /// Appends plaintext to `buffer`; `Ok(0)` is the end of the stream. Handshake messages are
+    /// answered on the way.
+    ///
+    /// # Errors
+    /// `WouldBlock` if no plaintext came; [`is_unread`](Self::is_unread) tells if reading has to go
+    /// on without an event.
     pub(crate) fn recv(&mut self, buffer: &mut RecvBuffer) -> io::Result<usize> {
         let before = buffer.len();
-        loop {
+        for _ in 0..MAX_READS {
             match &mut self.incoming {
                 Incoming::Open => {}
                 Incoming::Closed | Incoming::Truncated => return Ok(0),
@@ -194,15 +211,25 @@ impl TlsStream {
             if buffer.len() > before {
                 return Ok(buffer.len() - before);
             }
+            // A full read that brought nothing: other connections and timers come first.
+            if self.unread && matches!(self.incoming, Incoming::Open) {
+                break;
+            }
         }
+        self.unread = true;
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     /// One read from the stream below.
     fn read(&mut self, buffer: &mut RecvBuffer) -> io::Result<()> {
-        let mut records = self.shared.take_records(&self.rest);
+        let mut records = self.take_records();
         let room = records.spare();
         let received = self.below.recv(&mut records);
-        self.unread = matches!(received, Ok(n) if !self.below.is_drained(n, room));
+        self.unread = match &received {
+            Ok(n) => !self.below.is_drained(*n, room),
+            // The layer below may be one of TLS.
+            Err(_) => self.below.is_unread(),
+        };
         let result = match received {
             Ok(0) => self.ended(),
             Ok(_) => {
@@ -211,15 +238,44 @@ impl TlsStream {
             }
             Err(error) => Err(error),
         };
-        if result.is_ok() {
-            self.rest.clear();
-            self.rest.extend_from_slice(records.filled());
-            if self.rest.is_empty() {
-                self.rest = Vec::new();
-            }
-        }
-        self.shared.give_records(records);
+        self.keep_or_give(records);
         result
+    }
+
+    /// Returns a buffer with what is not opened yet in front, and room behind it.
+    ///
+    /// An incomplete record is copied in front of the next read, so that the connection holds no
+    /// more than has arrived. An incomplete handshake message, which is longer and may come byte by
+    /// byte, stays where it is.
+    #[inline]
+    fn take_records(&mut self) -> Box<RecvBuffer> {
+        let Some(mut rest) = self.rest.take() else { return self.shared.take_records() };
+        if self.session.is_gathering() {
+            if rest.spare() < GATHERING_ROOM / 8 {
+                rest.make_room(GATHERING_ROOM);
+            }
+            return rest;
+        }
+        let mut records = self.shared.take_records();
+        records.extend_from_slice(rest.filled());
+        records.make_room(MAX_PLAINTEXT);
+        records
+    }
+
+    /// Keeps what is not opened yet.
+    #[inline]
+    fn keep_or_give(&mut self, records: Box<RecvBuffer>) {
+        if records.is_empty() {
+            return self.shared.give_records(records);
+        }
+        if self.session.is_gathering() && records.capacity() - records.len() < 2 * GATHERING_ROOM {
+            self.rest = Some(records);
+            return;
+        }
+        let mut rest = Box::new(RecvBuffer::with_capacity(records.len()));
+        rest.extend_from_slice(records.filled());
+        self.rest = Some(rest);
+        self.shared.give_records(records);
     }
 
     /// Opens what is whole in `records`. A fault is left for the next read, so that what came before it is delivered.
@@ -261,8 +317,10 @@ impl TlsStream {
 
     /// After a fault: reads and throws away, so that closing the socket does not overtake the alert.
     fn discard(&mut self) -> io::Result<usize> {
-        let mut records = self.shared.take_records(&[]);
+        let mut records = self.shared.take_records();
+        let room = records.spare();
         let received = self.below.recv(&mut records);
+        self.unread = received.as_ref().is_ok_and(|&n| !self.below.is_drained(n, room));
         self.shared.give_records(records);
         received
     }
@@ -287,7 +345,8 @@ impl TlsStream {
         let result = loop {
             let Some(piece) = pieces.next(&mut gathered) else { break Ok(taken) };
             self.take_sealed();
-            if let Err(error) = self.session.seal(piece, &mut self.rest, &mut self.sealed) {
+            let rest = rest_of(&mut self.rest);
+            if let Err(error) = self.session.seal(piece, rest, &mut self.sealed) {
                 break Err(seal_failed(error, self.whose));
             }
             taken += piece.len();
@@ -347,7 +406,7 @@ impl TlsStream {
     fn seal_close_notify(&mut self) {
         if !matches!(self.incoming, Incoming::Failed(_)) && !self.session.is_handshaking() {
             self.take_sealed();
-            self.session.close(&mut self.rest, &mut self.sealed);
+            self.session.close(rest_of(&mut self.rest), &mut self.sealed);
         }
     }
 
@@ -360,7 +419,7 @@ impl TlsStream {
     /// Sends what is sealed. `WouldBlock` if bytes are left, here or in a layer of TLS below.
     fn transmit(&mut self) -> io::Result<()> {
         while self.refused() > 0 {
-            self.sent += self.below.send(&self.sealed[self.sent..])?;
+            self.sent += self.below.send(&self.sealed.filled()[self.sent..])?;
         }
         if self.sealed.capacity() > 0 {
             let mut sealed = std::mem::take(&mut self.sealed);
@@ -382,6 +441,10 @@ impl fmt::Debug for TlsStream {
             .field("held", &self.held())
             .finish_non_exhaustive()
     }
+}
+
+fn rest_of(rest: &mut Option<Box<RecvBuffer>>) -> &mut [u8] {
+    rest.as_mut().map_or(&mut [], |rest| rest.filled_mut())
 }
 
 fn seal_failed(error: SealError, whose: TlsPeer) -> io::Error {

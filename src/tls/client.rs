@@ -3,13 +3,16 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::client::{ClientSessionMemoryCache, ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, KeyLogFile, RootCertStore, SignatureScheme};
 
-use super::{ALPN, WSTlsConfigError, pem, provider};
+use super::{ALPN, ClientSetup, WSTlsConfigError, pem, provider};
+
+/// Servers whose sessions are kept for resumption, as by rustls' default.
+const SESSIONS: usize = 256;
 
 /// Whom a client trusts, and what it presents.
 ///
@@ -28,7 +31,7 @@ use super::{ALPN, WSTlsConfigError, pem, provider};
 pub struct WSClientTls {
     source: Source,
     /// Made from the rest when first asked for; begun anew by each setter.
-    built: Arc<OnceLock<Arc<ClientConfig>>>,
+    built: Arc<OnceLock<ClientSetup>>,
 }
 
 #[derive(Clone)]
@@ -65,10 +68,7 @@ enum Trust {
 }
 
 impl WSClientTls {
-    /// A configuration of rustls. The setters of this type have no effect on it; ALPN is what it says.
-    ///
-    /// With its `enable_secret_extraction` records of TLS 1.3 are opened and sealed by a faster path than that of rustls, by
-    /// aws-lc-rs; the secrets stay in the library. Without, or with cipher suites of one's own, rustls and its provider do all.
+    /// Uses a configuration of rustls. The setters of this type have no effect on it; ALPN is what it says.
     pub fn from_rustls(config: Arc<ClientConfig>) -> Self {
         Self { source: Source::Rustls(config), built: Arc::default() }
     }
@@ -176,17 +176,18 @@ impl WSClientTls {
         DEFAULT.get_or_init(Self::default).clone()
     }
 
-    /// The configuration for rustls.
-    pub(crate) fn build(&self) -> Result<Arc<ClientConfig>, WSTlsConfigError> {
+    /// Returns what sessions are made from.
+    pub(crate) fn build(&self) -> Result<ClientSetup, WSTlsConfigError> {
         let own = match &self.source {
-            Source::Rustls(config) => return Ok(Arc::clone(config)),
+            Source::Rustls(config) => return Ok(ClientSetup::of_rustls(Arc::clone(config))),
             Source::Own(own) => own,
         };
         if let Some(built) = self.built.get() {
-            return Ok(Arc::clone(built));
+            return Ok(built.clone());
         }
-        let config = own.build()?;
-        Ok(Arc::clone(self.built.get_or_init(|| Arc::new(config))))
+        let sessions = Arc::new(ClientSessionMemoryCache::new(SESSIONS));
+        let setup = ClientSetup::with_store(own.build()?, sessions);
+        Ok(self.built.get_or_init(|| setup).clone())
     }
 }
 
@@ -218,7 +219,6 @@ impl Own {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
-        config.enable_secret_extraction = true;
         if self.key_log {
             config.key_log = Arc::new(KeyLogFile::new());
         }

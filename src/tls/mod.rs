@@ -11,13 +11,16 @@
 
 mod client;
 mod error;
+#[cfg(feature = "testkit")]
+mod fuzz;
 mod info;
 mod pem;
-mod record;
+mod record_buffer;
 mod server;
 mod session;
 mod settings;
 mod sni;
+mod tickets;
 
 use std::sync::{Arc, OnceLock};
 
@@ -26,13 +29,14 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 pub use client::WSClientTls;
 pub(crate) use error::TlsPeer;
 pub use error::{WSTlsConfigError, WSTlsError};
-pub use info::{WSTlsInfo, WSTlsVersion};
-pub(crate) use record::MAX_PLAINTEXT;
 #[cfg(feature = "testkit")]
 #[doc(hidden)]
-pub use record::fuzz_records;
+pub use fuzz::fuzz_session;
+pub use info::{WSTlsInfo, WSTlsVersion};
+pub(crate) use record_buffer::RecordBuffer;
 pub use server::{WSClientCertificates, WSServerTls};
-pub(crate) use session::{SealError, Session};
+pub(crate) use session::{MAX_PLAINTEXT, SealError, Session};
+pub(crate) use tickets::ClientSetup;
 
 /// The one protocol that is spoken inside (RFC 7301; RFC 6455 section 4.1 upgrades from HTTP/1.1).
 const ALPN: &[u8] = b"http/1.1";

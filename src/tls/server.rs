@@ -8,7 +8,6 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{KeyLogFile, RootCertStore, ServerConfig};
 
-use super::sni::NotesServerName;
 use super::{ALPN, WSTlsConfigError, pem, provider};
 
 /// What a server presents to its clients, and what it asks of them.
@@ -79,10 +78,7 @@ impl WSServerTls {
         Ok(Self::new(pem::identity(chain, key)?))
     }
 
-    /// A configuration of rustls. The setters of this type have no effect on it; ALPN is what it says.
-    ///
-    /// With its `enable_secret_extraction` records of TLS 1.3 are opened and sealed by a faster path than that of rustls, by
-    /// aws-lc-rs; the secrets stay in the library. Without, or with cipher suites of one's own, rustls and its provider do all.
+    /// Uses a configuration of rustls. The setters of this type have no effect on it; ALPN is what it says.
     pub fn from_rustls(config: Arc<ServerConfig>) -> Self {
         Self { source: Source::Rustls(config), built: Arc::default() }
     }
@@ -147,7 +143,6 @@ impl WSServerTls {
         };
         // A request that can be replayed is not worth the round trip.
         config.max_early_data_size = 0;
-        config.cert_resolver = Arc::new(NotesServerName(Arc::clone(&config.cert_resolver)));
         Ok(Arc::clone(self.built.get_or_init(|| Arc::new(config))))
     }
 }
@@ -176,7 +171,6 @@ impl Own {
         let identity = SingleCertAndKey::from(Arc::clone(&self.identity));
         let mut config = builder.with_cert_resolver(Arc::new(identity));
         config.alpn_protocols = vec![ALPN.to_vec()];
-        config.enable_secret_extraction = true;
         config.send_tls13_tickets = self.session_tickets;
         if self.session_tickets > 0 {
             config.ticketer = Ticketer::new()?;

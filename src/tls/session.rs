@@ -1,6 +1,6 @@
 use std::convert::Infallible;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
@@ -9,41 +9,56 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
     WriteTraffic,
 };
-use rustls::{ClientConfig, CommonState, Error, ExtractedSecrets, ServerConfig};
+use rustls::{CommonState, Error, ServerConfig};
 
 use crate::buf::RecvBuffer;
 use crate::error::panic_message;
 
-use super::record::{self, HEADER, Kernel, MAX_PLAINTEXT, RecordLayer};
-use super::{WSTlsInfo, sni};
+use super::tickets::{ClientSetup, TicketCount};
+use super::{RecordBuffer, WSTlsInfo, sni};
 
-/// What sealing adds to a record at most, in bytes: header, explicit nonce, content type and tag, rounded up.
+/// Largest plaintext of a record in bytes (RFC 8446 section 5.1).
+pub(crate) const MAX_PLAINTEXT: usize = 16 * 1024;
+
+/// Upper bound of what sealing adds to a record, in bytes: header, explicit nonce, content type, tag.
 const RECORD_OVERHEAD: usize = 64;
 
-/// One end of a TLS connection, without I/O: records come in, plaintext and records go out.
-///
-/// A panic in what the application's configuration brings along, such as a verifier of certificates, is an error of this connection.
-pub(crate) struct Session {
-    state: State,
-    /// The name that the client asked for.
-    server_name: Option<Box<str>>,
-    /// The peer has said that it sends nothing more.
-    peer_closed: bool,
-}
+/// Content type, version and length of a record, in bytes.
+const HEADER: usize = 5;
 
-/// ```text
-/// Rustls --> Records
-/// ```
-enum State {
-    /// The handshake. What follows it too, if the version is 1.2, or the configuration keeps the secrets to itself.
-    ///
-    /// The first `seen` bytes that come again are whole records that rustls has been shown: pieces of a message that is incomplete, which
-    /// it goes on from. It counts on seeing all of them each time.
-    Rustls { side: Box<Side>, may_take_over: bool, seen: usize },
-    /// TLS 1.3, the handshake done.
-    Records { layer: Box<RecordLayer>, info: Box<WSTlsInfo> },
-    /// Neither: rustls did not hand over, or there was a panic.
-    Lost,
+/// Largest body of a record in bytes (RFC 5246 section 6.2.3; TLS 1.3 allows less).
+const MAX_BODY: usize = MAX_PLAINTEXT + 2048;
+
+/// Bytes of records that may follow each other without application data. Tickets, key updates,
+/// padding and the whole handshake are far below; beyond it the peer only costs time.
+const MAX_WITHOUT_DATA: usize = 256 * 1024;
+
+/// Bytes that may be held before the peer is authenticated: rustls refuses messages of 64 KiB, but
+/// records of one byte make six bytes of each.
+const MAX_HELD: usize = 64 * 1024;
+
+/// One side of a TLS connection, without I/O: records in, plaintext and records out.
+///
+/// This is the only file that uses rustls' unbuffered interface, which later versions do not have.
+///
+/// A panic in what the application configured, such as a certificate verifier, is an error of this
+/// connection. Errors are final.
+pub(crate) struct Session {
+    side: Box<Side>,
+    /// The name in the `ClientHello`.
+    server_name: Arc<OnceLock<Box<str>>>,
+    /// Session tickets since the last application data; clients only.
+    tickets: Option<Arc<TicketCount>>,
+    /// Length of the whole records at the front of the bytes that come again, of which rustls has
+    /// seen each: pieces of an incomplete handshake message. rustls continues behind them by
+    /// offset, so it has to be shown all of them each time.
+    seen: usize,
+    /// Bytes of records since the last application data.
+    without_data: usize,
+    /// `close_notify` has arrived.
+    peer_closed: bool,
+    /// There was an error or a panic.
+    failed: bool,
 }
 
 enum Side {
@@ -51,7 +66,7 @@ enum Side {
     Server(UnbufferedServerConnection),
 }
 
-/// Why plaintext was not sealed.
+/// The reason why plaintext was not sealed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SealError {
     #[error("the TLS handshake is not done")]
@@ -62,178 +77,242 @@ pub(crate) enum SealError {
     Exhausted(EncryptError),
 }
 
-/// What rustls wants next.
+/// The next step that rustls asks for.
 enum Next {
+    /// Application data was appended.
+    Data,
     Again,
     PeerClosed,
     Rest,
 }
 
+/// The first record of some bytes.
+enum First {
+    /// Its length with the header.
+    Whole(usize),
+    Incomplete,
+    /// Not a record, which is certain before it is whole.
+    Invalid,
+}
+
 impl Session {
-    pub(crate) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, Error> {
-        let asked = if let ServerName::DnsName(name) = &name { Some(name.as_ref().into()) } else { None };
-        let server_name = asked.filter(|_| config.enable_sni);
-        let may_take_over = config.enable_secret_extraction;
+    pub(crate) fn client(setup: &ClientSetup, name: ServerName<'static>) -> Result<Self, Error> {
+        let server_name = Arc::new(OnceLock::new());
+        if let ServerName::DnsName(name) = &name
+            && setup.config.enable_sni
+        {
+            server_name.get_or_init(|| name.as_ref().into());
+        }
+        let (config, tickets) = setup.for_connection();
         let connection = contain(|| UnbufferedClientConnection::new(config, name))??;
-        let side = Box::new(Side::Client(connection));
-        Ok(Self { state: State::Rustls { side, may_take_over, seen: 0 }, server_name, peer_closed: false })
+        Ok(Self::new(Side::Client(connection), server_name, tickets))
     }
 
-    pub(crate) fn server(config: Arc<ServerConfig>) -> Result<Self, Error> {
-        let may_take_over = config.enable_secret_extraction;
+    pub(crate) fn server(config: &Arc<ServerConfig>) -> Result<Self, Error> {
+        let (config, server_name) = sni::noting_server_name(config);
         let connection = contain(|| UnbufferedServerConnection::new(config))??;
-        let side = Box::new(Side::Server(connection));
-        Ok(Self {
-            state: State::Rustls { side, may_take_over, seen: 0 },
-            server_name: None,
-            peer_closed: false,
-        })
+        Ok(Self::new(Side::Server(connection), server_name, None))
     }
 
-    /// Opens the whole records at the front of `incoming`. Appends plaintext to `plain` and what has to be sent to `out`. Returns
-    /// how many bytes at the front are done with: the rest has to come again, with more behind it.
+    fn new(side: Side, server_name: Arc<OnceLock<Box<str>>>, tickets: Option<Arc<TicketCount>>) -> Self {
+        Self {
+            side: Box::new(side),
+            server_name,
+            tickets,
+            seen: 0,
+            without_data: 0,
+            peer_closed: false,
+            failed: false,
+        }
+    }
+
+    /// Opens the whole records at the front of `incoming`. Appends plaintext to `plain` and answers
+    /// to `out`. Returns the number of bytes that are consumed; the rest has to come again, with
+    /// more behind it.
     ///
-    /// On an error the alert that tells the peer is in `out`, and plaintext that came before the fault in `plain`.
+    /// On an error the alert for the peer is in `out`, and plaintext that came before in `plain`.
+    #[inline]
     pub(crate) fn open(
         &mut self,
         incoming: &mut [u8],
         plain: &mut RecvBuffer,
-        out: &mut Vec<u8>,
+        out: &mut RecordBuffer,
     ) -> Result<usize, Error> {
-        self.contained(|session| session.open_any(incoming, plain, out))
+        self.contained(|session| session.open_records(incoming, plain, out))
     }
 
-    /// Makes a panic an error, after which the session is not used again. Bytes that were opened or are to be sent are only ever appended,
-    /// so those before it are whole.
+    /// Appends `plain` to `out`, as records of at most [`MAX_PLAINTEXT`] bytes each. `rest` is what
+    /// [`open`](Self::open) did not consume.
     #[inline]
-    fn contained<T, E: From<Error>>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
-        let result = contain(|| act(self));
-        result.unwrap_or_else(|panic| {
-            self.state = State::Lost;
-            Err(panic.into())
-        })
-    }
-
-    #[inline]
-    fn open_any(
+    pub(crate) fn seal(
         &mut self,
-        incoming: &mut [u8],
-        plain: &mut RecvBuffer,
-        out: &mut Vec<u8>,
-    ) -> Result<usize, Error> {
-        let done = match &self.state {
-            State::Records { .. } => 0,
-            State::Rustls { .. } => self.open_by_rustls(incoming, plain, out)?,
-            State::Lost => return Err(lost()),
-        };
-        if let State::Records { layer, .. } = &mut self.state {
-            let opened = layer.open(&incoming[done..], plain, out)?;
-            self.peer_closed = layer.is_peer_closed();
-            return Ok(done + opened);
-        }
-        Ok(done)
-    }
-
-    /// Appends `plain` to `out`, as records of at most [`MAX_PLAINTEXT`] bytes each. `rest` is what [`open`](Self::open) was not done
-    /// with.
-    pub(crate) fn seal(&mut self, plain: &[u8], rest: &mut [u8], out: &mut Vec<u8>) -> Result<(), SealError> {
-        if let State::Records { layer, .. } = &mut self.state {
-            return layer.seal(plain, out).map_err(SealError::Failed);
-        }
+        plain: &[u8],
+        rest: &mut [u8],
+        out: &mut RecordBuffer,
+    ) -> Result<(), SealError> {
         let records = plain.len().div_ceil(MAX_PLAINTEXT) + 1;
         let size = plain.len() + records * RECORD_OVERHEAD;
         self.contained(|session| session.write(&Writes::Data(plain), rest, size, out))
     }
 
-    /// Appends `close_notify` (RFC 8446 section 6.1) to `out`; nothing if the handshake is not done. `rest` as for
-    /// [`seal`](Self::seal).
-    pub(crate) fn close(&mut self, rest: &mut [u8], out: &mut Vec<u8>) {
-        let closed = match &mut self.state {
-            State::Records { layer, .. } => layer.close(out).map_err(SealError::Failed),
-            _ => self.contained(|session| session.write(&Writes::Close, rest, RECORD_OVERHEAD, out)),
-        };
+    /// Appends `close_notify` (RFC 8446 section 6.1) to `out`; nothing before the handshake is done.
+    /// `rest` as for [`seal`](Self::seal).
+    pub(crate) fn close(&mut self, rest: &mut [u8], out: &mut RecordBuffer) {
+        let closed = self.contained(|session| session.write(&Writes::Close, rest, RECORD_OVERHEAD, out));
         if let Err(error) = closed {
             log::debug!("no close_notify: {error}");
         }
     }
 
+    #[inline]
     pub(crate) fn is_handshaking(&self) -> bool {
-        matches!(&self.state, State::Rustls { side, .. } if side.state().is_handshaking())
+        self.side.state().is_handshaking()
     }
 
     pub(crate) fn is_server(&self) -> bool {
-        match &self.state {
-            State::Rustls { side, .. } => matches!(**side, Side::Server(_)),
-            State::Records { layer, .. } => layer.is_server(),
-            State::Lost => false,
-        }
+        matches!(*self.side, Side::Server(_))
     }
 
-    /// Whether the peer has sent `close_notify`.
+    /// Returns `true` if `close_notify` has arrived.
+    #[inline]
     pub(crate) fn is_peer_closed(&self) -> bool {
         self.peer_closed
     }
 
+    /// Returns `true` while what [`open`](Self::open) did not consume may grow beyond a record: a
+    /// handshake message is incomplete.
+    #[inline]
+    pub(crate) fn is_gathering(&self) -> bool {
+        self.seen > 0 || self.is_handshaking()
+    }
+
     pub(crate) fn info(&self) -> Option<WSTlsInfo> {
-        match &self.state {
-            State::Rustls { side, .. } => {
-                let state = side.state();
-                WSTlsInfo::of(state, self.server_name.as_deref()).filter(|_| !state.is_handshaking())
-            }
-            State::Records { info, .. } => Some((**info).clone()),
-            State::Lost => None,
+        let state = self.side.state();
+        let server_name = self.server_name.get().map(|name| &**name);
+        WSTlsInfo::of(state, server_name).filter(|_| !state.is_handshaking())
+    }
+
+    /// Makes errors final, and a panic an error. Bytes are only ever appended, so those before are
+    /// whole.
+    #[inline]
+    fn contained<T, E: From<Error>>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        if self.failed {
+            return Err(Error::General("the TLS session has failed before".into()).into());
         }
+        contain(|| act(self)).unwrap_or_else(|panic| {
+            self.failed = true;
+            Err(panic.into())
+        })
     }
 
-    #[cfg(test)]
-    pub(super) fn records(&mut self) -> Option<&mut RecordLayer> {
-        if let State::Records { layer, .. } = &mut self.state { Some(layer) } else { None }
-    }
-
-    /// The part of [`open`](Self::open) that rustls does.
-    ///
-    /// As long as its secrets may be taken it is shown record by record: so it holds nothing that is behind its handshake.
-    fn open_by_rustls(
+    fn open_records(
         &mut self,
         incoming: &mut [u8],
         plain: &mut RecvBuffer,
-        out: &mut Vec<u8>,
+        out: &mut RecordBuffer,
     ) -> Result<usize, Error> {
         let mut done = 0;
-        let mut whole = if let State::Rustls { seen, .. } = self.state { seen } else { 0 };
+        let mut whole = self.seen;
+        if incoming.is_empty() {
+            // A client begins.
+            return self.follow_rustls(incoming, plain, out);
+        }
+        // rustls is shown one record at a time. It would process any number of messages without
+        // data in one call; and after a record of data nothing is left to ask it for.
         loop {
-            let may_take_over = matches!(self.state, State::Rustls { may_take_over: true, .. });
-            let next = if may_take_over { first_record(&incoming[whole..]) } else { None };
-            whole += next.unwrap_or(0);
-            let shown = if next.is_some() { whole } else { incoming.len() };
-            done += self.follow_rustls(&mut incoming[done..shown], plain, out)?;
-            if done == shown && self.take_over()? || shown == incoming.len() {
-                if let State::Rustls { seen, .. } = &mut self.state {
-                    *seen = whole.saturating_sub(done);
+            let len = match first_record(&incoming[whole..]) {
+                First::Whole(len) => len,
+                First::Incomplete => break,
+                First::Invalid => {
+                    // rustls says what is wrong.
+                    done += self.follow_rustls(&mut incoming[done..], plain, out)?;
+                    break;
                 }
-                return Ok(done);
+            };
+            whole += len;
+            let before = plain.len();
+            done += self.follow_rustls(&mut incoming[done..whole], plain, out)?;
+            if self.peer_closed {
+                // What follows `close_notify` is ignored (RFC 8446 section 6.1).
+                self.seen = 0;
+                return Ok(incoming.len());
             }
+            if plain.len() > before {
+                self.data_arrived();
+            } else {
+                self.check_without_data(len, &incoming[done..whole], out)?;
+            }
+        }
+        self.seen = whole - done;
+        if incoming.len() - done > MAX_HELD && self.is_handshaking() {
+            return Err(self.refuse("a handshake message is too long", &incoming[done..whole], out));
+        }
+        Ok(done)
+    }
+
+    #[inline]
+    fn data_arrived(&mut self) {
+        self.without_data = 0;
+        if let Some(tickets) = &self.tickets {
+            tickets.data_arrived();
         }
     }
 
-    /// Does what rustls asks for until it asks for more records.
+    /// Counts a record of `len` bytes that brought no data.
+    #[cold]
+    fn check_without_data(&mut self, len: usize, seen: &[u8], out: &mut RecordBuffer) -> Result<(), Error> {
+        self.without_data += len;
+        if self.without_data > MAX_WITHOUT_DATA {
+            return Err(self.refuse("too many bytes without application data", seen, out));
+        }
+        if self.tickets.as_ref().is_some_and(|tickets| tickets.is_exceeded()) {
+            return Err(self.refuse("too many session tickets", seen, out));
+        }
+        Ok(())
+    }
+
+    /// Returns the error for a peer that exceeds a bound, and appends an alert to `out`. `seen` is
+    /// what rustls has seen and not consumed.
+    #[cold]
+    fn refuse(&mut self, why: &str, seen: &[u8], out: &mut RecordBuffer) -> Error {
+        // rustls sends no alert on request, only for a record that it refuses. Behind the handshake
+        // a ChangeCipherSpec makes it send `unexpected_message`; during the handshake, where one
+        // would be ignored, and within a handshake message, an unknown content type makes it send
+        // `decode_error`.
+        let record: &[u8] =
+            if self.is_handshaking() || !seen.is_empty() { &[0; HEADER] } else { &[20, 3, 3, 0, 1, 1] };
+        let mut shown = [seen, record].concat();
+        if self.follow_rustls(&mut shown, &mut RecvBuffer::default(), out).is_ok() {
+            log::debug!("TLS: no alert for: {why}");
+        }
+        self.failed = true;
+        Error::General(why.into())
+    }
+
+    /// Does what rustls asks for until it asks for more records. Returns the number of bytes that
+    /// are consumed.
     fn follow_rustls(
         &mut self,
         incoming: &mut [u8],
         plain: &mut RecvBuffer,
-        out: &mut Vec<u8>,
+        out: &mut RecordBuffer,
     ) -> Result<usize, Error> {
         let mut done = 0;
         loop {
             let (discard, next) = self.step(&mut incoming[done..], plain, out);
             done += discard;
             match next {
-                Ok(Next::Again) => {}
+                // A further call would find nothing.
+                Ok(Next::Data) if done == incoming.len() && !self.side.state().wants_write() => {
+                    return Ok(done);
+                }
+                Ok(Next::Data | Next::Again) => {}
                 Ok(Next::PeerClosed) => self.peer_closed = true,
                 Ok(Next::Rest) => return Ok(done),
                 Err(error) => {
-                    // Behind an error there is an alert for the peer. Nothing more may be opened.
-                    while matches!(&self.state, State::Rustls { side, .. } if side.state().wants_write())
+                    self.failed = true;
+                    // The alert for the peer follows the error. Nothing more may be opened.
+                    while self.side.state().wants_write()
                         && let (_, Ok(Next::Again)) = self.step(&mut incoming[done..], plain, out)
                     {
                     }
@@ -243,44 +322,16 @@ impl Session {
         }
     }
 
-    /// Replaces rustls by a record layer of our own, if its handshake is done and its secrets may be taken. Whether it did.
-    fn take_over(&mut self) -> Result<bool, Error> {
-        let State::Rustls { side, may_take_over, .. } = &mut self.state else { return Ok(false) };
-        if !*may_take_over || self.peer_closed || side.state().is_handshaking() {
-            return Ok(false);
-        }
-        *may_take_over = record::can_take_over(side.state());
-        let Some(info) = WSTlsInfo::of(side.state(), self.server_name.as_deref()).filter(|_| *may_take_over)
-        else {
-            return Ok(false);
-        };
-        let State::Rustls { side, .. } = std::mem::replace(&mut self.state, State::Lost) else {
-            return Err(lost());
-        };
-        let (secrets, kernel) = side.hand_over()?;
-        let layer = Box::new(RecordLayer::new(secrets, kernel)?);
-        self.state = State::Records { layer, info: Box::new(info) };
-        self.server_name = None;
-        Ok(true)
-    }
-
+    #[inline]
     fn step(
         &mut self,
         incoming: &mut [u8],
         plain: &mut RecvBuffer,
-        out: &mut Vec<u8>,
+        out: &mut RecordBuffer,
     ) -> (usize, Result<Next, Error>) {
-        let State::Rustls { side, .. } = &mut self.state else { return (0, Err(lost())) };
-        match &mut **side {
+        match &mut *self.side {
             Side::Client(connection) => follow(connection.process_tls_records(incoming), plain, out),
-            Side::Server(connection) => {
-                let handshaking = connection.is_handshaking();
-                let followed = follow(connection.process_tls_records(incoming), plain, out);
-                if handshaking && let Some(name) = sni::take_last() {
-                    self.server_name = Some(name);
-                }
-                followed
-            }
+            Side::Server(connection) => follow(connection.process_tls_records(incoming), plain, out),
         }
     }
 
@@ -289,13 +340,14 @@ impl Session {
         what: &Writes<'_>,
         rest: &mut [u8],
         size: usize,
-        out: &mut Vec<u8>,
+        out: &mut RecordBuffer,
     ) -> Result<(), SealError> {
-        let State::Rustls { side, .. } = &mut self.state else { return Err(SealError::Failed(lost())) };
+        // Of an incomplete record rustls needs nothing.
+        let seen = &mut rest[..self.seen];
         loop {
-            let written = match &mut **side {
-                Side::Client(connection) => write(connection.process_tls_records(rest), what, size, out),
-                Side::Server(connection) => write(connection.process_tls_records(rest), what, size, out),
+            let written = match &mut *self.side {
+                Side::Client(connection) => write(connection.process_tls_records(seen), what, size, out),
+                Side::Server(connection) => write(connection.process_tls_records(seen), what, size, out),
             };
             if written? {
                 return Ok(());
@@ -305,24 +357,12 @@ impl Session {
 }
 
 impl Side {
+    #[inline]
     fn state(&self) -> &CommonState {
         match self {
             Self::Client(connection) => connection,
             Self::Server(connection) => connection,
         }
-    }
-
-    fn hand_over(self) -> Result<(ExtractedSecrets, Kernel), Error> {
-        Ok(match self {
-            Self::Client(connection) => {
-                let (secrets, kernel) = connection.dangerous_into_kernel_connection()?;
-                (secrets, Kernel::Client(Box::new(kernel)))
-            }
-            Self::Server(connection) => {
-                let (secrets, kernel) = connection.dangerous_into_kernel_connection()?;
-                (secrets, Kernel::Server(Box::new(kernel)))
-            }
-        })
     }
 }
 
@@ -336,29 +376,35 @@ fn contain<T>(act: impl FnOnce() -> T) -> Result<T, Error> {
     })
 }
 
-fn lost() -> Error {
-    Error::General("rustls did not hand over its secrets".into())
-}
-
-/// Length of the first record, if it is all there.
-fn first_record(incoming: &[u8]) -> Option<usize> {
-    let (header, body) = incoming.split_first_chunk::<HEADER>()?;
-    let len = usize::from(u16::from_be_bytes([header[3], header[4]]));
-    (len <= body.len()).then_some(HEADER + len)
+#[inline]
+fn first_record(incoming: &[u8]) -> First {
+    let Some((&[kind, major, _, high, low], body)) = incoming.split_first_chunk::<HEADER>() else {
+        // One byte tells other protocols from TLS.
+        return if matches!(incoming, [] | [20..=24, ..]) { First::Incomplete } else { First::Invalid };
+    };
+    let len = usize::from(u16::from_be_bytes([high, low]));
+    if len <= body.len() {
+        First::Whole(HEADER + len)
+    } else if matches!(kind, 20..=24) && major == 3 && len < MAX_BODY {
+        First::Incomplete
+    } else {
+        First::Invalid
+    }
 }
 
 /// Does what rustls asks for.
+#[inline]
 fn follow<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     plain: &mut RecvBuffer,
-    out: &mut Vec<u8>,
+    out: &mut RecordBuffer,
 ) -> (usize, Result<Next, Error>) {
     let mut discard = status.discard;
     let next = match status.state {
         Err(error) => Err(error),
         Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
             match traffic.next_record() {
-                None => break Ok(Next::Again),
+                None => break Ok(Next::Data),
                 Some(Err(error)) => break Err(error),
                 Some(Ok(record)) => {
                     discard += record.discard;
@@ -381,18 +427,19 @@ fn follow<Data>(
     (discard, next)
 }
 
-/// What is written once the connection lets itself be written to.
+/// What is written once the connection can be written to.
 enum Writes<'a> {
     Data(&'a [u8]),
     Close,
 }
 
-/// Whether it was written. Something of rustls' own may have to go first.
+/// Returns `true` if it was written. Something of rustls' own may have to go first.
+#[inline]
 fn write<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     what: &Writes<'_>,
     size: usize,
-    out: &mut Vec<u8>,
+    out: &mut RecordBuffer,
 ) -> Result<bool, SealError> {
     debug_assert_eq!(status.discard, 0, "nothing whole is left to open");
     match status.state {
@@ -412,7 +459,7 @@ fn write<Data>(
     }
 }
 
-fn encode<Data>(mut data: EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {
+fn encode<Data>(mut data: EncodeTlsData<'_, Data>, out: &mut RecordBuffer) {
     let encoded: Result<(), Infallible> = append(out, RECORD_OVERHEAD, |place| match data.encode(place) {
         Ok(n) => Ok(n),
         Err(EncodeError::InsufficientSize(size)) => Err(Ok(size)),
@@ -423,9 +470,10 @@ fn encode<Data>(mut data: EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {
     }
 }
 
+#[inline]
 fn encrypt<Data>(
     traffic: &mut WriteTraffic<'_, Data>,
-    out: &mut Vec<u8>,
+    out: &mut RecordBuffer,
     size: usize,
     what: &Writes<'_>,
 ) -> Result<(), SealError> {
@@ -442,25 +490,20 @@ fn encrypt<Data>(
 }
 
 /// Appends what `fill` writes into the place it is given: `size` bytes, or as many as it asks for.
+#[inline]
 fn append<E>(
-    out: &mut Vec<u8>,
-    size: usize,
+    out: &mut RecordBuffer,
+    mut size: usize,
     mut fill: impl FnMut(&mut [u8]) -> Result<usize, Result<InsufficientSizeError, E>>,
 ) -> Result<(), E> {
-    let start = out.len();
-    let mut size = size;
     loop {
-        out.resize(start + size, 0);
-        match fill(&mut out[start..]) {
-            Ok(n) => {
-                out.truncate(start + n);
-                return Ok(());
-            }
+        match out.fill_with(size, &mut fill) {
+            Ok(()) => return Ok(()),
             Err(Ok(insufficient)) => size = insufficient.required_size,
-            Err(Err(error)) => {
-                out.truncate(start);
-                return Err(error);
-            }
+            Err(Err(error)) => return Err(error),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,32 +1,36 @@
-//! The name that a client asked for: rustls shows it to whoever chooses the certificate, and nobody else.
+//! The name that a client asks for: rustls shows it only to the certificate resolver.
 
-use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-thread_local! {
-    /// The name in the last `ClientHello` that was processed on this thread.
-    static LAST: Cell<Option<Box<str>>> = const { Cell::new(None) };
-}
-
-/// Takes the name that the `ClientHello` just processed on this thread has brought.
-pub(super) fn take_last() -> Option<Box<str>> {
-    LAST.take()
-}
-
-/// Notes the name and lets another choose.
+/// Stores the name of one connection and forwards to the configured resolver.
 #[derive(Debug)]
-pub(super) struct NotesServerName(pub(super) Arc<dyn ResolvesServerCert>);
+struct NotesServerName {
+    resolver: Arc<dyn ResolvesServerCert>,
+    name: Arc<OnceLock<Box<str>>>,
+}
 
 impl ResolvesServerCert for NotesServerName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        LAST.set(hello.server_name().map(Into::into));
-        self.0.resolve(hello)
+        if let Some(name) = hello.server_name() {
+            self.name.get_or_init(|| name.into());
+        }
+        self.resolver.resolve(hello)
     }
 
     fn only_raw_public_keys(&self) -> bool {
-        self.0.only_raw_public_keys()
+        self.resolver.only_raw_public_keys()
     }
+}
+
+/// Returns the configuration for one connection, and the place where its server name will be.
+pub(super) fn noting_server_name(config: &ServerConfig) -> (Arc<ServerConfig>, Arc<OnceLock<Box<str>>>) {
+    let name = Arc::new(OnceLock::new());
+    let mut config = ServerConfig::clone(config);
+    let resolver = Arc::clone(&config.cert_resolver);
+    config.cert_resolver = Arc::new(NotesServerName { resolver, name: Arc::clone(&name) });
+    (Arc::new(config), name)
 }

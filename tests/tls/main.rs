@@ -5,6 +5,7 @@ mod behaviours;
 mod ends;
 mod faults;
 mod flow;
+mod limits;
 mod opening;
 mod openssl_faults;
 mod panics;
@@ -15,6 +16,7 @@ mod proxies;
 mod records;
 mod redirections;
 mod refusal;
+mod remote;
 mod sockets;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]

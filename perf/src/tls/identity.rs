@@ -85,7 +85,6 @@ pub(crate) fn server_config(certificate: &Path, key: &Path) -> Result<Arc<Server
     let config = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13])?;
     let mut config = config.with_no_client_auth().with_single_cert(chain, key)?;
     config.send_tls13_tickets = 0;
-    config.enable_secret_extraction = true;
     Ok(Arc::new(config))
 }
 

@@ -29,10 +29,7 @@ fn ends() -> [Stream; 2] {
     socket2::SockRef::from(&near).set_send_buffer_size(4096).expect("an option of every socket");
     let sessions = || {
         let name = ServerName::try_from(NAME).expect("a name");
-        [
-            Session::client(client.clone(), name).expect("a client"),
-            Session::server(server.clone()).expect("a server"),
-        ]
+        [Session::client(&client, name).expect("a client"), Session::server(&server).expect("a server")]
     };
     let shared = Rc::new(TlsShared::default());
     let over = |below, session, whose| {
@@ -107,7 +104,7 @@ fn both_layers_part() {
 fn a_fault_of_a_peer_that_has_gone_is_told() {
     let client = WSClientTls::default().without_web_roots().ca_pem(certificate().0.as_bytes()).expect("PEM");
     let name = ServerName::try_from(NAME).expect("a name");
-    let session = Session::client(client.build().expect("usable"), name).expect("a client");
+    let session = Session::client(&client.build().expect("usable"), name).expect("a client");
     let (near, mut far) = UnixStream::pair().expect("sockets");
     let mut stream = TlsStream::new(Stream::Unix(near), session, TlsPeer::Endpoint, &Rc::default());
     stream.begin().expect("there is room");
