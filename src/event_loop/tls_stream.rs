@@ -291,6 +291,8 @@ impl TlsStream {
             Ok(done) => {
                 records.consume(done);
                 if self.session.is_peer_closed() {
+                    // The end is there to be read, behind what came before it.
+                    self.unread = true;
                     self.incoming = Incoming::Closed;
                 }
             }

@@ -2,6 +2,7 @@
 
 mod authority;
 mod behaviours;
+mod closing;
 mod ends;
 mod faults;
 mod flow;
