@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 
 use femtows::message::{WebSocket, WebSocketConfig, connect_websocket_url};
 use femtows::{
-    WSCloseCode, WSConnectConfig, WSLimits, WSLoop, WSLoopConfig, WSMessage, WSMessageAdapter,
-    WSMessageListener, WSMsgType, WSProxy, WSResult, WSTransport, ws_connect,
+    WSCloseCode, WSConnectConfig, WSDisconnectCause, WSLimits, WSLoop, WSLoopConfig, WSMessage,
+    WSMessageAdapter, WSMessageListener, WSMsgType, WSProxy, WSResult, WSTransport, ws_connect,
 };
 
 #[path = "support/args.rs"]
@@ -233,6 +233,8 @@ fn measure(
         let before = measured.borrow().times.count();
         match event_loop.block_on(handle.timeout(PATIENCE, transport.wait_disconnected()))? {
             Ok(ended) => break ended?,
+            // All echoes came: the closing handshake has a deadline of its own.
+            Err(_) if measured.borrow().is_complete => {}
             Err(_) if measured.borrow().times.count() == before => {
                 return Err(format!("no echo for {} seconds", PATIENCE.as_secs()).into());
             }
@@ -242,6 +244,10 @@ fn measure(
     let measured = measured.replace(Measured { times: Histogram::new(), is_complete: false });
     match transport.disconnect_info() {
         Some(info) if !measured.is_complete => Err(format!("ended too early: {info}").into()),
+        Some(info) if info.cause == WSDisconnectCause::CloseTimeout => {
+            eprintln!("all echoes came, but the server did not end the connection: {info}");
+            Ok((report, measured.times))
+        }
         _ => Ok((report, measured.times)),
     }
 }
