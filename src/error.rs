@@ -59,7 +59,7 @@ pub enum WSError {
     Resolve {
         /// The name.
         host: Box<str>,
-        /// What the system's resolver said.
+        /// The error of the system's resolver, or of the configured one.
         source: Arc<io::Error>,
     },
     /// The caller's URL is not one of a proxy. Blame: the caller.

@@ -82,7 +82,10 @@ pub use config::{
 };
 pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
 pub use error::{WSError, WSListenerError, WSPhase};
-pub use event_loop::{WSLoop, WSLoopHandle, WSLoopRemote, WSRemote, WSRemoteError, WSSleep, WSTask, WSTimer};
+pub use event_loop::{
+    WSLoop, WSLoopHandle, WSLoopRemote, WSRemote, WSRemoteError, WSResolver, WSResolving, WSSleep, WSTask,
+    WSTimer,
+};
 pub use frame::WSFrame;
 pub use handshake::{
     WSHandshakeError, WSHandshakeErrorKind, WSHeaders, WSInvalidHeader, WSInvalidRequest, WSInvalidResponse,

@@ -19,12 +19,16 @@ use super::{WSUrl, redirect};
 /// Done when the opening handshake is (RFC 6455 section 4.1) and `on_ws_connected` has returned. Nothing happens before the future is
 /// first polled; dropping it abandons the attempt.
 ///
-/// The name of the host is looked up on another thread. Its addresses are raced as RFC 8305 says: the families take turns, and each
-/// attempt gets 250 ms before the next one starts beside it. Redirections are followed as far as
-/// [`max_redirects`](WSConnectConfig::max_redirects) goes, except from `wss` to `ws`; to another origin follow only the
-/// headers that [`redirect_headers`](WSConnectConfig::redirect_headers) describes. User name and password in the URL become Basic authentication (RFC 7617), unless the extra headers say otherwise. All of it
-/// together is bounded by [`handshake_timeout`](WSConnectConfig::handshake_timeout). A server that refuses has a second to say all of why:
-/// the error carries what of the body came by then.
+/// The name of the host is looked up on another thread, or by the
+/// [`resolver`](WSConnectConfig::resolver); `localhost` and names below it are the loopback
+/// addresses. The addresses are raced as RFC 8305 says: the families take turns, and each attempt
+/// gets 250 ms before the next one starts beside it. Redirections are followed as far as
+/// [`max_redirects`](WSConnectConfig::max_redirects) goes, except from `wss` to `ws`; only the
+/// headers that [`redirect_headers`](WSConnectConfig::redirect_headers) describes follow to another
+/// origin. User name and password in the URL become Basic authentication (RFC 7617), unless the
+/// extra headers say otherwise. All of it together is bounded by
+/// [`handshake_timeout`](WSConnectConfig::handshake_timeout). A server that refuses has a second to
+/// say all of why: the error carries what of the body came by then.
 ///
 /// [`WSTransport::connect_report`] tells what each phase took.
 ///
@@ -124,6 +128,7 @@ where
 {
     let settings = Settings::new(&config.connection);
     let factory = Rc::new(Cell::new(Some(factory)));
+    let mut redirected = false;
     loop {
         let handshake = client_handshake(handle, &url, &config)?;
         let (proxy, sockets) = (config.proxy.as_ref(), &config.sockets);
@@ -132,6 +137,7 @@ where
             settings: &settings,
             sockets,
             proxy,
+            redirected,
             #[cfg(feature = "tls")]
             tls: config.tls.as_ref(),
             #[cfg(feature = "tls")]
@@ -153,6 +159,7 @@ where
             return Err(WSError::Handshake(refused));
         };
         log::debug!("{url} redirects to {next}");
+        redirected |= next.host() != url.host();
         journey.borrow_mut().redirected(next.clone(), handle.now());
         url = next;
     }

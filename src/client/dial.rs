@@ -32,6 +32,8 @@ pub(super) struct Dial<'a> {
     pub(super) settings: &'a Rc<Settings>,
     pub(super) sockets: &'a SocketHooks,
     pub(super) proxy: Option<&'a WSProxy>,
+    /// A server has chosen the host of the URL.
+    pub(super) redirected: bool,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<&'a crate::WSClientTls>,
     #[cfg(feature = "tls")]
@@ -51,7 +53,7 @@ impl Dial<'_> {
     pub(super) async fn connect(&self, url: &WSUrl) -> Result<ClientOpening, WSError> {
         require_supported(url, self.proxy)?;
         let opening = match self.proxy {
-            None => self.connect_tcp(url, url.host(), url.port()).await?,
+            None => self.connect_tcp(url, url.host(), url.port(), self.redirected).await?,
             Some(proxy) => self.connect_through(proxy, url).await?,
         };
         #[cfg(feature = "tls")]
@@ -68,13 +70,14 @@ impl Dial<'_> {
     async fn connect_through(&self, proxy: &WSProxy, url: &WSUrl) -> Result<ClientOpening, WSError> {
         // Before TCP: a name that has no address is no reason to trouble the proxy.
         let resolved = if proxy.scheme().wants_address() {
-            let addrs = resolve(url.host(), url.port()).await?;
+            let addrs = self.resolve(url.host(), url.port(), self.redirected).await?;
             Some(address_for(proxy, &addrs)?)
         } else {
             None
         };
         let tunnel = Tunnel::new(proxy, url.host(), url.port(), resolved).map_err(Arc::new)?;
-        let opening = self.connect_tcp(url, proxy.host(), proxy.port()).await;
+        // The caller has chosen the proxy, whoever has chosen the URL.
+        let opening = self.connect_tcp(url, proxy.host(), proxy.port(), false).await;
         let opening = opening.map_err(|error| at_proxy(proxy, error))?;
         #[cfg(feature = "tls")]
         let opening = if proxy.scheme() == Scheme::Https {
@@ -98,7 +101,13 @@ impl Dial<'_> {
         self.proxy_tls.cloned().unwrap_or_else(|| self.tls().without_identity())
     }
 
-    async fn connect_tcp(&self, url: &WSUrl, host: &str, port: u16) -> Result<ClientOpening, WSError> {
+    async fn connect_tcp(
+        &self,
+        url: &WSUrl,
+        host: &str,
+        port: u16,
+        redirected: bool,
+    ) -> Result<ClientOpening, WSError> {
         if let Some(factory) = &self.sockets.factory {
             let made = factory(url).map_err(|error| WSError::io("the socket factory failed", error))?;
             if let Some(socket) = made {
@@ -106,12 +115,16 @@ impl Dial<'_> {
                 return ClientOpening::adopt(self.handle.core(), socket, self.settings).await;
             }
         }
-        let addrs = resolve(host, port).await?;
+        let addrs = self.resolve(host, port, redirected).await?;
         self.enter(WSPhase::Connect);
         let mut racing = Racing::new(self.handle, self.settings, self.sockets.configure.as_ref(), &addrs);
         let result = std::future::poll_fn(|cx| racing.poll(cx)).await;
         self.journey.borrow_mut().attempts(racing.attempts);
         result
+    }
+
+    async fn resolve(&self, host: &str, port: u16, redirected: bool) -> Result<Vec<SocketAddr>, WSError> {
+        resolve(host, port, self.sockets.resolver.as_deref(), redirected).await
     }
 
     fn enter(&self, phase: WSPhase) {

@@ -19,7 +19,7 @@ pub struct WSConnectReport {
     /// The URLs that redirected, in order.
     pub redirected: Vec<WSUrl>,
     /// Look-up of the name of the server or of the proxy, and of the server if the proxy has to be given its address. Zero for a
-    /// literal address.
+    /// literal address and for `localhost`.
     pub resolve: Duration,
     /// TCP, to the server or to the proxy: from the first attempt to the one that won.
     pub tcp: Duration,

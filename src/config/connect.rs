@@ -9,6 +9,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::{ConnectionConfig, WSLimits, WSTuning, connection_setters, liveness_setters};
+use crate::WSResolver;
 use crate::client::{WSProxy, WSUrl};
 use crate::handshake::WSHeaders;
 
@@ -28,9 +29,10 @@ pub struct WSConnectConfig {
     pub(crate) proxy_tls: Option<crate::WSClientTls>,
 }
 
-/// Where the application has a hand in the making of sockets.
+/// The application's part in the making of sockets.
 #[derive(Clone, Default)]
 pub(crate) struct SocketHooks {
+    pub(crate) resolver: Option<Arc<dyn WSResolver>>,
     pub(crate) factory: Option<SocketFactory>,
     pub(crate) configure: Option<ConfigureSocket>,
 }
@@ -62,9 +64,9 @@ impl WSConnectConfig {
 
     /// Headers added to the request. `Host` among them replaces the generated one. Default none.
     ///
-    /// A redirection within the origin keeps all of them. To another origin follow only `User-Agent`,
-    /// `Origin`, `Accept` and `Accept-*`, and those that [`redirect_headers`](Self::redirect_headers)
-    /// names.
+    /// A redirection within the origin keeps all of them. To another origin follow only
+    /// `User-Agent`, `Origin`, `Accept` and `Accept-*`, and those that
+    /// [`redirect_headers`](Self::redirect_headers) names.
     #[must_use]
     pub fn extra_headers(mut self, headers: WSHeaders) -> Self {
         self.extra_headers = headers;
@@ -88,19 +90,21 @@ impl WSConnectConfig {
         self
     }
 
-    /// Names the headers of the caller that follow a redirection to another origin, too. Default none.
+    /// Names the headers of the caller that follow a redirection to another origin, too. Default
+    /// none.
     ///
-    /// `Sec-WebSocket-Protocol` stands for the [`subprotocols`](Self::subprotocols). Two URLs have the
-    /// same origin if scheme, host and port are the same (RFC 6454 section 4), where `http` counts as
-    /// `ws` and `https` as `wss`; so `wss://h/` is another origin than `ws://h/`. User name and
-    /// password of the URL and a client certificate never follow to another origin. Whoever controls
-    /// the server that redirects, or the network on a `ws` URL, chooses the server that receives the
-    /// headers named here.
+    /// `Sec-WebSocket-Protocol` stands for the [`subprotocols`](Self::subprotocols). Two URLs have
+    /// the same origin if scheme, host and port are the same (RFC 6454 section 4), where `http`
+    /// counts as `ws` and `https` as `wss`; so `wss://h/` is another origin than `ws://h/`. User
+    /// name and password of the URL and a client certificate never follow to another origin.
+    /// Whoever controls the server that redirects, or the network on a `ws` URL, chooses the server
+    /// that receives the headers named here.
     ///
     /// ```
     /// use femtows::WSConnectConfig;
     ///
-    /// let config = WSConnectConfig::default().redirect_headers(["X-Api-Key", "Sec-WebSocket-Protocol"]);
+    /// let config = WSConnectConfig::default().redirect_headers(["X-Api-Key",
+    /// "Sec-WebSocket-Protocol"]);
     /// # let _ = config;
     /// ```
     #[must_use]
@@ -113,6 +117,14 @@ impl WSConnectConfig {
     #[must_use]
     pub fn proxy(mut self, proxy: impl Into<Option<WSProxy>>) -> Self {
         self.proxy = proxy.into();
+        self
+    }
+
+    /// Looks names up in place of the system's resolver: those of servers, and of the
+    /// [`proxy`](Self::proxy). [`WSResolver`] has an example and the contract. Default none.
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl WSResolver + 'static) -> Self {
+        self.sockets.resolver = Some(Arc::new(resolver));
         self
     }
 

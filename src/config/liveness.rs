@@ -147,9 +147,11 @@ mod tests {
     fn time_outs_that_cannot_be_kept_are_refused_if_pings_are_on() {
         let seconds = Duration::from_secs;
         for (idle, reply, good) in [(10, 10, true), (10, 11, false), (0, 0, false), (10, 0, false)] {
-            let mut config = LivenessConfig::default();
-            config.ping_idle_timeout = seconds(idle);
-            config.ping_reply_timeout = ReplyTimeout::Set(seconds(reply));
+            let mut config = LivenessConfig {
+                ping_idle_timeout: seconds(idle),
+                ping_reply_timeout: ReplyTimeout::Set(seconds(reply)),
+                ..LivenessConfig::default()
+            };
             assert!(config.check().is_ok(), "auto-ping is off");
             config.enable_auto_ping = true;
             assert_eq!(config.check().is_ok(), good, "{idle} {reply}");

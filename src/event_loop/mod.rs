@@ -7,7 +7,7 @@
 //! | `deferred` | user code that runs later |
 //! | `slots`, `timers`, `tasks`, `inbox` | its parts |
 //! | `accept`, `listening`, `admission`, `server_opening` | from a listening socket to an open connection |
-//! | `resolve`, `client_opening`, `tunnelling` | from a name to an open connection |
+//! | `resolve`, `lookups`, `client_opening`, `tunnelling` | from a name to an open connection |
 //! | `connection`, `receiving`, `callbacks`, `sending`, `ending` | an open connection |
 //! | `budget` | what may wait on all connections together |
 //! | `liveness`, `roundtrip` | pings, idle time-outs, lifetimes; how long a ping takes |
@@ -34,6 +34,7 @@ mod inbox;
 mod listening;
 mod liveness;
 mod looking_ahead;
+mod lookups;
 mod receiving;
 mod remote;
 mod resolve;
@@ -67,6 +68,7 @@ pub use inbox::WSRemoteError;
 pub(crate) use listening::Listening;
 pub use remote::{WSLoopRemote, WSRemote};
 pub(crate) use resolve::resolve;
+pub use resolve::{WSResolver, WSResolving};
 pub(crate) use roundtrip::measure_roundtrip_time;
 pub use run::WSLoop;
 #[cfg(any(test, feature = "testkit"))]

@@ -1,195 +1,142 @@
-//! Name look-up that does not block the loop.
+//! From a name to addresses, without blocking the loop.
 
-use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
-use std::{io, thread};
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
 
+use super::lookups::LOOKUPS;
 use crate::WSError;
 
-/// How many look-ups run at a time in this process; a name server that is dead would otherwise collect a thread for each connect.
-const MAX_THREADS: usize = 16;
-
-/// The addresses of a host, in the order of the system's resolver.
+/// Looks names up in place of the system's resolver:
+/// [`WSConnectConfig::resolver`](crate::WSConnectConfig::resolver).
 ///
-/// A literal address is answered at once; a name is looked up on a thread, of which there are 16 at most, and none while there
-/// is nothing to look up. Dropping the future takes the look-up out of the queue; one that runs already ends unheard.
-pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, WSError> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
+/// Closures that return a future implement it:
+///
+/// ```
+/// use femtows::WSConnectConfig;
+/// use std::collections::HashMap;
+/// use std::io;
+/// use std::net::{IpAddr, SocketAddr};
+///
+/// let table = HashMap::from([("feed.example".to_owned(), IpAddr::from([192, 0, 2, 1]))]);
+/// let config = WSConnectConfig::default().resolver(move |host: &str, port: u16| {
+///     let found = table.get(host).map(|&ip| vec![SocketAddr::new(ip, port)]);
+///     std::future::ready(found.ok_or_else(|| io::ErrorKind::NotFound.into()))
+/// });
+/// # let _ = config;
+/// ```
+///
+/// A resolver of another runtime runs on a thread of its own: send the name there and await a
+/// channel for the answer. The future may be woken from any thread.
+///
+/// # Contract
+/// - [`resolve`](Self::resolve) is called, and its future is polled, on the loop's thread. Neither
+///   may block it.
+/// - It is called for the host of each URL, also after a redirection, unless a
+///   [`socket_factory`](crate::WSConnectConfig::socket_factory) makes the socket. With a proxy it
+///   is called for the proxy's host, and for the server's only if the proxy is given an address
+///   (`socks4`, `socks5`).
+/// - It is not called for IP addresses, nor for `localhost` and names that end with `.localhost`
+///   (RFC 6761 section 6.3): those are answered without it.
+/// - Several calls may be under way at a time. The bounds on the system's lookups do not apply.
+/// - [`handshake_timeout`](crate::WSConnectConfig::handshake_timeout) covers it. Then, and if the
+///   connect is dropped, the future is dropped.
+pub trait WSResolver: Send + Sync {
+    /// Returns the addresses of `host`, a name in its ASCII form, the preferred one first, each
+    /// with the port to connect to; as a rule that is `port`. They are raced as RFC 8305 describes.
+    ///
+    /// # Errors
+    /// Any; it becomes the source of [`WSError::Resolve`]. No address at all is an error, too.
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> WSResolving<'a>;
+}
+
+/// A lookup of a [`WSResolver`] under way.
+pub type WSResolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + 'a>>;
+
+impl<F, A> WSResolver for F
+where
+    F: Fn(&str, u16) -> A + Send + Sync,
+    A: Future<Output = io::Result<Vec<SocketAddr>>> + 'static,
+{
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> WSResolving<'a> {
+        Box::pin(self(host, port))
     }
-    let failed = |error| WSError::Resolve { host: host.into(), source: Arc::new(error) };
-    let answer = RESOLVER.ask(host, port).map_err(failed)?;
-    let found = std::future::poll_fn(|cx| answer.poll(cx)).await.map_err(failed)?;
-    if found.is_empty() {
-        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
-    }
-    Ok(found)
 }
 
-static RESOLVER: Resolver =
-    Resolver::new(MAX_THREADS, |host, port| Ok((host, port).to_socket_addrs()?.collect()));
-
-type LookUp = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
-
-/// Look-ups that wait, and the threads that do them.
-struct Resolver {
-    state: Mutex<State>,
-    max_threads: usize,
-    look_up: LookUp,
-}
-
-/// Either nothing waits, or all threads are busy.
-struct State {
-    waiting: VecDeque<Question>,
-    threads: usize,
-}
-
-struct Question {
-    host: String,
+/// Returns the addresses of a host, in the order of the resolver: `resolver`, or the system's.
+///
+/// Dropping the future gives the lookup up. `redirected` tells that a server has chosen the name.
+pub(crate) async fn resolve(
+    host: &str,
     port: u16,
-    /// Gone when nobody waits any more.
-    answer: Weak<Answer>,
+    resolver: Option<&dyn WSResolver>,
+    redirected: bool,
+) -> Result<Vec<SocketAddr>, WSError> {
+    if let Some(known) = known_addresses(host, port) {
+        return Ok(known);
+    }
+    let found = match resolver {
+        Some(resolver) => resolver.resolve(host, port).await,
+        None => LOOKUPS.look_up(host, port, redirected).await,
+    };
+    let found = found.and_then(|found| {
+        let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        if found.is_empty() { Err(none()) } else { Ok(found) }
+    });
+    found.map_err(|error| WSError::Resolve { host: host.into(), source: Arc::new(error) })
 }
 
-/// Where the thread puts what it found, for the task that waits.
-#[derive(Default)]
-struct Answer(Mutex<AnswerState>);
-
-#[derive(Default)]
-struct AnswerState {
-    found: Option<io::Result<Vec<SocketAddr>>>,
-    waker: Option<Waker>,
+/// Returns the addresses that no resolver is needed for: those of IP addresses and of `localhost`.
+fn known_addresses(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if let Ok(ip) = literal.parse() {
+        return Some(vec![SocketAddr::new(ip, port)]);
+    }
+    // RFC 6761 section 6.3: a resolver, or whoever answers in its place, could lead them elsewhere.
+    is_localhost(host).then(|| {
+        // The order of RFC 6724 section 2.1, in which systems return them.
+        let loopback: [IpAddr; 2] = [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+        loopback.map(|ip| SocketAddr::new(ip, port)).into()
+    })
 }
 
-impl Resolver {
-    const fn new(max_threads: usize, look_up: LookUp) -> Self {
-        let state = State { waiting: VecDeque::new(), threads: 0 };
-        Self { state: Mutex::new(state), max_threads, look_up }
-    }
-
-    fn ask(&'static self, host: &str, port: u16) -> io::Result<Arc<Answer>> {
-        let answer = Arc::new(Answer::default());
-        let mut state = self.lock();
-        state.waiting.retain(|question| question.answer.strong_count() > 0);
-        state.waiting.push_back(Question { host: host.to_owned(), port, answer: Arc::downgrade(&answer) });
-        if state.threads < self.max_threads {
-            let spawned = thread::Builder::new().name("femtows-resolve".into()).spawn(|| self.work());
-            match spawned {
-                Ok(_) => state.threads += 1,
-                // Those that run will come to it.
-                Err(_) if state.threads > 0 => {}
-                Err(error) => {
-                    state.waiting.pop_back();
-                    return Err(error);
-                }
-            }
-        }
-        Ok(answer)
-    }
-
-    /// Answers questions until none waits.
-    fn work(&self) {
-        while let Some(question) = self.next() {
-            // Nobody may have been waiting for some time.
-            if question.answer.strong_count() == 0 {
-                continue;
-            }
-            let found = (self.look_up)(&question.host, question.port);
-            if let Some(answer) = question.answer.upgrade() {
-                answer.give(found);
-            }
-        }
-    }
-
-    /// The next question; without one, the thread counts no more.
-    fn next(&self) -> Option<Question> {
-        let mut state = self.lock();
-        let question = state.waiting.pop_front();
-        if question.is_none() {
-            state.threads -= 1;
-        }
-        question
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while the lock is held, so the state is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Answer {
-    fn give(&self, found: io::Result<Vec<SocketAddr>>) {
-        let waker = {
-            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            state.found = Some(found);
-            state.waker.take()
-        };
-        // Not under the lock: whose waker it is may poll at once.
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    fn poll(&self, cx: &Context<'_>) -> Poll<io::Result<Vec<SocketAddr>>> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = state.found.take() {
-            return Poll::Ready(found);
-        }
-        state.waker = Some(cx.waker().clone());
-        Poll::Pending
-    }
+/// Returns `true` for `localhost` and the names below it, with or without the root's dot.
+fn is_localhost(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let last_label = name.rsplit_once('.').map_or(name, |(_, label)| label);
+    last_label.eq_ignore_ascii_case("localhost")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::time::{Duration, Instant};
-
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
-
-    fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !condition() {
-            assert!(Instant::now() < deadline, "never came true: {what}");
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn is_answered(answer: &Answer) -> bool {
-        answer.0.lock().expect("not poisoned").found.is_some()
+    fn known(host: &str) -> Option<Vec<String>> {
+        Some(known_addresses(host, 80)?.iter().map(SocketAddr::to_string).collect())
     }
 
     #[test]
-    fn look_ups_are_bounded_and_those_that_wait_can_be_cancelled() {
-        static OPEN: AtomicBool = AtomicBool::new(false);
-        static RUNNING: AtomicUsize = AtomicUsize::new(0);
-        static ASKED: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-        static SLOW: Resolver = Resolver::new(2, |_, port| {
-            RUNNING.fetch_add(1, Ordering::SeqCst);
-            ASKED.lock().expect("not poisoned").push(port);
-            while !OPEN.load(Ordering::SeqCst) {
-                thread::sleep(Duration::from_millis(1));
-            }
-            RUNNING.fetch_sub(1, Ordering::SeqCst);
-            Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))])
-        });
-        let mut answers: Vec<_> = (1..=5).map(|port| SLOW.ask("h", port).expect("a thread")).collect();
-        eventually("two look-ups run", || RUNNING.load(Ordering::SeqCst) == 2);
-        assert_eq!(SLOW.lock().threads, 2);
-        // Cancels the third look-up, and the next question sweeps it out.
-        drop(answers.remove(2));
-        assert_eq!(SLOW.lock().waiting.len(), 3);
-        answers.push(SLOW.ask("h", 6).expect("a place in the queue"));
-        assert_eq!(SLOW.lock().waiting.len(), 3);
-        OPEN.store(true, Ordering::SeqCst);
-        eventually("all are answered", || answers.iter().all(|answer| is_answered(answer)));
-        eventually("no thread is left", || SLOW.lock().threads == 0);
-        let mut asked = ASKED.lock().expect("not poisoned").clone();
-        asked.sort_unstable();
-        assert_eq!(asked, [1, 2, 4, 5, 6]);
+    fn localhost_and_names_below_it_need_no_lookup() {
+        for host in ["localhost", "LocalHost", "localhost.", "app.localhost", "A.B.LOCALHOST."] {
+            assert_eq!(known(host).expect(host), ["[::1]:80", "127.0.0.1:80"], "{host}");
+        }
+    }
+
+    #[test]
+    fn names_that_only_resemble_localhost_need_a_lookup() {
+        for host in ["localhost.invalid", "mylocalhost", "localhost..", "local.host", ""] {
+            assert_eq!(known(host), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn ip_addresses_need_no_lookup() {
+        for (host, addr) in
+            [("192.0.2.1", "192.0.2.1:80"), ("2001:db8::1", "[2001:db8::1]:80"), ("[::1]", "[::1]:80")]
+        {
+            assert_eq!(known(host).expect(host), [addr]);
+        }
     }
 }

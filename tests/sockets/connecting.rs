@@ -197,3 +197,15 @@ fn t02_a_black_hole_is_left_at_the_deadline() {
     assert_eq!(client.on.ask(WSLoopHandle::slots), 0);
     drop(fillers);
 }
+
+/// RFC 6761 section 6.3; the system's resolver here knows `localhost` at most.
+#[test]
+fn localhost_and_names_below_it_are_loopback_addresses() {
+    let server = server();
+    for host in ["localhost", "LocalHost", "localhost.", "app.localhost", "a.b.localhost."] {
+        let (log, _events) = log();
+        let url = format!("ws://{host}:{}/", server.addr.port());
+        let client = connect(&url, WSConnectConfig::default(), Probe::new(&log));
+        client.opened().unwrap_or_else(|error| panic!("{host}: {error}"));
+    }
+}

@@ -25,6 +25,7 @@ mod proxies;
 mod reading;
 mod redirects;
 mod remotes;
+mod resolving;
 mod sending;
 mod server_opening;
 mod shutdown;
