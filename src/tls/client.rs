@@ -135,8 +135,8 @@ impl WSClientTls {
     /// [`identity_files`](Self::identity_files) for PEM in memory.
     ///
     /// # Errors
-    /// Those of [`identity_files`](Self::identity_files), with [`WSTlsConfigError::Pem`] in place of
-    /// `File`.
+    /// Those of [`identity_files`](Self::identity_files), with [`WSTlsConfigError::Pem`] in place
+    /// of `File`.
     pub fn identity_pem(self, chain: &[u8], key: &[u8]) -> Result<Self, WSTlsConfigError> {
         let identity = pem::identity(chain, key)?;
         Ok(self.change(|own| own.identity = Some(identity)))

@@ -72,8 +72,8 @@ impl WSServerTls {
     /// [`from_pem_files`](Self::from_pem_files) for PEM in memory.
     ///
     /// # Errors
-    /// Those of [`from_pem_files`](Self::from_pem_files), with [`WSTlsConfigError::Pem`] in place of
-    /// `File`.
+    /// Those of [`from_pem_files`](Self::from_pem_files), with [`WSTlsConfigError::Pem`] in place
+    /// of `File`.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, WSTlsConfigError> {
         Ok(Self::new(pem::identity(chain, key)?))
     }
