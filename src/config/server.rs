@@ -15,6 +15,8 @@ pub struct WSServerConfig {
     pub(crate) ipv6_only: bool,
     pub(crate) origin: WSOriginPolicy,
     pub(crate) decision_timeout: Option<Duration>,
+    /// `decision_timeout` is no default.
+    pub(crate) has_own_decision_timeout: bool,
     pub(crate) max_connections: usize,
     pub(crate) max_connections_per_ip: usize,
     /// Where other threads read how many connections are open.
@@ -36,6 +38,7 @@ impl Default for WSServerConfig {
             ipv6_only: false,
             origin: WSOriginPolicy::default(),
             decision_timeout: Some(Duration::from_secs(30)),
+            has_own_decision_timeout: false,
             max_connections: usize::MAX,
             max_connections_per_ip: usize::MAX,
             open_connections: None,
@@ -80,11 +83,21 @@ impl WSServerConfig {
         self
     }
 
-    /// How long a [`WSDeferredUpgrade`](crate::WSDeferredUpgrade) may stay undecided, from the request on; then the request is refused
-    /// with 503 and its ticket is cancelled. `None`: for ever. Default 30 s.
+    /// Refuses a request with 503 if its [`WSDeferredUpgrade`](crate::WSDeferredUpgrade) is
+    /// undecided this long after the request, and cancels its ticket. `None`: never. Default 30 s,
+    /// and 60 s for the handlers of [`serve_websocket`](crate::message::serve_websocket).
     #[must_use]
     pub fn decision_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.decision_timeout = timeout;
+        self.has_own_decision_timeout = true;
+        self
+    }
+
+    /// Replaces the default of [`decision_timeout`](Self::decision_timeout).
+    pub(crate) fn default_decision_timeout(mut self, timeout: Duration) -> Self {
+        if !self.has_own_decision_timeout {
+            self.decision_timeout = Some(timeout);
+        }
         self
     }
 

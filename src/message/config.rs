@@ -25,7 +25,8 @@ use crate::{WSCloseCode, WSConnectConfig, WSServerConfig};
 pub struct WebSocketConfig {
     pub(super) message_queue_size: usize,
     pub(super) max_message_size: usize,
-    pub(super) connect_timeout: Duration,
+    /// `None`: the default, which differs between client and server.
+    connect_timeout: Option<Duration>,
     pub(super) disconnect_timeout: Duration,
     pub(super) receive_type: MessageType,
     pub(super) send_type: MessageType,
@@ -41,7 +42,7 @@ impl Default for WebSocketConfig {
         Self {
             message_queue_size: 1,
             max_message_size: 1 << 20,
-            connect_timeout: Duration::from_secs(60),
+            connect_timeout: None,
             disconnect_timeout: Duration::from_secs(60),
             receive_type: MessageType::Text,
             send_type: MessageType::Text,
@@ -49,7 +50,7 @@ impl Default for WebSocketConfig {
             expose_errors: false,
             use_tls: false,
             client: WSConnectConfig::default(),
-            server: WSServerConfig::default().decision_timeout(None),
+            server: WSServerConfig::default(),
         }
     }
 }
@@ -73,11 +74,15 @@ impl WebSocketConfig {
         self
     }
 
-    /// Absolute deadline of the opening. Client: all of it, from the look-up of the name on. Server: from the accepted TCP connection
-    /// to the parsed request; the handler is never called after it. Default 60 s.
+    /// Absolute deadline of the opening. Client: all of it, from the lookup of the name on; default
+    /// 60 s. Server: from the accepted TCP connection to the parsed request, TLS included; the
+    /// handler is never called after it; default 10 s.
+    ///
+    /// The handler of a server then has until the
+    /// [`decision_timeout`](WSServerConfig::decision_timeout) to accept or to reject; default 60 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.connect_timeout = Some(timeout);
         self
     }
 
@@ -139,10 +144,10 @@ impl WebSocketConfig {
         self
     }
 
-    /// The connection below, at a server. Its time-outs and its limits on the size of messages are replaced by those of this.
-    ///
-    /// The default differs from that of [`WSServerConfig`] in its
-    /// [`decision_timeout`](WSServerConfig::decision_timeout), which is off: a handler accepts when it sees fit.
+    /// The connection below, at a server. Its handshake and close timeouts and its limits on the
+    /// size of messages are replaced by those of this. Its
+    /// [`decision_timeout`](WSServerConfig::decision_timeout) is 60 s unless it was set: a handler
+    /// may ask others before it accepts.
     #[must_use]
     pub fn server(mut self, config: WSServerConfig) -> Self {
         self.server = config;
@@ -152,15 +157,20 @@ impl WebSocketConfig {
     /// The configuration of a client's connection that follows from this, for [`ws_connect`](crate::ws_connect).
     pub fn connect_config(&self) -> WSConnectConfig {
         let mut config = self.client.clone();
-        self.shape(&mut config.connection);
+        self.shape(&mut config.connection, self.connect_timeout.unwrap_or(CLIENT_CONNECT_TIMEOUT));
         config
     }
 
     /// The configuration of a server that follows from this, for [`ws_create_server`](crate::ws_create_server).
     pub fn server_config(&self) -> WSServerConfig {
         let mut config = self.server.clone();
-        self.shape(&mut config.connection);
-        config
+        self.shape(&mut config.connection, self.request_timeout());
+        config.default_decision_timeout(DECISION_TIMEOUT)
+    }
+
+    /// Returns how long a server waits for a request.
+    pub(super) fn request_timeout(&self) -> Duration {
+        self.connect_timeout.unwrap_or(REQUEST_TIMEOUT)
     }
 
     /// What is the server's on every route.
@@ -170,13 +180,22 @@ impl WebSocketConfig {
         self.disconnect_timeout = server.disconnect_timeout;
     }
 
-    fn shape(&self, connection: &mut crate::config::ConnectionConfig) {
+    fn shape(&self, connection: &mut crate::config::ConnectionConfig, handshake_timeout: Duration) {
         connection.limits.max_message_size = self.max_message_size;
         connection.limits.max_frame_size = self.max_message_size;
-        connection.handshake_timeout = Some(self.connect_timeout);
+        connection.handshake_timeout = Some(handshake_timeout);
         connection.close_timeout = self.disconnect_timeout;
     }
 }
+
+/// Covers name lookup, TCP, TLS and proxies, each of which may take seconds.
+const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A peer that has not asked costs a socket and is known by nothing but its address.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A handler may wait for a database or another service.
+const DECISION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A type of values that [`receive`](super::WebSocket::receive) gives and [`send`](super::WebSocket::send) takes. Its name is
 /// `text`, `bytes` or `json`.

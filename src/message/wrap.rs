@@ -44,7 +44,7 @@ pub async fn wrap_server_stream(
     config: WebSocketConfig,
 ) -> Result<WebSocketRequest, WebSocketError> {
     let arrived = Rc::new(Arrival::default());
-    let deadline = handle.now().checked_add(config.connect_timeout);
+    let deadline = handle.now().checked_add(config.request_timeout());
     let server_config = config.server_config();
     let (config, factory_handle, sender) = (Rc::new(config), handle.clone(), Sender(Rc::clone(&arrived)));
     let factory = move |request: &WSUpgradeRequest| {

@@ -6,10 +6,12 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use femtows::WSMsgType;
 use femtows::message::*;
-use femtows::testkit::TestKit;
-use femtows::{WSLoop, WSLoopConfig, WSSocket, WSTask, WSUpgradeResponse};
+use femtows::proto::Role;
+use femtows::testkit::{Peer, TestKit};
+use femtows::{
+    WSError, WSLoop, WSLoopConfig, WSMsgType, WSServerConfig, WSSocket, WSTask, WSUpgradeResponse,
+};
 
 use crate::ends::*;
 use crate::polls::{Dropped, until};
@@ -124,11 +126,81 @@ fn rule_the_handler_is_never_called_after_the_deadline() {
         kit.run_until_idle();
         assert_eq!(called.get(), !late);
         if !late {
-            // The deadline was that of the request: the decision has all the time in the world.
-            kit.advance(1000 * SECOND);
+            // The deadline was that of the request: the decision has one of its own.
+            kit.advance(59 * SECOND);
             kit.block_on(asked.take().accept()).expect("the client waits");
         }
     }
+}
+
+const TICK: Duration = Duration::from_nanos(1);
+
+/// A server whose handler neither accepts nor rejects.
+fn undecided(kit: &mut TestKit, config: WebSocketConfig) -> Peer {
+    raw(kit, |_: WebSocketRequest| pending::<()>(), config)
+}
+
+#[test]
+fn request_head_has_10_seconds() {
+    for sent in [&b""[..], b"GET / HTTP/1.1\r\nHost"] {
+        let mut kit = TestKit::new(1);
+        let mut peer = undecided(&mut kit, WebSocketConfig::default());
+        peer.write(sent);
+        kit.advance(10 * SECOND - TICK);
+        assert!(!peer.link().is_closed(Role::Server), "it still has a moment");
+        kit.advance(TICK);
+        assert!(peer.link().is_closed(Role::Server), "after {sent:?}");
+    }
+}
+
+/// The status of the refusal that comes at this time and not before.
+fn refused_after(time: Duration, config: WebSocketConfig) -> String {
+    let mut kit = TestKit::new(1);
+    let mut peer = undecided(&mut kit, config);
+    peer.write(&request("/", ""));
+    kit.advance(time - TICK);
+    let mut status =
+        || String::from_utf8_lossy(&peer.read()).lines().next().unwrap_or("no answer").to_owned();
+    assert_eq!(status(), "no answer", "the handler may still decide");
+    kit.advance(TICK);
+    status()
+}
+
+#[test]
+fn undecided_request_is_503_after_60_seconds() {
+    assert_eq!(refused_after(60 * SECOND, WebSocketConfig::default()), "HTTP/1.1 503 Service Unavailable");
+}
+
+#[test]
+fn undecided_request_is_503_after_60_seconds_with_a_server_config_that_sets_other_things() {
+    let config = WebSocketConfig::default().server(WSServerConfig::default().max_connections(5));
+    assert_eq!(refused_after(60 * SECOND, config), "HTTP/1.1 503 Service Unavailable");
+}
+
+#[test]
+fn decision_timeout_of_the_server_config_holds_for_handlers() {
+    let server = WSServerConfig::default().decision_timeout(Some(5 * SECOND));
+    let config = WebSocketConfig::default().server(server);
+    assert_eq!(refused_after(5 * SECOND, config), "HTTP/1.1 503 Service Unavailable");
+}
+
+#[test]
+fn handler_may_decide_for_ever_without_a_decision_timeout() {
+    let config = WebSocketConfig::default().server(WSServerConfig::default().decision_timeout(None));
+    assert_eq!(refused_after(100_000 * SECOND, config), "no answer");
+}
+
+#[test]
+fn connect_deadline_of_a_client_is_60_seconds() {
+    let mut kit = TestKit::new(1);
+    let config = WebSocketConfig::default();
+    let connect_config = config.connect_config();
+    let (listener, _pending) = websocket_listener(&kit.handle(), config);
+    let (_mute, client) = kit.raw_client(listener, connect_config);
+    let start = kit.now();
+    let result = kit.block_on(client);
+    assert!(matches!(result, Err(WSError::Timeout { .. })), "{result:?}");
+    assert_eq!(kit.now() - start, 60 * SECOND);
 }
 
 /// A loop with a server on it that tells the path, and its port.

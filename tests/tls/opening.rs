@@ -1,7 +1,10 @@
 //! TLS handshakes over simulated links.
 
+use std::future::pending;
 use std::time::Duration;
 
+use femtows::message::{WebSocketConfig, WebSocketRequest, websocket_factory};
+use femtows::proto::Role;
 use femtows::testkit::TestKit;
 use femtows::*;
 
@@ -208,4 +211,22 @@ fn tls_1_2_and_other_alpn_by_ones_own_rustls() {
 fn pem_certificates(text: &str) -> Vec<rustls::pki_types::CertificateDer<'static>> {
     use rustls::pki_types::pem::PemObject;
     rustls::pki_types::CertificateDer::pem_slice_iter(text.as_bytes()).map(Result::unwrap).collect()
+}
+
+/// `ClientHello`, the server's flight, then `Finished` and the request: three times the delay.
+#[test]
+fn tls_handshake_counts_into_the_10_seconds_of_a_request_head() {
+    let (server, client) = both_ends();
+    let config = WebSocketConfig::default().server(server);
+    for (delay, is_late) in [(Duration::from_millis(3300), false), (Duration::from_millis(3400), true)] {
+        let mut kit = TestKit::new(7);
+        let handler = |_: WebSocketRequest| pending::<()>();
+        let factory = websocket_factory(&kit.handle(), handler, config.clone());
+        let client = client.clone().handshake_timeout(None);
+        let opening = kit.opening(factory, |_, _| echo(), config.server_config(), client);
+        opening.link.to_server().delay(delay);
+        opening.link.to_client().delay(delay);
+        kit.advance(Duration::from_secs(10));
+        assert_eq!(opening.link.is_closed(Role::Server), is_late, "{delay:?}");
+    }
 }
