@@ -248,6 +248,7 @@ impl TlsStream {
     /// more than has arrived. An incomplete handshake message, which is longer and may come byte by
     /// byte, stays where it is.
     #[inline]
+    #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
     fn take_records(&mut self) -> Box<RecvBuffer> {
         let Some(mut rest) = self.rest.take() else { return self.shared.take_records() };
         if self.session.is_gathering() {

@@ -61,7 +61,7 @@ fn is_port_suffix(suffix: &[u8]) -> bool {
     let Some((&colon, digits)) = suffix.split_first() else { return true };
     let add_digit = |port: u32, digit: &u8| {
         let value = char::from(*digit).to_digit(10)?;
-        Some(port * 10 + value).filter(|&port| port <= u32::from(u16::MAX))
+        Some(port * 10 + value).filter(|&port| u16::try_from(port).is_ok())
     };
     colon == b':' && digits.iter().try_fold(0, add_digit).is_some()
 }
