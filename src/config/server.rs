@@ -66,7 +66,8 @@ impl WSServerConfig {
         self
     }
 
-    /// `IPV6_V6ONLY`: a listener on `[::]` takes no IPv4 connections. Default false.
+    /// `IPV6_V6ONLY`: a listener on `[::]` takes no IPv4 connections. Default false; it is on for
+    /// an IPv6 address that is given together with an IPv4 address of the same port.
     #[must_use]
     pub fn ipv6_only(mut self, on: bool) -> Self {
         self.ipv6_only = on;

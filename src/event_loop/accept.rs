@@ -11,13 +11,13 @@ use std::time::Duration;
 use crate::config::WSServerConfig;
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::server::WSUpgradeOutcome;
-use crate::{WSHandshakeFailure, WSLoopHandle, WSLoopRemote, WSRemoteError, WSSocket};
+use crate::{WSError, WSHandshakeFailure, WSLoopHandle, WSLoopRemote, WSRemoteError, WSSocket};
 
 use super::admission::{Admission, Seat};
 use super::connection::Settings;
 use super::core::{LoopCore, Slot};
 use super::inbox::Once;
-use super::listening::Listening;
+use super::listening::{Listening, cannot_listen};
 use super::server_opening::ServerOpening;
 use super::slots::Token;
 use super::stream::Stream;
@@ -29,6 +29,46 @@ const ACCEPTS_PER_TURN: usize = 64;
 /// How long accepting pauses when the process or the system is out of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
+/// A failed accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// No connection is there.
+    NothingWaits,
+    /// The connection that was to be accepted is lost; the next one may be fine.
+    OfOneConnection,
+    /// The process or the system cannot accept now.
+    OfAccepting,
+}
+
+impl Failure {
+    /// Linux passes errors that are pending on the new connection to `accept`; accept(2) lists them
+    /// under "Error handling", and `EPERM` for firewalls.
+    fn of(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Self::NothingWaits;
+        }
+        match error.raw_os_error() {
+            Some(
+                libc::ECONNABORTED
+                | libc::ECONNRESET
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::EINTR
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::ENOPROTOOPT
+                | libc::EOPNOTSUPP
+                | libc::EPERM
+                | libc::EPROTO
+                | libc::ETIMEDOUT,
+            ) => Self::OfOneConnection,
+            #[cfg(target_os = "linux")]
+            Some(libc::ENONET) => Self::OfOneConnection,
+            _ => Self::OfAccepting,
+        }
+    }
+}
+
 /// Makes the answer to a request.
 pub(crate) type Factory = Box<dyn FnMut(&WSUpgradeRequest) -> WSUpgradeOutcome>;
 
@@ -39,9 +79,9 @@ pub(crate) struct Acceptor {
     pub(super) config: WSServerConfig,
     /// `None` while it runs.
     factory: Cell<Option<Factory>>,
-    /// `None` if its streams come from elsewhere, and once accepting has ended.
-    socket: RefCell<Option<Listening>>,
-    local_addr: Cell<Option<SocketAddr>>,
+    /// Empty if its streams come from elsewhere, and once accepting has ended.
+    sockets: RefCell<Vec<Listening>>,
+    local_addrs: RefCell<Vec<SocketAddr>>,
     /// `None` once accepting has ended.
     token: Cell<Option<Token>>,
     /// To whom accepted sockets go, one after the other. Empty: they stay.
@@ -74,8 +114,8 @@ impl Acceptor {
             settings: Settings::of_server(&config),
             config,
             factory: Cell::new(Some(factory)),
-            local_addr: Cell::new(None),
-            socket: RefCell::new(None),
+            local_addrs: RefCell::default(),
+            sockets: RefCell::default(),
             token: Cell::new(None),
             successors: RefCell::default(),
             next_successor: Cell::new(0),
@@ -87,13 +127,20 @@ impl Acceptor {
         })
     }
 
-    /// Accepts from this socket, from the next turn on.
-    pub(crate) fn listen(&self, mut socket: Listening) -> io::Result<()> {
-        let Some(token) = self.token.get() else { return Err(io::ErrorKind::NotConnected.into()) };
-        self.local_addr.set(socket.local_addr()?);
-        socket.tune(&self.settings.tuning)?;
-        socket.register(&self.core.registry, token.to_mio())?;
-        self.socket.replace(Some(socket));
+    /// Accepts from these sockets, from the next turn on.
+    pub(crate) fn listen(&self, mut sockets: Vec<Listening>) -> Result<(), WSError> {
+        let Some(token) = self.token.get() else { return Err(WSError::Disconnected) };
+        let mut addrs = Vec::new();
+        for socket in &mut sockets {
+            let addr = socket.local_addr().map_err(|error| cannot_listen(None, error))?;
+            socket
+                .tune(&self.settings.tuning)
+                .and_then(|()| socket.register(&self.core.registry, token.to_mio()))
+                .map_err(|error| cannot_listen(addr, error))?;
+            addrs.extend(addr);
+        }
+        self.local_addrs.replace(addrs);
+        self.sockets.replace(sockets);
         Ok(())
     }
 
@@ -102,9 +149,9 @@ impl Acceptor {
         self.successors.replace(successors);
     }
 
-    /// `None` if it does not listen on TCP.
-    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
-        self.local_addr.get()
+    /// Empty if it does not listen on TCP.
+    pub(crate) fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.local_addrs.borrow().clone()
     }
 
     /// Whether it takes connections.
@@ -137,37 +184,52 @@ impl Acceptor {
 
     /// Accepts what waits, up to the bound of a turn.
     pub(crate) fn accept(self: &Rc<Self>) {
-        if self.backing_off.get() {
-            return;
+        // The sockets share a token, so any of them may be the one that is ready.
+        let count = self.sockets.borrow().len();
+        for nth in 0..count {
+            if self.backing_off.get() {
+                return;
+            }
+            self.accept_from(nth);
         }
+    }
+
+    fn accept_from(self: &Rc<Self>, nth: usize) {
+        // What went wrong last, as long as nothing went well.
+        let mut failed = None;
+        let mut accepted_any = false;
         for _ in 0..ACCEPTS_PER_TURN {
-            let accepted = match &*self.socket.borrow() {
+            let accepted = match self.sockets.borrow().get(nth) {
                 Some(socket) => socket.accept(),
                 None => return,
             };
             match accepted {
                 Ok(stream) => {
+                    accepted_any = true;
                     self.short_of_descriptors.set(false);
                     self.accepted(stream);
                 }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return,
-                    // The peer gave up before it was accepted.
-                    io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::Interrupted => {}
-                    _ => return self.back_off(&error),
+                Err(error) => match Failure::of(&error) {
+                    Failure::NothingWaits => return,
+                    Failure::OfOneConnection => failed = Some(error),
+                    Failure::OfAccepting => return self.back_off(&error),
                 },
             }
         }
-        if let Some(token) = self.token.get() {
-            self.core.make_ready(token);
+        match failed {
+            // A whole turn of failures may be one that stays, and would make the loop spin.
+            Some(error) if !accepted_any => self.back_off(&error),
+            _ => {
+                if let Some(token) = self.token.get() {
+                    self.core.make_ready(token);
+                }
+            }
         }
     }
 
     /// Stops accepting. Connections live on.
     pub(crate) fn close(&self) {
-        drop(self.socket.take());
+        drop(self.sockets.take());
         if let Some(token) = self.token.take() {
             drop(self.core.remove(token));
         }
@@ -257,7 +319,7 @@ impl Acceptor {
 
 impl fmt::Display for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.local_addr() {
+        match self.local_addrs.borrow().first() {
             Some(addr) => write!(f, "server on {addr}"),
             None => f.write_str("local server"),
         }
@@ -329,5 +391,97 @@ impl AcceptorRemote {
 
     fn is_on(&self, core: &LoopCore) -> bool {
         self.remote.is_of(&core.inbox)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// accept(2), "Error handling", and the errors of a peer that has gone.
+    const OF_ONE_CONNECTION: [i32; 12] = [
+        libc::ECONNABORTED,
+        libc::ECONNRESET,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::EINTR,
+        libc::ENETDOWN,
+        libc::ENETUNREACH,
+        libc::ENOPROTOOPT,
+        libc::EOPNOTSUPP,
+        libc::EPERM,
+        libc::EPROTO,
+        libc::ETIMEDOUT,
+    ];
+
+    fn failure(errno: i32) -> Failure {
+        Failure::of(&io::Error::from_raw_os_error(errno))
+    }
+
+    /// A server that accepts from these sockets.
+    fn acceptor(sockets: Vec<Listening>) -> (mio::Poll, Rc<Acceptor>) {
+        let poll = mio::Poll::new().unwrap();
+        let registry = poll.registry().try_clone().unwrap();
+        let core = LoopCore::new(<_>::default(), registry, Instant::now()).unwrap();
+        let factory = Box::new(|_: &WSUpgradeRequest| unreachable!("nothing is accepted"));
+        let acceptor = Acceptor::start(&core, WSServerConfig::default(), factory);
+        acceptor.listen(sockets).unwrap();
+        (poll, acceptor)
+    }
+
+    fn failing(errors: &[i32]) -> Listening {
+        Listening::Failing(RefCell::new(errors.iter().copied().collect()))
+    }
+
+    fn left(acceptor: &Acceptor, nth: usize) -> usize {
+        let sockets = acceptor.sockets.borrow();
+        let Listening::Failing(errors) = &sockets[nth] else { unreachable!() };
+        errors.borrow().len()
+    }
+
+    #[test]
+    fn errors_of_one_connection_are_told_from_those_of_accepting() {
+        for errno in OF_ONE_CONNECTION {
+            assert_eq!(failure(errno), Failure::OfOneConnection, "{errno}");
+        }
+        #[cfg(target_os = "linux")]
+        assert_eq!(failure(libc::ENONET), Failure::OfOneConnection);
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EBADF, libc::EINVAL] {
+            assert_eq!(failure(errno), Failure::OfAccepting, "{errno}");
+        }
+        assert_eq!(failure(libc::EAGAIN), Failure::NothingWaits);
+    }
+
+    #[test]
+    fn an_error_of_one_connection_does_not_stop_accepting() {
+        for errno in OF_ONE_CONNECTION {
+            let (_poll, acceptor) = acceptor(vec![failing(&[errno, errno])]);
+            acceptor.accept();
+            assert_eq!(left(&acceptor, 0), 0, "{errno}");
+            assert!(!acceptor.backing_off.get(), "{errno}");
+        }
+    }
+
+    #[test]
+    fn a_turn_of_nothing_but_failures_pauses_accepting() {
+        let (_poll, acceptor) = acceptor(vec![failing(&[libc::EPROTO; ACCEPTS_PER_TURN + 1])]);
+        acceptor.accept();
+        assert_eq!(left(&acceptor, 0), 1);
+        assert!(acceptor.backing_off.get());
+        acceptor.resume();
+        assert_eq!(left(&acceptor, 0), 0);
+        assert!(!acceptor.backing_off.get());
+    }
+
+    #[test]
+    fn running_out_of_descriptors_pauses_accepting_on_all_sockets() {
+        let (_poll, acceptor) = acceptor(vec![failing(&[libc::EMFILE]), failing(&[libc::EPROTO])]);
+        acceptor.accept();
+        assert!(acceptor.backing_off.get());
+        assert_eq!((left(&acceptor, 0), left(&acceptor, 1)), (0, 1));
+        acceptor.resume();
+        assert_eq!((left(&acceptor, 0), left(&acceptor, 1)), (0, 0));
     }
 }

@@ -1,7 +1,7 @@
-//! The socket of a server.
+//! The sockets of a server.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{self, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
@@ -9,7 +9,7 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::{WSServerConfig, WSTuning};
-use crate::sys;
+use crate::{WSError, sys};
 
 use super::stream::Stream;
 
@@ -18,19 +18,36 @@ use super::stream::Stream;
 pub(crate) enum Listening {
     Tcp(TcpListener),
     Unix(UnixListener),
+    /// Fails with these errors, then has nothing to accept.
+    #[cfg(test)]
+    Failing(std::cell::RefCell<std::collections::VecDeque<i32>>),
 }
 
+/// How often a free port is looked for that several addresses can share.
+const PORT_ATTEMPTS: usize = 16;
+
 impl Listening {
-    /// Listens on the first of the addresses that lets itself be bound.
-    pub(crate) fn bind(addrs: impl ToSocketAddrs, config: &WSServerConfig) -> io::Result<Self> {
-        let mut last = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
-        for addr in addrs.to_socket_addrs()? {
-            match bind(addr, config) {
-                Ok(socket) => return Ok(Self::Tcp(TcpListener::from_std(socket.into()))),
-                Err(error) => last = error,
+    /// Listens on each of the addresses, or on none, as asyncio's `create_server` does.
+    ///
+    /// An address that is repeated counts once. IPv6 addresses are skipped on a system without
+    /// IPv6, unless there are no others. Port 0 is one free port for all addresses that ask for it.
+    pub(crate) fn bind(addrs: impl ToSocketAddrs, config: &WSServerConfig) -> Result<Vec<Self>, WSError> {
+        let mut wanted: Vec<SocketAddr> = Vec::new();
+        for addr in addrs.to_socket_addrs().map_err(|error| cannot_listen(None, error))? {
+            if !wanted.contains(&addr) {
+                wanted.push(addr);
             }
         }
-        Err(last)
+        let sharing = wanted.iter().filter(|addr| addr.port() == 0).count();
+        let mut attempts = if sharing > 1 { PORT_ATTEMPTS } else { 1 };
+        loop {
+            attempts -= 1;
+            match bind_all(&wanted, config) {
+                // The port that was free at the first address is taken at another one.
+                Err((_, error)) if error.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {}
+                outcome => return outcome.map_err(|(addr, error)| cannot_listen(addr, error)),
+            }
+        }
     }
 
     /// Sets what accepted sockets inherit, so that it takes no system call per connection.
@@ -47,6 +64,11 @@ impl Listening {
         match self {
             Self::Tcp(socket) => socket.accept().map(|(stream, _)| Stream::Tcp(stream)),
             Self::Unix(socket) => socket.accept().map(|(stream, _)| Stream::Unix(stream)),
+            #[cfg(test)]
+            Self::Failing(errors) => Err(match errors.borrow_mut().pop_front() {
+                Some(errno) => io::Error::from_raw_os_error(errno),
+                None => io::ErrorKind::WouldBlock.into(),
+            }),
         }
     }
 
@@ -54,6 +76,8 @@ impl Listening {
         match self {
             Self::Tcp(socket) => socket.register(registry, token, Interest::READABLE),
             Self::Unix(socket) => socket.register(registry, token, Interest::READABLE),
+            #[cfg(test)]
+            Self::Failing(_) => Ok(()),
         }
     }
 
@@ -62,14 +86,65 @@ impl Listening {
         match self {
             Self::Tcp(socket) => socket.local_addr().map(Some),
             Self::Unix(_) => Ok(None),
+            #[cfg(test)]
+            Self::Failing(_) => Ok(None),
         }
     }
 }
 
-fn bind(addr: SocketAddr, config: &WSServerConfig) -> io::Result<Socket> {
+pub(crate) fn cannot_listen(addr: Option<SocketAddr>, error: io::Error) -> WSError {
+    match addr {
+        Some(addr) => WSError::io(format!("cannot listen on {addr}"), error),
+        None => WSError::io("cannot listen", error),
+    }
+}
+
+/// The error comes with the address that it concerns.
+fn bind_all(
+    wanted: &[SocketAddr],
+    config: &WSServerConfig,
+) -> Result<Vec<Listening>, (Option<SocketAddr>, io::Error)> {
+    let (mut sockets, mut port) = (Vec::new(), 0);
+    let mut failed = (None, io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
+    for &addr in wanted {
+        let mut place = addr;
+        if addr.port() == 0 {
+            place.set_port(port);
+        }
+        // A socket of both families takes the port of the other family's addresses, too.
+        let beside_ipv4 = || wanted.iter().any(|other| other.is_ipv4() && other.port() == addr.port());
+        let bound = bind(place, config, config.ipv6_only || beside_ipv4()).and_then(|socket| {
+            let local = socket.local_addr()?.as_socket();
+            Ok((TcpListener::from_std(socket.into()), local))
+        });
+        match bound {
+            Ok((socket, local)) => {
+                if addr.port() == 0 {
+                    port = local.map_or(0, |local| local.port());
+                }
+                sockets.push(Listening::Tcp(socket));
+            }
+            Err(error) if addr.is_ipv6() && lacks_ipv6() => {
+                log::debug!("not listening on {place}: {error}");
+                failed = (Some(place), error);
+            }
+            Err(error) => return Err((Some(place), error)),
+        }
+    }
+    if sockets.is_empty() { Err(failed) } else { Ok(sockets) }
+}
+
+/// Returns `true` if the system does not support IPv6, or it is turned off.
+fn lacks_ipv6() -> bool {
+    let probe = net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0));
+    let unsupported = [Some(libc::EAFNOSUPPORT), Some(libc::EADDRNOTAVAIL)];
+    probe.is_err_and(|error| unsupported.contains(&error.raw_os_error()))
+}
+
+fn bind(addr: SocketAddr, config: &WSServerConfig, ipv6_only: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
-        socket.set_only_v6(config.ipv6_only)?;
+        socket.set_only_v6(ipv6_only)?;
     }
     socket.set_reuse_address(true)?;
     if config.reuse_port {

@@ -65,7 +65,7 @@ pub(crate) use deferred::QueueOwner;
 pub(crate) use deflate::Inflated;
 pub use handle::{WSLoopHandle, WSSleep, WSTimer};
 pub use inbox::WSRemoteError;
-pub(crate) use listening::Listening;
+pub(crate) use listening::{Listening, cannot_listen};
 pub use remote::{WSLoopRemote, WSRemote};
 pub(crate) use resolve::resolve;
 pub use resolve::{WSResolver, WSResolving};

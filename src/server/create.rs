@@ -1,8 +1,7 @@
-use std::io;
 use std::net::ToSocketAddrs;
 
 use crate::config::WSServerConfig;
-use crate::event_loop::Listening;
+use crate::event_loop::{Listening, cannot_listen};
 use crate::handshake::WSUpgradeRequest;
 use crate::{WSError, WSListeningSocket, WSLoopHandle};
 
@@ -13,13 +12,20 @@ use super::{WSIntoUpgrade, WSServer};
 /// The factory runs on the loop's thread, once per request whose head is valid (RFC 6455 section 4.2.1; plain HTTP requests
 /// included). What it may return is listed at [`WSIntoUpgrade`]. A panic in it answers 500.
 ///
-/// `addr` may be an IPv4 or IPv6 address with a port, port 0 for any free one ([`WSServer::local_addr`] tells which), or a name that
-/// resolves to one; the first address that can be bound is used. Looking up a name blocks.
+/// Each address that `addr` yields is listened on: of a list, all of them, and of a name, all that
+/// it resolves to, so that `localhost` is both `127.0.0.1` and `::1`. If one of them cannot be
+/// bound, none is. IPv6 addresses are skipped on a system without IPv6, unless there are no others.
+/// The lookup of a name blocks.
+///
+/// Port 0 is any free port, the same one for all addresses that ask for it;
+/// [`WSServer::local_addr`] and [`WSServer::local_addrs`] return it. (With asyncio, each address
+/// has a port of its own.)
 ///
 /// The server accepts until [`WSServer::close`], or until the loop is dropped; dropping the returned handle changes nothing.
 ///
 /// # Errors
-/// [`WSError::Io`] if no address can be bound, [`WSError::Disconnected`] if the loop is gone, [`WSError::InvalidArgument`] if
+/// [`WSError::Io`], which names the address, if one cannot be bound, [`WSError::Disconnected`] if
+/// the loop is gone, [`WSError::InvalidArgument`] if
 /// the time-outs of auto-ping contradict each other; with feature `tls` `WSError::TlsConfig` if certificate and key cannot be used.
 pub fn ws_create_server<F, R>(
     handle: &WSLoopHandle,
@@ -31,8 +37,8 @@ where
     F: FnMut(&WSUpgradeRequest) -> R + 'static,
     R: WSIntoUpgrade,
 {
-    let socket = Listening::bind(addr, &config).map_err(cannot_listen)?;
-    WSServer::start(handle, factory, config)?.listen(socket)
+    let sockets = Listening::bind(addr, &config)?;
+    WSServer::start(handle, factory, config)?.listen(sockets)
 }
 
 /// [`ws_create_server`] on a socket that listens already: a Unix domain socket, one that was inherited from another process, or one
@@ -63,8 +69,8 @@ where
     F: FnMut(&WSUpgradeRequest) -> R + 'static,
     R: WSIntoUpgrade,
 {
-    let socket = socket.into().into_listening().map_err(cannot_listen)?;
-    WSServer::start(handle, factory, config)?.listen(socket)
+    let socket = socket.into().into_listening().map_err(|error| cannot_listen(None, error))?;
+    WSServer::start(handle, factory, config)?.listen(vec![socket])
 }
 
 /// A server that does not listen: its connections are handed to [`WSServer::adopt`] or [`WSServerRemote::adopt`](crate::WSServerRemote::adopt).
@@ -81,8 +87,4 @@ where
     R: WSIntoUpgrade,
 {
     WSServer::start(handle, factory, config)
-}
-
-pub(super) fn cannot_listen(error: io::Error) -> WSError {
-    WSError::io("cannot listen", error)
 }

@@ -8,11 +8,10 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 
 use crate::config::{WSPerCoreConfig, WSServerConfig, WSSpread};
-use crate::event_loop::{AcceptorRemote, Listening};
+use crate::event_loop::{AcceptorRemote, Listening, cannot_listen};
 use crate::handshake::WSUpgradeRequest;
 use crate::{WSError, WSLoop, WSLoopHandle, sys};
 
-use super::create::cannot_listen;
 use super::threads::{Member, Orders};
 use super::{WSIntoUpgrade, WSServer, WSServerThreads};
 
@@ -43,7 +42,8 @@ use super::{WSIntoUpgrade, WSServer, WSServerThreads};
 /// ```
 ///
 /// # Errors
-/// [`WSError::Io`] if no address can be bound, or the system has no room for the threads and their loops; [`WSError::Listener`] if
+/// [`WSError::Io`] if an address cannot be bound, which it names, or the system has no room for the
+/// threads and their loops; [`WSError::Listener`] if
 /// `make_factory` panics. No thread is left running then.
 #[expect(clippy::needless_pass_by_value, reason = "configurations are handed over, as to ws_create_server")]
 pub fn ws_serve_per_core<M, F, R>(
@@ -61,9 +61,9 @@ where
         0 => thread::available_parallelism().map_or(1, NonZero::get),
         count => count,
     };
-    let (local_addr, mut sockets) = bind(addr, &config, threads.spread, count)?;
+    let (local_addrs, mut sockets) = bind(addr, &config, threads.spread, count)?;
     let cpus = if threads.pin { sys::allowed_cpus() } else { Vec::new() };
-    let mut server = WSServerThreads::new(local_addr);
+    let mut server = WSServerThreads::new(local_addrs);
     let accepts_itself = |number| threads.spread == WSSpread::Kernel || number == 0;
     // The thread that may hand connections to the others comes last.
     for number in (0..count).rev() {
@@ -73,7 +73,7 @@ where
             config: WSServerConfig { open_connections: Some(Arc::clone(&shared)), ..config.clone() },
             threads: threads.clone(),
             cpu: threads.pin.then(|| cpus.get(number % cpus.len().max(1)).copied().unwrap_or(usize::MAX)),
-            socket: if accepts_itself(number) { sockets.pop() } else { None },
+            sockets: if accepts_itself(number) { sockets.pop().unwrap_or_default() } else { Vec::new() },
             successors: match threads.spread {
                 WSSpread::RoundRobin if number == 0 => server.acceptors(),
                 _ => Vec::new(),
@@ -105,22 +105,24 @@ where
     Ok(server)
 }
 
-/// The sockets, in the order of their threads, and the address of all of them.
+/// Returns the addresses, and the sockets of each thread that listens.
 fn bind(
     addr: impl ToSocketAddrs,
     config: &WSServerConfig,
     spread: WSSpread,
     threads: usize,
-) -> Result<(SocketAddr, Vec<Listening>), WSError> {
+) -> Result<(Vec<SocketAddr>, Vec<Vec<Listening>>), WSError> {
     let config = config.clone().reuse_port(config.reuse_port || (spread == WSSpread::Kernel && threads > 1));
-    let first = Listening::bind(addr, &config).map_err(cannot_listen)?;
-    let local_addr = first.local_addr().map_err(cannot_listen)?;
-    let local_addr = local_addr.ok_or(WSError::InvalidArgument("the address is not one of TCP"))?;
+    let first = Listening::bind(addr, &config)?;
+    let mut local_addrs = Vec::new();
+    for socket in &first {
+        local_addrs.extend(socket.local_addr().map_err(|error| cannot_listen(None, error))?);
+    }
     let mut sockets = vec![first];
     while spread == WSSpread::Kernel && sockets.len() < threads {
-        sockets.push(Listening::bind(local_addr, &config).map_err(cannot_listen)?);
+        sockets.push(Listening::bind(&local_addrs[..], &config)?);
     }
-    Ok((local_addr, sockets))
+    Ok((local_addrs, sockets))
 }
 
 /// What a thread begins with.
@@ -129,7 +131,8 @@ struct Start<M> {
     config: WSServerConfig,
     threads: WSPerCoreConfig,
     cpu: Option<usize>,
-    socket: Option<Listening>,
+    /// Empty if another thread accepts for this one.
+    sockets: Vec<Listening>,
     /// The other threads' servers, if this one accepts for them.
     successors: Vec<AcceptorRemote>,
     orders: Orders,
@@ -157,10 +160,7 @@ impl<M> Start<M> {
             let all = std::iter::once(acceptor.clone()).chain(self.successors).collect();
             server.acceptor().hand_round(all);
         }
-        let server = match self.socket {
-            Some(socket) => server.listen(socket)?,
-            None => server,
-        };
+        let server = server.listen(self.sockets)?;
         let _ = started.send(acceptor);
         event_loop.run()?;
         let shutdown = self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -9,7 +9,6 @@ use crate::event_loop::{Acceptor, Factory, Listening};
 use crate::handshake::WSUpgradeRequest;
 use crate::{WSCloseCode, WSError, WSLoopHandle, WSSocket, WSTransport};
 
-use super::create::cannot_listen;
 use super::{WSIntoUpgrade, WSServerRemote};
 
 /// A listening server. Clones are handles to the same server.
@@ -55,17 +54,24 @@ impl WSServer {
         Self { handle: handle.clone(), acceptor }
     }
 
-    pub(super) fn listen(self, socket: Listening) -> Result<Self, WSError> {
-        if let Err(error) = self.acceptor.listen(socket) {
+    pub(super) fn listen(self, sockets: Vec<Listening>) -> Result<Self, WSError> {
+        if let Err(error) = self.acceptor.listen(sockets) {
             self.acceptor.close();
-            return Err(cannot_listen(error));
+            return Err(error);
         }
         Ok(self)
     }
 
-    /// The address that it listens on; `0.0.0.0:0` if it does not listen on TCP.
+    /// Returns the first address that it listens on; `0.0.0.0:0` if it does not listen on TCP.
     pub fn local_addr(&self) -> SocketAddr {
-        self.acceptor.local_addr().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+        let first = self.local_addrs().into_iter().next();
+        first.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    /// Returns all addresses that it listens on, in the order in which they were given; none if it
+    /// does not listen on TCP.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.acceptor.local_addrs()
     }
 
     /// Serves a socket that the application accepted itself, or got from elsewhere, as if it had come in through this server: limits,

@@ -13,7 +13,8 @@ use crate::{WSCloseCode, WSError, WSListenerError, WSLoopHandle, WSLoopRemote, W
 ///
 /// Dropping it changes nothing: the threads serve on.
 pub struct WSServerThreads {
-    local_addr: SocketAddr,
+    /// At least one.
+    local_addrs: Vec<SocketAddr>,
     members: Vec<Member>,
     orders: Orders,
 }
@@ -38,8 +39,8 @@ pub(super) struct Shutdown {
 }
 
 impl WSServerThreads {
-    pub(super) fn new(local_addr: SocketAddr) -> Self {
-        Self { local_addr, members: Vec::new(), orders: Orders::default() }
+    pub(super) fn new(local_addrs: Vec<SocketAddr>) -> Self {
+        Self { local_addrs, members: Vec::new(), orders: Orders::default() }
     }
 
     pub(super) fn add(&mut self, member: Member) {
@@ -59,9 +60,14 @@ impl WSServerThreads {
         Arc::clone(&self.orders)
     }
 
-    /// The address that all threads serve.
+    /// Returns the first address that all threads serve.
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.local_addrs[0]
+    }
+
+    /// Returns all addresses that all threads serve, in the order in which they were given.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
     }
 
     /// Number of threads.
@@ -164,7 +170,7 @@ impl WSServerThreads {
 impl fmt::Debug for WSServerThreads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WSServerThreads")
-            .field("local_addr", &self.local_addr)
+            .field("local_addrs", &self.local_addrs)
             .field("connections", &self.connections_by_thread().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }

@@ -13,6 +13,8 @@ mod descriptors;
 #[allow(dead_code, reason = "shared with another test target, which uses the rest")]
 mod heap;
 mod inbox;
+#[cfg(all(target_os = "linux", target_endian = "little"))]
+mod refusals;
 mod signals;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]

@@ -16,6 +16,7 @@ mod deferred;
 mod echo;
 mod ending;
 mod faults;
+mod listening;
 mod loops;
 mod measuring;
 mod messages;
