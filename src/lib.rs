@@ -77,8 +77,8 @@ pub use client::{
 #[cfg(feature = "deflate")]
 pub use config::WSDeflateConfig;
 pub use config::{
-    WSBudgetPolicy, WSConnectConfig, WSLimits, WSLoopConfig, WSOutbound, WSPerCoreConfig, WSServerConfig,
-    WSSpread, WSTuning, WSWriteStrategy,
+    WSBudgetPolicy, WSBusyPoll, WSConnectConfig, WSLimits, WSLoopConfig, WSOutbound, WSPerCoreConfig,
+    WSServerConfig, WSSpread, WSTuning, WSWriteStrategy,
 };
 pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
 pub use error::{WSError, WSListenerError, WSPhase};

@@ -1,6 +1,7 @@
 //! Configuration: one setter per field, each with its default, its unit and what it trades.
 
 mod budget;
+mod busy_poll;
 mod connect;
 #[cfg(feature = "deflate")]
 mod deflate;
@@ -16,6 +17,7 @@ use crate::handshake::HandshakeLimits;
 use crate::proto::{Rules, WSOverflowPolicy};
 
 pub use budget::{WSBudgetPolicy, WSOutbound};
+pub use busy_poll::WSBusyPoll;
 pub use connect::WSConnectConfig;
 pub(crate) use connect::{ConfigureSocket, SocketHooks};
 #[cfg(feature = "deflate")]
@@ -133,7 +135,6 @@ pub struct WSTuning {
     pub(crate) high_watermark: usize,
     pub(crate) no_delay: bool,
     pub(crate) quick_ack: bool,
-    pub(crate) busy_poll: Duration,
     pub(crate) keep_handshake: bool,
     pub(crate) receive_timestamps: bool,
 }
@@ -147,7 +148,6 @@ impl Default for WSTuning {
             high_watermark: 64 * 1024,
             no_delay: true,
             quick_ack: true,
-            busy_poll: Duration::ZERO,
             keep_handshake: true,
             receive_timestamps: false,
         }
@@ -191,17 +191,6 @@ impl WSTuning {
     #[must_use]
     pub fn quick_ack(mut self, on: bool) -> Self {
         self.quick_ack = on;
-        self
-    }
-
-    /// `SO_BUSY_POLL` (Linux): how long a poll that finds nothing asks the network card's queue before it sleeps, in whole
-    /// microseconds. Saves the interrupt, at the price of CPU time. Default zero: left as the system has it.
-    ///
-    /// A value above the system's own (`net.core.busy_read`) takes `CAP_NET_ADMIN`; refused, it is logged and the connection goes
-    /// without. On other systems, and on Unix domain sockets, it has no effect.
-    #[must_use]
-    pub fn busy_poll(mut self, duration: Duration) -> Self {
-        self.busy_poll = duration;
         self
     }
 
@@ -405,6 +394,7 @@ use connection_setters;
 #[derive(Clone, Debug)]
 pub struct WSLoopConfig {
     pub(crate) spin: Duration,
+    pub(crate) busy_poll: Option<WSBusyPoll>,
     pub(crate) read_buffer_size: usize,
     pub(crate) retained_memory: usize,
     pub(crate) events_per_turn: usize,
@@ -421,6 +411,7 @@ impl Default for WSLoopConfig {
     fn default() -> Self {
         Self {
             spin: Duration::ZERO,
+            busy_poll: None,
             read_buffer_size: 256 * 1024,
             retained_memory: 8 << 20,
             events_per_turn: 1024,
@@ -442,6 +433,21 @@ impl WSLoopConfig {
     #[must_use]
     pub fn spin(mut self, duration: Duration) -> Self {
         self.spin = duration;
+        self
+    }
+
+    /// Sets how the kernel polls network cards for a loop that waits for events, in place of
+    /// sleeping until an interrupt (Linux 6.9, `EPIOCSPARAMS` on the loop's epoll instance). Saves
+    /// the latency of the interrupt, at the price of CPU time. Default `None`: as the system is set
+    /// up (`net.core.busy_poll`).
+    ///
+    /// The kernel polls one queue of one card per loop, that of the socket on which it last
+    /// reported an event: it works best if the connections of a loop come from one queue
+    /// (`SO_INCOMING_NAPI_ID`). The loopback interface has no queue. On older kernels and on other
+    /// systems it has no effect, which is logged at debug.
+    #[must_use]
+    pub fn busy_poll(mut self, busy_poll: impl Into<Option<WSBusyPoll>>) -> Self {
+        self.busy_poll = busy_poll.into();
         self
     }
 

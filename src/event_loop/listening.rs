@@ -8,8 +8,8 @@ use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use crate::WSError;
 use crate::config::{WSServerConfig, WSTuning};
-use crate::{WSError, sys};
 
 use super::stream::Stream;
 
@@ -53,11 +53,7 @@ impl Listening {
     /// Sets what accepted sockets inherit, so that it takes no system call per connection.
     pub(super) fn tune(&self, tuning: &WSTuning) -> io::Result<()> {
         let Self::Tcp(socket) = self else { return Ok(()) };
-        SockRef::from(socket).set_tcp_nodelay(tuning.no_delay)?;
-        if let Err(error) = sys::set_busy_poll(socket, tuning.busy_poll) {
-            log::warn!("SO_BUSY_POLL: {error}");
-        }
-        Ok(())
+        SockRef::from(socket).set_tcp_nodelay(tuning.no_delay)
     }
 
     pub(super) fn accept(&self) -> io::Result<Stream> {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll as MioPoll};
 
-use crate::config::WSLoopConfig;
-use crate::{WSCloseCode, WSError, WSLoopHandle, WSTransport};
+use crate::config::{WSBusyPoll, WSLoopConfig};
+use crate::{WSCloseCode, WSError, WSLoopHandle, WSTransport, sys};
 
 use super::core::{LoopCore, Readiness};
 use super::inbox::LoopWaker;
@@ -47,10 +47,14 @@ impl WSLoop {
     /// A loop with nothing to do yet.
     ///
     /// # Errors
-    /// [`WSError::Io`] if the system has no descriptors left for it.
+    /// [`WSError::Io`] if the system has no descriptors left for it, or if the budget of
+    /// [`busy_poll`](WSLoopConfig::busy_poll) takes a capability that the process lacks.
     pub fn new(config: WSLoopConfig) -> Result<Self, WSError> {
         let failed = |error| WSError::io("cannot create an event loop", error);
         let poll = MioPoll::new().map_err(failed)?;
+        if let Some(busy_poll) = config.busy_poll {
+            set_busy_poll(&poll, busy_poll)?;
+        }
         let registry = poll.registry().try_clone().map_err(failed)?;
         let events = Events::with_capacity(config.events_per_turn);
         let now = Instant::now();
@@ -206,6 +210,17 @@ impl WSLoop {
             core.run_inbox();
             core.run_timers();
         });
+    }
+}
+
+fn set_busy_poll(poll: &MioPoll, busy_poll: WSBusyPoll) -> Result<(), WSError> {
+    match sys::set_busy_poll(poll, busy_poll.micros(), busy_poll.budget, busy_poll.prefer) {
+        // A program may run on an older system, too, where it is only slower.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            log::debug!("no busy polling, which needs Linux 6.9: {error}");
+            Ok(())
+        }
+        outcome => outcome.map_err(|error| WSError::io("cannot set busy polling", error)),
     }
 }
 

@@ -240,9 +240,6 @@ impl Stream {
         if let Err(error) = socket.set_nodelay(tuning.no_delay).and_then(|()| quick_ack()) {
             log::debug!("socket options: {error}");
         }
-        if let Err(error) = sys::set_busy_poll(socket, tuning.busy_poll) {
-            log::warn!("SO_BUSY_POLL: {error}");
-        }
     }
 
     /// The socket for another loop. `None` if there is none.

@@ -1,6 +1,7 @@
 //! The thin layer over the operating system: what std and mio do not offer.
 
 mod affinity;
+mod busy_poll;
 mod prefetch;
 mod socket;
 // The layout of control data is that of systems with words of 64 bits.
@@ -8,6 +9,7 @@ mod socket;
 mod timestamps;
 
 pub(crate) use affinity::{allowed_cpus, pin_thread};
+pub(crate) use busy_poll::set_busy_poll;
 pub(crate) use prefetch::{prefetch, prefetch_at};
-pub(crate) use socket::{begin_connect, recv_into, send, send_vectored, set_busy_poll, set_quick_ack};
+pub(crate) use socket::{begin_connect, recv_into, send, send_vectored, set_quick_ack};
 pub(crate) use timestamps::{enable_receive_timestamps, recv_with_timestamp};

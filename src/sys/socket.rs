@@ -1,7 +1,6 @@
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -57,17 +56,6 @@ pub(crate) fn set_quick_ack(socket: &impl AsFd) -> io::Result<()> {
         let _ = socket;
         Ok(())
     }
-}
-
-/// Asks the network card before sleeping, for so long. Zero: nothing is changed; nor where the system knows no such mode.
-pub(crate) fn set_busy_poll(socket: &impl AsFd, duration: Duration) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    if !duration.is_zero() {
-        let micros = duration.as_micros().try_into().unwrap_or(u32::MAX);
-        return SockRef::from(socket).set_busy_poll(micros);
-    }
-    let _ = (socket, duration);
-    Ok(())
 }
 
 /// Calls again what a signal has interrupted.

@@ -7,6 +7,8 @@ mod allocations;
 #[path = "../tls/authority.rs"]
 #[allow(dead_code, reason = "shared with the tests of TLS, which use all of it")]
 mod authority;
+#[cfg(target_os = "linux")]
+mod busy_poll;
 mod churn;
 mod descriptors;
 #[path = "../support/heap.rs"]

@@ -45,7 +45,7 @@ fn t01_both_ends_over_a_unix_domain_socket() {
     let server_log = log.clone();
     let factory = move |_: &WSUpgradeRequest| Probe::new(&server_log).echo();
     // Options of TCP are for TCP.
-    let tuning = WSTuning::default().busy_poll(Duration::from_micros(50));
+    let tuning = WSTuning::default().no_delay(true).quick_ack(true);
     let config = WSServerConfig::default().max_connections_per_ip(1).tuning(tuning);
     let server = ws_create_server_on(&handle, factory, listening, config).unwrap();
     assert_eq!(server.local_addr().port(), 0, "there is no address");
