@@ -400,7 +400,8 @@ pub struct WSLoopConfig {
     pub(crate) events_per_turn: usize,
     pub(crate) reads_per_turn: usize,
     pub(crate) inbox_limit: usize,
-    pub(crate) outbound_budget: usize,
+    /// `None`: not set, so that a server's preset may set it.
+    pub(crate) outbound_budget: Option<usize>,
     pub(crate) budget_policy: WSBudgetPolicy,
     pub(crate) measure_callbacks: bool,
     #[cfg(feature = "tls")]
@@ -417,7 +418,7 @@ impl Default for WSLoopConfig {
             events_per_turn: 1024,
             reads_per_turn: 4,
             inbox_limit: 64 << 20,
-            outbound_budget: usize::MAX,
+            outbound_budget: None,
             budget_policy: WSBudgetPolicy::default(),
             measure_callbacks: false,
             #[cfg(feature = "tls")]
@@ -501,12 +502,15 @@ impl WSLoopConfig {
         self
     }
 
-    /// Most bytes that may wait on all connections together because their kernels refuse them, in bytes. Default no limit.
+    /// Most bytes that may wait on all connections together because their kernels refuse them, in
+    /// bytes; `usize::MAX` for no limit. Default no limit, and 64 MiB from the moment that a server
+    /// with [`WSServerConfig::public`] starts on the loop.
     ///
-    /// [`max_outbound`](WSLimits::max_outbound) bounds one slow connection; this bounds what many of them cost.
+    /// [`max_outbound`](WSLimits::max_outbound) bounds one slow connection; this bounds what many
+    /// of them cost. A value set here takes precedence over that of a server.
     #[must_use]
     pub fn outbound_budget(mut self, bytes: usize) -> Self {
-        self.outbound_budget = bytes;
+        self.outbound_budget = Some(bytes);
         self
     }
 

@@ -19,6 +19,8 @@ pub struct WSServerConfig {
     pub(crate) has_own_decision_timeout: bool,
     pub(crate) max_connections: usize,
     pub(crate) max_connections_per_ip: usize,
+    /// The budget of the loop that this server starts on, if it has none of its own.
+    pub(crate) outbound_budget: Option<usize>,
     /// Where other threads read how many connections are open.
     pub(crate) open_connections: Option<Arc<AtomicUsize>>,
     #[cfg(feature = "tls")]
@@ -41,6 +43,7 @@ impl Default for WSServerConfig {
             has_own_decision_timeout: false,
             max_connections: usize::MAX,
             max_connections_per_ip: usize::MAX,
+            outbound_budget: None,
             open_connections: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -49,6 +52,40 @@ impl Default for WSServerConfig {
 }
 
 impl WSServerConfig {
+    /// Returns the preset for servers on the open internet. Each value can be set otherwise
+    /// afterwards; [the guide](crate::manual::security) gives its reason.
+    ///
+    /// | setting | value |
+    /// |---|---|
+    /// | [`max_connections`](Self::max_connections) | 10,000 |
+    /// | [`max_connections_per_ip`](Self::max_connections_per_ip) | 64 (IPv6: per /64) |
+    /// | [`WSLoopConfig::outbound_budget`](crate::WSLoopConfig::outbound_budget) | 64 MiB |
+    /// | [`enable_auto_ping`](Self::enable_auto_ping) | after 20 s, 20 s for the answer |
+    /// | [`idle_timeout`](Self::idle_timeout) | 5 min |
+    /// | [`handshake_timeout`](Self::handshake_timeout) | 5 s |
+    /// | [`write_timeout`](Self::write_timeout) | 30 s |
+    /// | [`WSLimits::max_message_size`], [`WSLimits::max_frame_size`] | 1 MiB |
+    ///
+    /// The outbound budget is that of the loop, unless the loop's configuration sets one. With
+    /// [`ws_serve_per_core`](crate::ws_serve_per_core) each thread counts for itself. For
+    /// tasks there is [`WebSocketConfig::public`](crate::message::WebSocketConfig::public). The
+    /// preset chooses neither [`origin`](Self::origin) nor TLS.
+    pub fn public() -> Self {
+        const MAX_MESSAGE: usize = 1 << 20;
+        let limits = WSLimits::default().max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
+        let config = Self { outbound_budget: Some(64 << 20), ..Self::default() };
+        config
+            .max_connections(10_000)
+            .max_connections_per_ip(64)
+            .enable_auto_ping(true)
+            .auto_ping_idle_timeout(Duration::from_secs(20))
+            .auto_ping_reply_timeout(Duration::from_secs(20))
+            .idle_timeout(Some(Duration::from_secs(5 * 60)))
+            .handshake_timeout(Some(Duration::from_secs(5)))
+            .write_timeout(Some(Duration::from_secs(30)))
+            .limits(limits)
+    }
+
     connection_setters!();
     liveness_setters!();
 

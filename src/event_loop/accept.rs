@@ -109,6 +109,9 @@ impl Acceptor {
 
     /// A server that lives as long as somebody holds it, and only adopts.
     pub(crate) fn without_slot(core: &Rc<LoopCore>, config: WSServerConfig, factory: Factory) -> Rc<Self> {
+        if let Some(bytes) = config.outbound_budget {
+            core.budget.set_default_limit(bytes);
+        }
         Rc::new(Self {
             core: Rc::clone(core),
             settings: Settings::of_server(&config),

@@ -16,7 +16,9 @@ use super::core::LoopCore;
 /// - `waiting` is the sum over the connections with [`Flags::ACCOUNTED`] of what each has told.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    limit: usize,
+    limit: Cell<usize>,
+    /// The loop's configuration has set the limit.
+    is_configured: bool,
     policy: WSBudgetPolicy,
     waiting: Cell<usize>,
     aborted: Cell<u64>,
@@ -26,11 +28,20 @@ pub(crate) struct Budget {
 impl Budget {
     pub(super) fn new(config: &WSLoopConfig) -> Self {
         Self {
-            limit: config.outbound_budget,
+            limit: Cell::new(config.outbound_budget.unwrap_or(usize::MAX)),
+            is_configured: config.outbound_budget.is_some(),
             policy: config.budget_policy,
             waiting: Cell::new(0),
             aborted: Cell::new(0),
             dropped: Cell::new(0),
+        }
+    }
+
+    /// Sets the limit unless the loop's configuration did. Connections that were not counted so far
+    /// count from their next change on.
+    pub(super) fn set_default_limit(&self, bytes: usize) {
+        if !self.is_configured {
+            self.limit.set(bytes);
         }
     }
 
@@ -39,11 +50,11 @@ impl Budget {
     }
 
     fn is_limited(&self) -> bool {
-        self.limit < usize::MAX
+        self.limit.get() < usize::MAX
     }
 
     fn is_exceeded(&self) -> bool {
-        self.waiting.get() > self.limit
+        self.waiting.get() > self.limit.get()
     }
 }
 
@@ -80,7 +91,7 @@ impl Conn {
     ) -> Result<(), WSDropReason> {
         let budget = &self.core.budget;
         let fits = budget.policy != WSBudgetPolicy::DropNew
-            || payload_len <= budget.limit.saturating_sub(budget.waiting.get())
+            || payload_len <= budget.limit.get().saturating_sub(budget.waiting.get())
             // These are small, and their peers wait for them.
             || msg_type.is_control()
             // Why it cannot be sent is something else.

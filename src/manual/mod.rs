@@ -11,6 +11,7 @@
 //! | [`liveness`] | how a peer that is gone is noticed |
 //! | [`proxies`] | how a client finds its way |
 //! | `tls` (feature `tls`) | certificates on both sides |
+//! | [`security`] | values for servers on the open internet, and why |
 //! | [`defaults`] | every default, and why |
 //! | [`picows`] | what became of each name of picows |
 //! | [`asyncapi`] | and of each name of trio-websocket, Starlette, bocadillo and `MicroPie` |
@@ -44,6 +45,9 @@ pub mod proxies {}
 #[cfg(feature = "tls")]
 #[doc = include_str!("tls.md")]
 pub mod tls {}
+
+#[doc = include_str!("security.md")]
+pub mod security {}
 
 #[doc = include_str!("defaults.md")]
 pub mod defaults {}

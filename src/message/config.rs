@@ -56,6 +56,32 @@ impl Default for WebSocketConfig {
 }
 
 impl WebSocketConfig {
+    /// Returns the preset for servers on the open internet: [`WSServerConfig::public`] with its
+    /// timeouts and sizes, which are 5 s for the request, 10 s for the end, and messages of at most
+    /// 1 MiB. A handler has 60 s to decide.
+    ///
+    /// ```
+    /// use femtows::WSOriginPolicy;
+    /// use femtows::WSServerConfig;
+    /// use femtows::message::WebSocketConfig;
+    ///
+    /// // With further settings of the connection below.
+    /// let server = WSServerConfig::public().origin(WSOriginPolicy::same_host());
+    /// let config = WebSocketConfig::public().server(server).message_queue_size(16);
+    /// # let _ = config;
+    /// ```
+    pub fn public() -> Self {
+        let server = WSServerConfig::public();
+        let connection = &server.connection;
+        Self {
+            max_message_size: connection.limits.max_message_size,
+            connect_timeout: connection.handshake_timeout,
+            disconnect_timeout: connection.close_timeout,
+            server,
+            ..Self::default()
+        }
+    }
+
     /// How many messages may wait to be received, beyond those that tasks are waiting for. Default 1.
     ///
     /// A full queue stops reading after the current message, so that the peer feels the back-pressure; until there is room again no

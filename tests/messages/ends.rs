@@ -11,6 +11,12 @@ use femtows::testkit::{Peer, SimLink, TestKit};
 use femtows::{WSCloseCode, WSMsgType};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const TICK: Duration = Duration::from_nanos(1);
+
+/// All of a time but for a tick.
+pub(crate) fn nearly(time: Duration) -> Duration {
+    time.saturating_sub(TICK)
+}
 
 /// What a test and its handlers hand to each other.
 pub(crate) struct Slot<T>(pub(crate) Rc<Cell<Option<T>>>);

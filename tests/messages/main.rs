@@ -11,6 +11,7 @@ mod hostile;
 mod leaving;
 mod micropie;
 mod order;
+mod public;
 mod routing;
 mod rules;
 mod rules_closing;

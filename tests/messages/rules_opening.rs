@@ -133,8 +133,6 @@ fn rule_the_handler_is_never_called_after_the_deadline() {
     }
 }
 
-const TICK: Duration = Duration::from_nanos(1);
-
 /// A server whose handler neither accepts nor rejects.
 fn undecided(kit: &mut TestKit, config: WebSocketConfig) -> Peer {
     raw(kit, |_: WebSocketRequest| pending::<()>(), config)
@@ -146,7 +144,7 @@ fn request_head_has_10_seconds() {
         let mut kit = TestKit::new(1);
         let mut peer = undecided(&mut kit, WebSocketConfig::default());
         peer.write(sent);
-        kit.advance(10 * SECOND - TICK);
+        kit.advance(nearly(10 * SECOND));
         assert!(!peer.link().is_closed(Role::Server), "it still has a moment");
         kit.advance(TICK);
         assert!(peer.link().is_closed(Role::Server), "after {sent:?}");
@@ -158,7 +156,7 @@ fn refused_after(time: Duration, config: WebSocketConfig) -> String {
     let mut kit = TestKit::new(1);
     let mut peer = undecided(&mut kit, config);
     peer.write(&request("/", ""));
-    kit.advance(time - TICK);
+    kit.advance(nearly(time));
     let mut status =
         || String::from_utf8_lossy(&peer.read()).lines().next().unwrap_or("no answer").to_owned();
     assert_eq!(status(), "no answer", "the handler may still decide");

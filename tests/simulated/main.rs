@@ -13,6 +13,7 @@ mod metrics;
 mod model;
 mod opening;
 mod plan;
+mod public;
 mod recorder;
 mod refusal;
 mod schedules;

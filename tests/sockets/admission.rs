@@ -53,3 +53,12 @@ fn who_is_not_let_in_is_closed_before_it_says_a_word() {
     silent.expect_eof();
     assert_eq!(server.slots(), 1);
 }
+
+#[test]
+fn public_preset_refuses_the_65th_connection_of_an_address() {
+    let server = server_with(WSServerConfig::public());
+    let mut of_one: Vec<Peer> = (0..64).map(|_| connect_from([127, 0, 0, 1], &server)).collect();
+    assert!(of_one.iter_mut().all(is_let_in));
+    assert!(!is_let_in(&mut connect_from([127, 0, 0, 1], &server)), "the 65th");
+    assert!(is_let_in(&mut connect_from([127, 0, 0, 2], &server)), "of another address");
+}

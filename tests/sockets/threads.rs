@@ -9,8 +9,9 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use femtows::{
-    WSCloseCode, WSDisconnectCause, WSError, WSLoopHandle, WSPerCoreConfig, WSServerConfig, WSServerThreads,
-    WSSpread, WSUpgradeRequest, ws_serve_per_core,
+    WSCloseCode, WSDisconnectCause, WSError, WSFrame, WSListener, WSLoopHandle, WSMsgType, WSPerCoreConfig,
+    WSPreparedFrame, WSResult, WSServerConfig, WSServerThreads, WSSpread, WSTransport, WSUpgradeRequest,
+    ws_serve_per_core,
 };
 
 use crate::support::peer::Peer;
@@ -240,4 +241,37 @@ fn a_busy_thread_is_handed_no_more_than_max_connections() {
 #[test]
 fn a_busy_thread_is_handed_no_more_than_max_connections_per_ip() {
     assert_eq!(held_by_a_busy_thread(WSServerConfig::default().max_connections_per_ip(8)), 16);
+}
+
+/// Sends a large frame to a peer that does not read it.
+struct Flood(WSPreparedFrame);
+
+impl WSListener for Flood {
+    fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+        transport.send_prepared(&self.0);
+        Ok(())
+    }
+
+    fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+        Ok(())
+    }
+}
+
+#[test]
+fn public_preset_holds_64_mib_for_slow_peers_on_each_thread() {
+    let make_factory = |_: &WSLoopHandle| {
+        let frame = WSPreparedFrame::new(WSMsgType::Binary, vec![0; 15 << 20]);
+        move |_: &WSUpgradeRequest| Flood(frame.clone())
+    };
+    let threads = WSPerCoreConfig::default().threads(1);
+    let server = ws_serve_per_core(make_factory, "127.0.0.1:0", WSServerConfig::public(), threads).unwrap();
+    // More than 64 MiB, whatever the kernel takes of each.
+    let _peers: Vec<Peer> = (0..20).map(|_| Peer::connect(server.local_addr())).collect();
+    let (tell, told) = channel();
+    server.post_each(move |handle| tell.send(handle.outbound()).unwrap()).unwrap();
+    let outbound = told.recv_timeout(PATIENCE).unwrap();
+    assert!(outbound.aborted > 0, "{outbound:?}");
+    assert!(outbound.waiting <= 64 << 20, "{outbound:?}");
+    server.stop();
+    server.join().unwrap();
 }
