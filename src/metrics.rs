@@ -194,11 +194,6 @@ impl WSMetrics {
         self.bytes_sent.add(bytes as u64);
     }
 
-    /// Returns how many bytes kernels have taken since the beginning.
-    pub(crate) fn total_sent(&self) -> u64 {
-        self.bytes_sent.get()
-    }
-
     pub(crate) fn dropped(&self, frames: u64, bytes: u64) {
         self.frames_dropped.add(frames);
         self.bytes_dropped.add(bytes);

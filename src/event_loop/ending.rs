@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::proto::{Role, WSProtocolError};
 use crate::{
@@ -155,14 +155,18 @@ impl Conn {
         self.terminate(WSDisconnectCause::LoopClosed, None);
     }
 
-    /// Derives what is due from the state of the protocol: a deadline, the end of TCP. Called after anything that may change it.
+    /// Derives what is due from the state of the protocol: a deadline, the end of TCP. Called after
+    /// anything that may change it.
     #[inline]
     pub(super) fn after_change(self: &Rc<Self>) {
-        let (deadline, finished, closed, flushed) = {
-            let proto = self.proto.borrow();
-            let Some(deadline) = proto.deadline() else { return };
-            (deadline, proto.is_finished(), proto.is_closed_cleanly(), self.has_left())
-        };
+        let deadline = self.proto.borrow().deadline();
+        if let Some(deadline) = deadline {
+            self.proceed_to_end(deadline);
+        }
+    }
+
+    #[cold]
+    fn proceed_to_end(self: &Rc<Self>, deadline: Instant) {
         if self.ending.get().is_some() {
             return;
         }
@@ -170,9 +174,16 @@ impl Conn {
         if !armed {
             self.replace_timer(Some(self.core.add_timer(deadline, TimerAction::Slot(self.token))));
         }
-        if finished && flushed {
+        if !self.has_left() {
+            return;
+        }
+        let (finished, closed) = {
+            let proto = self.proto.borrow();
+            (proto.is_finished(), proto.is_closed_cleanly())
+        };
+        if finished {
             self.end_tcp();
-        } else if closed && flushed {
+        } else if closed {
             self.await_server();
         }
     }

@@ -250,30 +250,14 @@ impl Conn {
 
     /// Writes the queue until it is empty or the kernel refuses.
     pub(super) fn flush(self: &Rc<Self>) {
-        if self.flags.has(Flags::BLOCKED) {
-            return self.flush_refused();
-        }
-        let Some(refused) = self.write_queue() else { return };
-        if refused {
-            self.update_interest(true);
-            self.check_watermarks();
-        }
-        self.after_change();
-    }
-
-    /// Writes the queue. Returns whether the kernel has refused bytes; `None` if the socket is
-    /// closed.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "each flush is one; the other caller is cold")]
-    pub(super) fn write_queue(self: &Rc<Self>) -> Option<bool> {
-        loop {
+        let blocked = loop {
             let (offered, result, held) = {
                 let proto = self.proto.borrow();
                 let mut stream = self.stream.borrow_mut();
-                let stream = stream.as_mut()?;
+                let Some(stream) = stream.as_mut() else { return };
                 let (offered, result) = match proto.queued_chunks() {
                     0 => match stream.flush() {
-                        Ok(()) => return Some(false),
+                        Ok(()) => break false,
                         Err(error) => (0, Err(error)),
                     },
                     1 => (proto.queued(), stream.send(proto.first_slice())),
@@ -295,16 +279,17 @@ impl Conn {
                     });
                     let refused = n < offered || held;
                     if refused || left == 0 {
-                        return Some(refused);
+                        break refused;
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(true),
-                Err(error) => {
-                    self.io_failed("send", &error);
-                    return None;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
+                Err(error) => return self.io_failed("send", &error),
             }
+        };
+        if blocked || self.flags.has(Flags::BLOCKED) {
+            self.refusal_updated(blocked);
         }
+        self.after_change();
     }
 
     /// Whether the kernel has everything. Not to be asked between a write and its `update_interest`.

@@ -13,33 +13,24 @@ use super::timers::{TimerAction, TimerId};
 pub(super) struct WriteWatch {
     /// When the kernel last took a byte, or began to refuse them.
     progress: Instant,
+    /// Changes whenever the kernel takes bytes: those that left the queue, and those that wait sealed.
+    seen: (u64, usize),
     /// `None` if the timeout is beyond the clock. Progress does not move it: it looks again when it
     /// fires.
     timer: Option<TimerId>,
 }
 
 impl Conn {
-    /// [`flush`](Self::flush) while the kernel refuses bytes.
+    /// A flush has met, or ended, a refusal of the kernel.
     #[cold]
-    pub(super) fn flush_refused(self: &Rc<Self>) {
-        let before = self.bytes_taken();
-        let Some(refused) = self.write_queue() else { return };
-        if self.bytes_taken() != before {
-            self.note_write_progress();
-        }
+    pub(super) fn refusal_updated(self: &Rc<Self>, refused: bool) {
+        self.note_write_progress();
         self.update_interest(refused);
-        // A pong that waited until now.
+        // A pong that waited for this.
         if !refused && self.proto.borrow().queued() > 0 {
             self.touch();
         }
         self.check_watermarks();
-        self.after_change();
-    }
-
-    /// Changes when the kernel takes bytes of this connection, and by what other connections do.
-    fn bytes_taken(&self) -> (u64, usize) {
-        // TLS has taken plaintext from the queue earlier: the kernel then takes sealed bytes.
-        (self.core.metrics.total_sent(), self.held())
     }
 
     /// The kernel has begun, or ceased, to refuse bytes.
@@ -55,8 +46,22 @@ impl Conn {
     fn watch_writes(&self, progress: Instant) {
         let due = self.settings.write_timeout.and_then(|timeout| progress.checked_add(timeout));
         let timer = due.map(|due| self.core.add_timer(due, TimerAction::Write(self.token)));
-        let watch = Box::new(WriteWatch { progress, timer });
+        let watch = Box::new(WriteWatch { progress, seen: self.bytes_taken(), timer });
         self.extras.borrow_mut().get_or_insert_default().write_watch = Some(watch);
+    }
+
+    fn bytes_taken(&self) -> (u64, usize) {
+        (self.proto.borrow().left_since_refusal(), self.held())
+    }
+
+    fn note_write_progress(&self) {
+        let mut extras = self.extras.borrow_mut();
+        let Some(watch) = extras.as_mut().and_then(|extras| extras.write_watch.as_mut()) else { return };
+        let seen = self.bytes_taken();
+        if watch.seen != seen {
+            watch.seen = seen;
+            watch.progress = self.core.now();
+        }
     }
 
     /// Forgets the timer, too.
@@ -67,16 +72,10 @@ impl Conn {
         }
     }
 
-    fn note_write_progress(&self) {
-        let now = self.core.now();
-        if let Some(watch) = self.extras.borrow_mut().as_mut().and_then(|extras| extras.write_watch.as_mut())
-        {
-            watch.progress = now;
-        }
-    }
-
     /// The timer has fired.
     pub(crate) fn write_due(self: &Rc<Self>) {
+        // Sealed bytes may have left by a read, which answers on the TLS layer.
+        self.note_write_progress();
         let watch = self.extras.borrow_mut().as_mut().and_then(|extras| extras.write_watch.take());
         let (Some(watch), Some(timeout)) = (watch, self.settings.write_timeout) else { return };
         if self.core.now().saturating_duration_since(watch.progress) < timeout {

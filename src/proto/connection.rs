@@ -32,7 +32,8 @@ use super::{
 ///   user's. An `Err` of either goes into [`fail`](Self::fail). Once [`is_receiving`](Self::is_receiving) is false, what
 ///   arrives is thrown away.
 /// - Out: the `send` methods queue; [`io_slices`](Self::io_slices) shows what leaves next, [`consume`](Self::consume) takes
-///   away what left. When [`is_finished`](Self::is_finished) and the queue is empty, this end closes TCP.
+///   away what left; [`set_refused`](Self::set_refused) bounds what pings add while the kernel refuses
+///   bytes. When [`is_finished`](Self::is_finished) and the queue is empty, this end closes TCP.
 /// - Time: at [`deadline`](Self::deadline) the caller gives up on the connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -71,8 +72,8 @@ pub(super) struct Closing {
     pub(super) deadline: Option<Instant>,
 }
 
-/// Traces of a queue that was full at least once.
-#[derive(Debug, Default)]
+/// What concerns a queue that is, or was, too slow to leave: the kernel refuses bytes, or it was full.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Overload {
     pub(super) dropped_frames: u64,
     pub(super) dropped_bytes: u64,
@@ -83,6 +84,8 @@ pub(super) struct Overload {
     pub(super) unanswered_ping: Option<Vec<u8>>,
     /// Queued bytes that leave before `unanswered_ping` is answered.
     pub(super) ahead_of_pong: usize,
+    /// See [`left_since_refusal`](Connection::left_since_refusal).
+    pub(super) left_since_refusal: u64,
     /// An outbound frame met [`WSOverflowPolicy::Close`](super::WSOverflowPolicy::Close).
     pub(super) overflowed: bool,
 }
@@ -368,6 +371,14 @@ impl Connection {
 
     /// Takes the first `n` queued bytes away: they left.
     pub fn consume(&mut self, n: usize, out: &mut SendContext<'_>) {
+        if self.overload.is_some() {
+            return self.consume_under_overload(n, out);
+        }
+        self.consume_queued(n, out);
+    }
+
+    #[inline]
+    pub(super) fn consume_queued(&mut self, n: usize, out: &mut SendContext<'_>) {
         if let Some(mut queue) = self.queue.take() {
             queue.consume(n, out.pool);
             if queue.is_empty() {
@@ -375,9 +386,6 @@ impl Connection {
             } else {
                 self.queue = Some(queue);
             }
-        }
-        if self.overload.is_some() {
-            self.answer_kept_ping(n, out);
         }
     }
 

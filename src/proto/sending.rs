@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::buf::{BufferPool, SendQueue, WS_HEADROOM, WSBuffer};
 use crate::mask::{self, MaskKeys};
 
-use super::connection::{Connection, Phase, SendContext, WSDropReason};
+use super::connection::{Connection, Overload, Phase, SendContext, WSDropReason};
 use super::header::FrameHeader;
 use super::{MAX_CONTROL_PAYLOAD, Role, SendOptions, WSMsgType, WSOverflowPolicy, WSPreparedFrame};
 
@@ -324,22 +324,24 @@ impl Connection {
         kept.extend_from_slice(payload);
     }
 
-    /// Answers the ping that was kept, if what was queued before it has left and there is room. `n`
-    /// bytes have left since the last call.
+    /// [`consume`](Self::consume) of a connection whose queue was too slow to leave.
     #[cold]
-    pub(super) fn answer_kept_ping(&mut self, n: usize, out: &mut SendContext<'_>) {
+    pub(super) fn consume_under_overload(&mut self, n: usize, out: &mut SendContext<'_>) {
+        self.consume_queued(n, out);
         let Some(overload) = &mut self.overload else { return };
+        overload.left_since_refusal += n as u64;
         overload.ahead_of_pong = overload.ahead_of_pong.saturating_sub(n);
-        if overload.ahead_of_pong > 0 {
-            return;
-        }
-        let Some(ping) = overload.unanswered_ping.take() else { return };
-        if !self.may_answer() {
-            return;
-        }
-        if self.has_room(ping.len()) {
+        self.answer_kept_ping(out);
+    }
+
+    /// Answers the ping that was kept, if what was queued before it has left and there is room.
+    fn answer_kept_ping(&mut self, out: &mut SendContext<'_>) {
+        let may_answer = self.may_answer();
+        let kept = self.overload.as_mut().filter(|overload| overload.ahead_of_pong == 0);
+        let Some(ping) = kept.and_then(|overload| overload.unanswered_ping.take()) else { return };
+        if may_answer && self.has_room(ping.len()) {
             self.enqueue_pong(&ping, out);
-        } else if let Some(overload) = &mut self.overload {
+        } else if may_answer && let Some(overload) = &mut self.overload {
             overload.unanswered_ping = Some(ping);
         }
     }
@@ -353,11 +355,24 @@ impl Connection {
         self.refused = refused;
         if refused {
             self.close_gathering();
-        } else {
-            // Bytes that waited below the queue, sealed by TLS, have left without a call of
-            // `consume`.
-            self.answer_kept_ping(0, out);
+            self.overload.get_or_insert_default().left_since_refusal = 0;
+            return;
         }
+        // Bytes that waited below the queue, sealed by TLS, have left without a call of `consume`.
+        self.answer_kept_ping(out);
+        if let Some(overload) = &mut self.overload {
+            overload.left_since_refusal = 0;
+            // A connection that keeps up again costs no memory for the time when it did not.
+            if **overload == Overload::default() {
+                self.overload = None;
+            }
+        }
+    }
+
+    /// Returns how many queued bytes have left since the kernel began to refuse bytes; 0 if it takes
+    /// them.
+    pub fn left_since_refusal(&self) -> u64 {
+        self.overload.as_ref().map_or(0, |overload| overload.left_since_refusal)
     }
 
     /// Counts a frame that the caller drops because it has no room for it. If that tears a message, the connection
