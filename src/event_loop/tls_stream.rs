@@ -487,9 +487,17 @@ impl<'a> Pieces<'a> {
         gathered.clear();
         while gathered.len() < MAX_PLAINTEXT {
             let Some(slice) = self.slices.first() else { break };
-            let n = (slice.len() - self.at).min(MAX_PLAINTEXT - gathered.len());
+            let left = slice.len() - self.at;
+            let room = MAX_PLAINTEXT - gathered.len();
+            // Of a long slice that needs further records anyway, the part that leaves full ones is
+            // enough: those are sealed from where they are.
+            let rest = left % MAX_PLAINTEXT;
+            let n = if left > room && rest <= room { rest } else { left.min(room) };
             gathered.extend_from_slice(&slice[self.at..self.at + n]);
             self.at += n;
+            if n < left {
+                break;
+            }
             self.skip_empty();
         }
         Some(gathered)
