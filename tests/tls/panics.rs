@@ -136,12 +136,11 @@ fn a_panic_of_a_verifier_of_certificates() {
 #[test]
 fn a_panic_of_a_store_of_sessions() {
     let authority = Authority::new();
-    for (at_first, enable_secret_extraction) in [(true, false), (false, false), (false, true)] {
+    for at_first in [true, false] {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
         let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         config.resumption = Resumption::store(Arc::new(PanickyStore { at_first }));
-        config.enable_secret_extraction = enable_secret_extraction;
         let server = WSServerConfig::default().tls(authority.issue(&["testkit"]).server());
         let client = WSConnectConfig::default().tls(WSClientTls::from_rustls(Arc::new(config)));
         let error = refused(server, client);

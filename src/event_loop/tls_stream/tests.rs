@@ -126,3 +126,22 @@ fn nothing_follows_the_alert() {
     assert!(WSTlsError::in_io(&error).is_some(), "{error}");
     assert_eq!(server.send(b"behind").expect_err("all is said").kind(), io::ErrorKind::BrokenPipe);
 }
+
+/// A first message may come byte by byte: what has arrived of it is not moved for each read.
+#[test]
+fn bytes_of_an_incomplete_handshake_message_stay_in_place() {
+    let (chain, key) = certificate();
+    let server = WSServerTls::from_pem(chain.as_bytes(), key.as_bytes()).expect("PEM");
+    let session = Session::server(&server.build().expect("usable")).expect("a server");
+    let (near, mut far) = UnixStream::pair().expect("sockets");
+    let mut stream = TlsStream::new(Stream::Unix(near), session, TlsPeer::Endpoint, &Rc::default());
+    let mut places = Vec::new();
+    for byte in [&[1, 0, 8, 0][..], &[9; 2000]].concat() {
+        far.write_all(&[22, 3, 1, 0, 1, byte]).expect("there is room");
+        let error = stream.recv(&mut RecvBuffer::with_capacity(64)).expect_err("it is incomplete");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        places.push(stream.rest.as_ref().map(|rest| rest.filled().as_ptr()));
+    }
+    places.dedup();
+    assert!(places.len() <= 5, "{} places for 2004 reads", places.len());
+}
