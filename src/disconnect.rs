@@ -48,9 +48,10 @@ pub enum WSDisconnectCause {
     /// The bytes that arrived are not the peer's, or it refused ours: TLS failed after the handshake.
     #[cfg(feature = "tls")]
     Tls,
-    /// The peer broke RFC 6455 or a limit.
+    /// The peer broke RFC 6455, RFC 7692 or a limit: invalid UTF-8 and corrupt compressed data that
+    /// the message layer finds are among it.
     ProtocolError,
-    /// A callback failed or panicked.
+    /// A callback failed, panicked, or returned a [`WSProtocolError`](crate::WSProtocolError).
     ListenerError,
     /// The outbound limit was reached under [`WSOverflowPolicy::Close`](crate::WSOverflowPolicy::Close), or
     /// [that of the loop](crate::WSLoopConfig::outbound_budget).

@@ -35,6 +35,9 @@
 //! | compress messages | feature `deflate`: `WSDeflateConfig`, [`WSTransport::send_message`] |
 //! | know more: threads, lifetimes, latency, back-pressure, defaults | the guide, [`manual`] |
 
+#[macro_use]
+mod log_limit;
+
 pub mod buf;
 pub mod client;
 mod config;

@@ -27,7 +27,8 @@ pub trait WSListener {
     ///
     /// # Errors
     /// Close the connection with 1011 if `disconnect_on_error` is set, else are logged; a
-    /// [`WSProtocolError`] always closes, with its code.
+    /// [`WSProtocolError`] always closes, with its code. Error lines are limited to one per second,
+    /// with a count.
     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult;
 
     /// The connection is gone. Called exactly once for each `on_ws_connected`, and nothing is called after it.

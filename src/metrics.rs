@@ -84,12 +84,12 @@ pub struct WSMetricsSnapshot {
     pub frames_dropped: u64,
     /// Their payload bytes.
     pub bytes_dropped: u64,
-    /// The longest time that a callback of a listener took. `None` if none was measured, as for the
-    /// two below: [`measure_callbacks`](crate::WSLoopConfig::measure_callbacks) is off, or there was
-    /// no callback yet.
+    /// The longest time that a callback of a listener took. `None` if none was measured, as for
+    /// the two below: [`measure_callbacks`](crate::WSLoopConfig::measure_callbacks) is off, or
+    /// there was no callback yet.
     pub longest_callback: Option<Duration>,
-    /// The time that the last iteration of the loop took: events behind its beginning waited for its
-    /// end.
+    /// The time that the last iteration of the loop took: events behind its beginning waited for
+    /// its end.
     pub loop_lag: Option<Duration>,
     /// The longest time that an iteration took.
     pub longest_loop_lag: Option<Duration>,

@@ -521,9 +521,9 @@ impl WSLoopConfig {
         self
     }
 
-    /// Measures the longest callback and the lag of the loop for [`WSMetrics`](crate::WSMetrics), which
-    /// has `None` for them otherwise. It costs two readings of the clock per callback and one per
-    /// iteration. Default false.
+    /// Measures the longest callback and the lag of the loop for [`WSMetrics`](crate::WSMetrics),
+    /// which has `None` for them otherwise. It costs two readings of the clock per callback and one
+    /// per iteration. Default false.
     #[must_use]
     pub fn measure_callbacks(mut self, on: bool) -> Self {
         self.measure_callbacks = on;

@@ -284,7 +284,7 @@ impl Acceptor {
         }
         let Some(socket) = stream.into_socket() else { return };
         if let Err(error) = successor.hand_over(socket, seat) {
-            log::warn!("{self}: an accepted connection is lost: {error}");
+            warn_limited!("{self}: an accepted connection is lost: {error}");
         }
     }
 
@@ -311,7 +311,7 @@ impl Acceptor {
 
     fn back_off(self: &Rc<Self>, error: &io::Error) {
         if !self.short_of_descriptors.replace(true) {
-            log::warn!("{self}: cannot accept, trying again every {BACK_OFF:?}: {error}");
+            warn_limited!("{self}: cannot accept, trying again every {BACK_OFF:?}: {error}");
         }
         self.backing_off.set(true);
         if let Some(token) = self.token.get() {
@@ -356,7 +356,7 @@ impl AcceptorRemote {
     fn hand_over(&self, socket: WSSocket, seat: Seat) -> Result<(), WSRemoteError> {
         let adopt = self.call(move |acceptor| {
             if let Err(error) = acceptor.adopt(socket, Some(seat)) {
-                log::warn!("{acceptor}: a socket cannot be adopted: {error}");
+                warn_limited!("{acceptor}: a socket cannot be adopted: {error}");
             }
         });
         // Each socket holds a descriptor, so the system bounds how many there are.

@@ -35,7 +35,7 @@ impl Conn {
                 if callback == Callback::Disconnected {
                     self.note_last_error(&error);
                 }
-                self.listener_failed(error, WSCloseCode::INTERNAL_ERROR, "");
+                self.listener_failed(error);
             }
         }
     }
@@ -55,26 +55,39 @@ impl Conn {
         }
     }
 
+    /// Ends the connection for an error of the peer that was found in its frames or messages.
+    #[cold]
+    pub(crate) fn peer_failed(self: &Rc<Self>, error: &WSProtocolError) {
+        self.fail(error, WSDisconnectCause::ProtocolError, Some(error.clone().into()));
+    }
+
     #[cold]
     fn callback_failed(self: &Rc<Self>, error: Box<dyn std::error::Error + Send + Sync>, callback: Callback) {
         match error.downcast::<WSProtocolError>() {
             Ok(error) => {
-                let (code, message) = (error.code, error.message.clone());
-                self.listener_failed(WSListenerError::new(error), code, &message);
+                // The listener has not failed, it rejects the peer's data. With a louder line a peer
+                // could fill the log.
+                log::debug!("connection {}: the listener closes: {error}", self.token.to_u64());
+                let close = (*error).clone();
+                self.listener_ended(WSListenerError::new(error), &close);
             }
             Err(error) if callback == Callback::Frame && !self.settings.disconnect_on_error => {
-                log::error!("connection {}: on_ws_frame failed: {error}", self.token.to_u64());
+                error_limited!("connection {}: on_ws_frame failed: {error}", self.token.to_u64());
             }
-            Err(error) => self.listener_failed(WSListenerError::new(error), WSCloseCode::INTERNAL_ERROR, ""),
+            Err(error) => self.listener_failed(WSListenerError::new(error)),
         }
     }
 
-    pub(super) fn listener_failed(self: &Rc<Self>, error: WSListenerError, code: WSCloseCode, reason: &str) {
+    /// Closes with 1011. A client's error comes out of `wait_disconnected`, a server's is logged.
+    pub(super) fn listener_failed(self: &Rc<Self>, error: WSListenerError) {
         if self.protocol_role() == Role::Server {
-            log::error!("connection {}: the listener failed: {error}", self.token.to_u64());
+            error_limited!("connection {}: the listener failed: {error}", self.token.to_u64());
         }
-        let close = WSProtocolError::new(code, reason.to_owned());
-        self.fail(&close, WSDisconnectCause::ListenerError, Some(error.into()));
+        self.listener_ended(error, &WSProtocolError::new(WSCloseCode::INTERNAL_ERROR, ""));
+    }
+
+    fn listener_ended(self: &Rc<Self>, error: WSListenerError, close: &WSProtocolError) {
+        self.fail(close, WSDisconnectCause::ListenerError, Some(error.into()));
         self.after_change();
     }
 

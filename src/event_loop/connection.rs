@@ -460,7 +460,7 @@ impl Conn {
             None => return,
         };
         if let Err(error) = changed {
-            log::error!("connection {}: cannot change interest: {error}", self.token.to_u64());
+            error_limited!("connection {}: cannot change interest: {error}", self.token.to_u64());
         }
     }
 

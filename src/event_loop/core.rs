@@ -575,8 +575,8 @@ impl Drop for Within<'_> {
 }
 
 /// Runs user code; a panic is logged and goes no further.
-pub(crate) fn guard(what: &str, call: impl FnOnce()) {
+pub(crate) fn guard(what: &'static str, call: impl FnOnce()) {
     if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(call)) {
-        log::error!("{what} failed: {}", WSListenerError::from_panic(&*panic));
+        log_limited!(Error, what, "{what} failed: {}", WSListenerError::from_panic(&*panic));
     }
 }

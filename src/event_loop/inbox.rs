@@ -34,7 +34,7 @@ impl LoopWaker {
             && self.asleep.swap(false, Ordering::SeqCst)
             && let Err(error) = self.mio.wake()
         {
-            log::error!("cannot wake the event loop: {error}");
+            error_limited!("cannot wake the event loop: {error}");
         }
     }
 

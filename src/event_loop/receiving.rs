@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::buf::RecvBuffer;
 use crate::proto::{Disposition, FrameHead, WSProtocolError};
 use crate::received_at;
-use crate::{WSCloseCode, WSDisconnectCause, WSFrame, WSListener, WSListenerError, WSMsgType, WSTransport};
+use crate::{WSFrame, WSListener, WSListenerError, WSMsgType, WSTransport};
 
 use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
@@ -195,7 +195,7 @@ impl Conn {
             received_at::replace(None);
         }
         if let Delivered::Failed(error) = delivered {
-            self.fail(&error, WSDisconnectCause::ProtocolError, Some(error.clone().into()));
+            self.peer_failed(&error);
             let tell = |listener: &mut dyn WSListener| {
                 listener.on_peer_fault(&error);
                 Ok(())
@@ -227,7 +227,7 @@ impl Conn {
         self.listener.set(Some(listener));
         self.core.metrics.frames_received(self.core.delivered.get());
         result.unwrap_or_else(|panic| {
-            self.listener_failed(WSListenerError::from_panic(&*panic), WSCloseCode::INTERNAL_ERROR, "");
+            self.listener_failed(WSListenerError::from_panic(&*panic));
             Delivered::Done
         })
     }

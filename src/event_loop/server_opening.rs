@@ -92,7 +92,7 @@ impl ServerOpening {
         // The token has to be known before the registration, and the opening after it: the slot is filled in between.
         let token = core.insert(Slot::Acceptor(Rc::clone(server)));
         if let Err(error) = stream.register(&core.registry, token.to_mio(), Interest::READABLE) {
-            log::warn!("cannot register an accepted socket: {error}");
+            warn_limited!("cannot register an accepted socket: {error}");
             drop(core.remove(token));
             return;
         }
@@ -318,7 +318,7 @@ impl ServerOpening {
         match encoded {
             Ok(()) => self.open(request, out, accepted.1, early, unread),
             Err(error) => {
-                log::error!("the listener factory's response cannot be sent: {error}");
+                error_limited!("the listener factory's response cannot be sent: {error}");
                 self.server.core.pool.borrow_mut().give_send(out);
                 self.refuse(WSUpgradeResponse::internal_error(), WSHandshakeFailure::Internal);
             }

@@ -194,7 +194,7 @@ impl<F: Future> Future for Entered<F> {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => Ok(output),
             Err(panic) => {
-                log::error!("a task failed: {}", WSListenerError::from_panic(&*panic));
+                error_limited!("a task failed: {}", WSListenerError::from_panic(&*panic));
                 Err(panic)
             }
         };

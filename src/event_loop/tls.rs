@@ -45,7 +45,7 @@ impl Acceptor {
                 &self.core.tls,
             )))),
             Err(error) => {
-                log::error!("no TLS session: {error}");
+                error_limited!("no TLS session: {error}");
                 None
             }
         }

@@ -112,7 +112,7 @@ impl<F: Future<Output: IntoHandlerResult>> Future for Serving<F> {
 
 fn conclude(websocket: &WebSocket, result: &Result<(), HandlerError>) {
     if let Some(error) = failure_in(result) {
-        log::error!("a handler failed: {error}");
+        error_limited!("a handler failed: {error}");
     }
     websocket.finish(result);
 }

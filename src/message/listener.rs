@@ -143,13 +143,17 @@ impl<L: WSMessageListener> WSListener for WSMessageAdapter<L> {
         if frame.msg_type().is_control() {
             return self.listener.on_ws_control(transport, frame);
         }
-        match self.reader.push(transport, frame)? {
-            Some(message) => {
+        match self.reader.push(transport, frame) {
+            Ok(Some(message)) => {
                 let result = self.listener.on_ws_message(transport, message);
                 self.reader.release();
                 result
             }
-            None => Ok(()),
+            Ok(None) => Ok(()),
+            Err(fault) => {
+                transport.conn().peer_failed(&fault);
+                Ok(())
+            }
         }
     }
 

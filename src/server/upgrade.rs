@@ -85,7 +85,7 @@ impl WSIntoUpgrade for WSUpgradeResponseWithListener {
 impl WSIntoUpgrade for WSUpgradeResponse {
     fn into_upgrade(self) -> WSUpgradeOutcome {
         if self.status() == 101 {
-            log::error!("the listener factory returned a 101 response without a listener");
+            error_limited!("the listener factory returned a 101 response without a listener");
             return WSUpgradeOutcome::Reject(Self::internal_error());
         }
         WSUpgradeOutcome::Reject(self)
@@ -121,7 +121,7 @@ impl<T: WSIntoUpgrade> WSIntoUpgrade for Result<T, Box<dyn std::error::Error + S
         match self {
             Ok(accepted) => accepted.into_upgrade(),
             Err(error) => {
-                log::error!("the listener factory failed: {error}");
+                error_limited!("the listener factory failed: {error}");
                 WSUpgradeOutcome::Reject(WSUpgradeResponse::internal_error())
             }
         }

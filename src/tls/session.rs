@@ -371,7 +371,7 @@ impl Side {
 fn contain<T>(act: impl FnOnce() -> T) -> Result<T, Error> {
     panic::catch_unwind(AssertUnwindSafe(act)).map_err(|panic| {
         let message = panic_message(&*panic);
-        log::error!("TLS: panic: {message}");
+        error_limited!("TLS: panic: {message}");
         Error::General(format!("panic: {message}"))
     })
 }

@@ -57,13 +57,18 @@ impl WSListener for Under {
             _ if frame.is_long() => self.received_long(frame),
             _ => {
                 let (is_last, is_whole) = (frame.tail_size() == 0, MessageReader::is_whole(frame));
-                let pushed = self.reader.push(transport, frame);
-                let Some(message) = pushed.inspect_err(|fault| self.shared.at_fault(fault))? else {
-                    return Ok(());
-                };
-                self.shared.received(Message::from(message), is_last);
-                if !is_whole {
-                    self.reader.release();
+                match self.reader.push(transport, frame) {
+                    Ok(Some(message)) => {
+                        self.shared.received(Message::from(message), is_last);
+                        if !is_whole {
+                            self.reader.release();
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(fault) => {
+                        self.shared.at_fault(&fault);
+                        transport.conn().peer_failed(&fault);
+                    }
                 }
             }
         }
