@@ -72,12 +72,16 @@ fn check_method(line: &[u8], offset: usize) -> Result<(), HeadFault> {
         return Ok(());
     }
     // No method has ended before `offset`: it would have been refused there.
-    match line.iter().skip(offset).position(|&byte| !is_tchar(byte)) {
-        None => Ok(()),
-        Some(at) if line[offset + at] == b' ' && offset + at > 0 => Err(HeadFault::Method),
-        Some(_) => Err(HeadFault::Malformed("this is not an HTTP/1.1 request")),
+    let end = line.iter().skip(offset).position(|&byte| !is_tchar(byte)).map(|at| offset + at);
+    match end {
+        None if line.len() <= MAX_METHOD => Ok(()),
+        Some(end) if (1..=MAX_METHOD).contains(&end) && line[end] == b' ' => Err(HeadFault::Method),
+        _ => Err(HeadFault::Malformed("this is not an HTTP/1.1 request")),
     }
 }
+
+/// Longer than any registered method, so that what never ends is no method.
+const MAX_METHOD: usize = 32;
 
 /// The beginning of a request by HEAD.
 pub(super) const HEAD_PREFIX: &[u8] = b"HEAD ";

@@ -74,6 +74,8 @@ fn what_cannot_be_a_method_is_400() {
     for start in [" ", " GET", "x\0", "POST\t", "HEAD\t/", "{", "P\u{e4}"] {
         assert_eq!(status(start), Some(400), "{start:?}, at once");
     }
+    assert_eq!(status("X".repeat(32) + " "), Some(405), "as long as a method may be");
+    assert_eq!(status("X".repeat(33)), Some(400), "longer than any method");
     for line in ["x\r\n", "GET\r\n", "HEAD\r\n", "SSH-2.0-OpenSSH_9.6\r\n"] {
         assert_eq!(status(line), Some(400), "{line:?}");
     }
