@@ -16,8 +16,8 @@ const READ_SIZE: usize = 64 * 1024;
 /// Plaintext sealed at once, in bytes: what of it the kernel refuses waits sealed.
 const SEAL_SIZE: usize = 4 * MAX_PLAINTEXT;
 
-/// Reads from the stream below for one `recv`: a peer whose records bring no plaintext must not keep
-/// the loop there.
+/// Reads from the stream below for one `recv`: a peer whose records bring no plaintext must not
+/// keep the loop there.
 const MAX_READS: usize = 4;
 
 /// Room in bytes for the rest of a handshake message, which may never come.

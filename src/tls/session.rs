@@ -20,7 +20,8 @@ use super::{RecordBuffer, WSTlsInfo, sni};
 /// Largest plaintext of a record in bytes (RFC 8446 section 5.1).
 pub(crate) const MAX_PLAINTEXT: usize = 16 * 1024;
 
-/// Upper bound of what sealing adds to a record, in bytes: header, explicit nonce, content type, tag.
+/// Upper bound of what sealing adds to a record, in bytes: header, explicit nonce, content type and
+/// tag.
 const RECORD_OVERHEAD: usize = 64;
 
 /// Content type, version and length of a record, in bytes.
@@ -155,8 +156,8 @@ impl Session {
         self.contained(|session| session.write(&Writes::Data(plain), rest, size, out))
     }
 
-    /// Appends `close_notify` (RFC 8446 section 6.1) to `out`; nothing before the handshake is done.
-    /// `rest` as for [`seal`](Self::seal).
+    /// Appends `close_notify` (RFC 8446 section 6.1) to `out`; nothing before the handshake is
+    /// done. `rest` as for [`seal`](Self::seal).
     pub(crate) fn close(&mut self, rest: &mut [u8], out: &mut RecordBuffer) {
         let closed = self.contained(|session| session.write(&Writes::Close, rest, RECORD_OVERHEAD, out));
         if let Err(error) = closed {

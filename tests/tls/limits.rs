@@ -43,10 +43,11 @@ fn forging_client(kit: &mut TestKit) -> (Forger, WSTransport) {
     (remote.into_forger(), server)
 }
 
-/// Bytes of a flood that one turn of the loop took in, at most. A timer fires in each turn; returns how often it did, too.
+/// Returns the most bytes of a flood that one turn of the loop took in, and how often a timer fired
+/// that is due in each turn.
 fn most_in_a_turn(kit: &mut TestKit, forger: &mut Forger, flood: &[u8]) -> (usize, usize) {
     let fired = Rc::new(Cell::new(0));
-    tick(kit.handle(), Rc::clone(&fired));
+    tick(&kit.handle(), Rc::clone(&fired));
     let link = forger.peer.link().clone();
     let to_client = link.to_client();
     to_client.capacity(flood.len() + 1);
@@ -68,11 +69,11 @@ fn most_in_a_turn(kit: &mut TestKit, forger: &mut Forger, flood: &[u8]) -> (usiz
     panic!("{left} bytes of the flood are left");
 }
 
-fn tick(handle: WSLoopHandle, fired: Rc<Cell<usize>>) {
+fn tick(handle: &WSLoopHandle, fired: Rc<Cell<usize>>) {
     let again = handle.clone();
     let timer = handle.call_later(std::time::Duration::ZERO, move || {
         fired.set(fired.get() + 1);
-        tick(again, fired);
+        tick(&again, fired);
     });
     timer.detach();
 }
@@ -196,7 +197,7 @@ fn hello_in_one_byte_records_is_refused_early() {
     let mut kit = TestKit::new(9);
     let (server, _) = both_ends();
     let mut peer = kit.raw_server(|_: &WSUpgradeRequest| echo(), server);
-    let hello = [&[1, 0, 0xea, 0x60][..], &[9; 60_000]].concat();
+    let hello = [&[1, 0, 0xea, 0x60][..], &vec![9; 60_000]].concat();
     let mut sent = 0;
     for crumbs in hello.chunks(1000) {
         let records: Vec<u8> = crumbs.iter().flat_map(|&byte| [22, 3, 1, 0, 1, byte]).collect();
@@ -245,7 +246,7 @@ fn panic_of_a_resolver_leaves_no_name_for_the_next_handshake() {
     remote.exchange(&mut kit);
     assert_eq!(resolver.1.load(Ordering::Relaxed), 1, "the resolver was asked");
 
-    // A client that connects to an address names no server. Its first message arrives in two pieces.
+    // A client that connects to an address names no server. Its first message comes in two pieces.
     let mut remote = Remote::client(kit.connect_to(&server), client(), "127.0.0.1");
     let hello = remote.sealed();
     let (first, rest) = hello.split_at(50);

@@ -24,7 +24,8 @@ pub(crate) type Version = &'static SupportedProtocolVersion;
 
 pub(crate) const VERSIONS: [Version; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
-/// With ChaCha20 only: a [`Forger`] goes on where rustls stopped, which AWS-LC refuses to do with keys for AES.
+/// With `ChaCha20` only: AWS-LC refuses to go on with keys for AES where rustls stopped, as a
+/// [`Forger`] does.
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|suite| format!("{suite:?}").contains("CHACHA20"));
