@@ -93,8 +93,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     args.finish();
     let limits =
         WSLimits::default().max_frame_size(32 << 20).max_message_size(32 << 20).max_outbound(64 << 20);
-    let config =
-        trust.apply(deflate.connecting(WSConnectConfig::default().limits(limits).validate_utf8(true)))?;
+    let config = WSConnectConfig::default().limits(limits).validate_utf8(true).pause_reading_on_backlog(true);
+    let config = trust.apply(deflate.connecting(config))?;
 
     let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
     let count = Rc::new(Cell::new(0));

@@ -97,7 +97,8 @@ impl EchoServer {
             let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
             let handle = event_loop.handle();
             let factory = |_: &WSUpgradeRequest| Echo;
-            let server = ws_create_server(&handle, factory, "127.0.0.1:0", WSServerConfig::default())?;
+            let config = WSServerConfig::default().pause_reading_on_backlog(true);
+            let server = ws_create_server(&handle, factory, "127.0.0.1:0", config)?;
             // The other side of the channel waits for exactly this.
             let _ = started.send((server.local_addr(), handle.remote()));
             event_loop.run()

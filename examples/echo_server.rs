@@ -6,10 +6,13 @@
 //!             [--tls-cert FILE --tls-key FILE]
 //! ```
 //!
-//! Prints `listening on ws://ADDR` once it accepts, or `wss://ADDR` with certificate and key, which are PEM files (feature `tls`). SIGINT
-//! and SIGTERM close every connection with 1001 and end it. Both an opening and the closing of all connections may take as long as the
-//! deadline says; who takes longer is cut off. With several threads each has a loop of its own, and the kernel spreads the connections.
-//! `--deflate` accepts compression (feature `deflate`) of each message by itself, `--deflate-context` with reference to earlier ones.
+//! Prints `listening on ws://ADDR` once it accepts, or `wss://ADDR` with certificate and key, which
+//! are PEM files (feature `tls`). SIGINT and SIGTERM close every connection with 1001 and end it.
+//! Both an opening and the closing of all connections may take as long as the deadline says; who
+//! takes longer is cut off. With several threads each has a loop of its own, and the kernel spreads
+//! the connections. A peer that sends without reading is not read on while more than the high
+//! watermark waits for it. `--deflate` accepts compression (feature `deflate`) of each message by
+//! itself, `--deflate-context` with reference to earlier ones.
 
 use std::error::Error;
 use std::time::Duration;
@@ -80,6 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = WSServerConfig::default()
         .limits(limits)
         .validate_utf8(validate_utf8)
+        .pause_reading_on_backlog(true)
         .handshake_timeout(Some(deadline));
     let config = deflate.serving(config);
     let (scheme, config) = match tls {

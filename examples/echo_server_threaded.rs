@@ -89,7 +89,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     thread::spawn(move || signals.forever().next().map(|signal| tell.send(signal)));
 
     let threads = WSPerCoreConfig::default().threads(threads).pin(pin).spread(spread);
-    let server = ws_serve_per_core(make_factory, addr.as_str(), WSServerConfig::default(), threads)?;
+    let config = WSServerConfig::default().pause_reading_on_backlog(true);
+    let server = ws_serve_per_core(make_factory, addr.as_str(), config, threads)?;
     println!("listening on ws://{} with {} threads", server.local_addr(), server.threads());
 
     while signalled.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout)

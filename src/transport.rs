@@ -229,7 +229,10 @@ impl WSTransport {
         self.conn.resume_reading();
     }
 
-    /// Whether delivery is paused.
+    /// Returns `true` while no data frames are delivered: after
+    /// [`pause_reading`](Self::pause_reading), or because
+    /// [`pause_reading_on_backlog`](crate::WSServerConfig::pause_reading_on_backlog) or a full
+    /// queue of messages stopped delivery, which then goes on by itself.
     pub fn is_reading_paused(&self) -> bool {
         self.conn.is_reading_paused()
     }

@@ -222,6 +222,7 @@ pub(crate) struct ConnectionConfig {
     pub(crate) close_timeout: Duration,
     pub(crate) write_timeout: Option<Duration>,
     pub(crate) disconnect_on_error: bool,
+    pub(crate) pause_reading_on_backlog: bool,
     pub(crate) enable_auto_pong: bool,
     pub(crate) enable_auto_close: bool,
     pub(crate) validate_utf8: bool,
@@ -241,6 +242,7 @@ impl Default for ConnectionConfig {
             close_timeout: rules.close_timeout,
             write_timeout: None,
             disconnect_on_error: true,
+            pause_reading_on_backlog: false,
             enable_auto_pong: rules.enable_auto_pong,
             enable_auto_close: rules.enable_auto_close,
             validate_utf8: rules.validate_utf8,
@@ -337,6 +339,23 @@ macro_rules! connection_setters {
         #[must_use]
         pub fn disconnect_on_error(mut self, on: bool) -> Self {
             self.connection.disconnect_on_error = on;
+            self
+        }
+
+        /// Whether no data frame is delivered while more than the high watermark
+        /// ([`write_watermarks`](crate::WSTuning::write_watermarks)) waits to be sent: delivery
+        /// stops before the next data frame, and goes on when the backlog has sunk to the low
+        /// watermark. Default false.
+        ///
+        /// For a listener that answers what it receives, such as an echo: a peer that sends without
+        /// reading then waits, instead of making this end hold all its answers. PING, PONG and
+        /// CLOSE in front of the next data frame are served meanwhile, and silence is not counted
+        /// against the peer. Not for a protocol in which this end has to receive in order to finish
+        /// what it sends: two ends that both wait for the other to read wait for ever. See [the
+        /// manual](crate::manual::back_pressure).
+        #[must_use]
+        pub fn pause_reading_on_backlog(mut self, on: bool) -> Self {
+            self.connection.pause_reading_on_backlog = on;
             self
         }
 

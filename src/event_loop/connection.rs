@@ -48,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) keep_alive: KeepAliveRules,
     pub(crate) write_timeout: Option<Duration>,
     pub(crate) disconnect_on_error: bool,
+    pub(crate) pause_reading_on_backlog: bool,
     #[cfg(feature = "deflate")]
     pub(crate) deflate: Option<WSDeflateConfig>,
     /// Open connections that use these settings.
@@ -79,6 +80,7 @@ impl Settings {
             keep_alive: config.liveness.rules(),
             write_timeout: config.write_timeout,
             disconnect_on_error: config.disconnect_on_error,
+            pause_reading_on_backlog: config.pause_reading_on_backlog,
             #[cfg(feature = "deflate")]
             deflate: config.deflate.clone(),
             connections: Cell::new(0),
@@ -121,7 +123,8 @@ pub(crate) struct Handshake {
 /// - No borrow of `proto` or `stream` is held while user code runs.
 /// - `listener` is `None` only while one of its callbacks runs, and after `on_ws_disconnected`.
 /// - `stream` is `None` from the moment the socket is closed.
-/// - `partial` holds bytes only while a frame is incomplete or delivery is paused.
+/// - `partial` holds bytes only while a frame is incomplete or delivery has stopped.
+/// - The protocol holds data exactly if one of [`Flags::HOLDING`] is set.
 pub(crate) struct Conn {
     pub(super) core: Rc<LoopCore>,
     pub(super) settings: Rc<Settings>,
@@ -185,7 +188,7 @@ impl Flags {
     pub(super) const GONE: u32 = 1 << 7;
     /// The kernel said that the end of the stream, or an error, is behind the bytes: only reading up to it will show it.
     pub(super) const END_AHEAD: u32 = 1 << 8;
-    /// Delivery was paused with bytes in `partial`.
+    /// Delivery has stopped with frames in `partial`.
     pub(super) const HELD: u32 = 1 << 9;
     /// The listener is to be told of a crossed watermark.
     pub(super) const WATERMARK_DUE: u32 = 1 << 10;
@@ -205,6 +208,14 @@ impl Flags {
     /// Compression was agreed on.
     #[cfg(feature = "deflate")]
     pub(super) const DEFLATE: u32 = 1 << 17;
+    /// Data is held because the queue of the tasks that receive is full.
+    pub(super) const QUEUE_FULL: u32 = 1 << 18;
+    /// Data is held because the backlog is above its high watermark.
+    pub(super) const BACKLOGGED: u32 = 1 << 19;
+    /// Data is held, for any reason: delivery stops before the next data frame.
+    pub(super) const HOLDING: u32 = Self::QUEUE_FULL | Self::BACKLOGGED;
+    /// The timer is for an end of the stream behind data that is held.
+    pub(super) const END_TIMED: u32 = 1 << 20;
     /// A client's closing handshake is complete: the server is to end TCP.
     pub(super) const SERVER_ENDS: u32 = 1 << 24;
 
@@ -332,16 +343,21 @@ impl Conn {
 
     pub(crate) fn resume_reading(&self) {
         if self.flags.clear(Flags::PAUSED) {
-            self.flags.set(Flags::UNREAD);
-            if self.flags.has(Flags::WATCHED | Flags::PONG_AWAITED) {
-                self.excuse_silence();
-            }
-            self.make_ready();
+            self.go_on_reading();
         }
     }
 
+    /// Delivers what was left, then reads on, in the next turn.
+    pub(super) fn go_on_reading(&self) {
+        self.flags.set(Flags::UNREAD);
+        if self.flags.has(Flags::WATCHED | Flags::PONG_AWAITED) {
+            self.excuse_silence();
+        }
+        self.make_ready();
+    }
+
     pub(crate) fn is_reading_paused(&self) -> bool {
-        self.flags.has(Flags::PAUSED)
+        self.flags.has(Flags::PAUSED | Flags::HOLDING)
     }
 
     pub(crate) fn expect_messages(&self) {

@@ -144,9 +144,15 @@ impl Conn {
     /// The closing handshake, or the linger, took too long.
     pub(crate) fn deadline(self: &Rc<Self>) {
         self.replace_timer(None);
-        // Nothing is missing but the server's FIN.
-        let is_complete = self.flags.has(Flags::SERVER_ENDS);
-        let found = if is_complete { WSDisconnectCause::Closed } else { WSDisconnectCause::CloseTimeout };
+        let found = if self.flags.has(Flags::SERVER_ENDS) {
+            // Nothing is missing but the server's FIN.
+            WSDisconnectCause::Closed
+        } else if self.flags.has(Flags::END_TIMED) {
+            // The peer had ended its half, and data in front of that end was held for too long.
+            self.peer_end()
+        } else {
+            WSDisconnectCause::CloseTimeout
+        };
         self.terminate(found, None);
     }
 
@@ -204,10 +210,14 @@ impl Conn {
     fn limit_linger(&self) {
         let now = self.core.now();
         let linger = (now + LINGER).min(self.proto.borrow().deadline().unwrap_or(now));
+        self.cancel_deadline();
+        self.replace_timer(Some(self.core.add_timer(linger, TimerAction::Slot(self.token))));
+    }
+
+    pub(super) fn cancel_deadline(&self) {
         if let Some(timer) = self.replace_timer(None) {
             self.core.cancel_timer(timer);
         }
-        self.replace_timer(Some(self.core.add_timer(linger, TimerAction::Slot(self.token))));
     }
 
     /// Everything has left: ends TCP in a way that cannot destroy what is in flight.
@@ -255,9 +265,7 @@ impl Conn {
             stream.part();
         }
         self.drop_partial();
-        if let Some(timer) = self.replace_timer(None) {
-            self.core.cancel_timer(timer);
-        }
+        self.cancel_deadline();
         self.stop_liveness();
         self.stop_write_watch();
         #[cfg(feature = "deflate")]
@@ -301,7 +309,7 @@ impl Conn {
         Disconnected { conn: Rc::clone(self), suffices_handshake: true, number: None }
     }
 
-    fn replace_timer(&self, timer: Option<TimerId>) -> Option<TimerId> {
+    pub(super) fn replace_timer(&self, timer: Option<TimerId>) -> Option<TimerId> {
         let mut extras = self.extras.borrow_mut();
         match (&mut *extras, timer) {
             (None, None) => None,

@@ -131,7 +131,11 @@ impl Conn {
 
     /// What is due; nothing that would be held against a peer that could not be heard.
     fn step(&self, now: Instant) -> KeepAliveStep {
-        let unheard = self.flags.has(Flags::PAUSED | Flags::UNREAD) || !self.proto.borrow().is_receiving();
+        // Behind a backlog no PING reaches the peer, and what it sends behind data that is held is
+        // not seen.
+        let unheard = self.flags.has(Flags::PAUSED | Flags::UNREAD | Flags::BACKLOGGED)
+            || self.proto.borrow().is_data_held()
+            || !self.proto.borrow().is_receiving();
         let rules = &self.settings.keep_alive;
         self.with_liveness(|liveness| {
             let step = liveness.alive.poll(now, rules);

@@ -30,6 +30,7 @@ mod deferred;
 mod deflate;
 mod ending;
 mod handle;
+mod holding;
 mod inbox;
 mod listening;
 mod liveness;

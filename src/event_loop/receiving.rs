@@ -30,15 +30,11 @@ enum Delivered {
 impl Conn {
     /// Reads until the socket is drained, the bound of a turn is reached, or nothing more is wanted.
     pub(super) fn receive(self: &Rc<Self>) {
-        if !self.flags.has(Flags::PAUSED) && self.flags.clear(Flags::HELD) {
+        if self.flags.has(Flags::HELD) {
             self.deliver_held();
         }
         for _ in 0..self.core.config.reads_per_turn {
-            if !self.wants_bytes() {
-                self.flags.set(Flags::UNREAD);
-                return;
-            }
-            let mut buffer = self.take_buffer();
+            let Some(mut buffer) = self.buffer_for_read() else { return self.leave_unread() };
             let room = buffer.spare();
             debug_assert!(room > 0, "a read without room would look like the end of the stream");
             let Some(result) = self.read(&mut buffer) else {
@@ -125,13 +121,41 @@ impl Conn {
         received_at::replace(self.extras.borrow().as_ref().and_then(|extras| extras.received_at));
     }
 
-    /// Whether bytes from the socket have a use: frames to deliver, or, at the end, the peer's FIN to wait for.
-    fn wants_bytes(&self) -> bool {
-        self.stream.borrow().is_some()
-            && !(self.flags.has(Flags::PAUSED) && self.proto.borrow().is_receiving())
+    // --- buffers
+    // -----------------------------------------------------------------------------------------------------------
+
+    /// The buffer for the next read. `None` if bytes from the socket have no use now: the socket is
+    /// closed, or delivery has stopped. At the end of a connection they do, as the peer's FIN is
+    /// behind them.
+    #[inline]
+    fn buffer_for_read(&self) -> Option<Box<RecvBuffer>> {
+        if self.stream.borrow().is_none() {
+            return None;
+        }
+        if self.flags.has(Flags::PAUSED | Flags::HOLDING) {
+            return self.buffer_for_control_frames();
+        }
+        Some(self.take_buffer())
     }
 
-    // --- buffers -----------------------------------------------------------------------------------------------------------
+    /// The buffer for a read while data is held: a control frame fits in, and little of a data frame
+    /// that must wait.
+    #[cold]
+    fn buffer_for_control_frames(&self) -> Option<Box<RecvBuffer>> {
+        if self.is_stopped() {
+            return None;
+        }
+        if !self.proto.borrow().is_receiving() {
+            // All of it is thrown away.
+            self.drop_partial();
+            return Some(self.core.take_recv());
+        }
+        let mut pool = self.core.pool.borrow_mut();
+        Some(match self.partial.take() {
+            Some(partial) => pool.grow_recv(partial, SMALL_PARTIAL),
+            None => pool.take_recv(SMALL_PARTIAL),
+        })
+    }
 
     /// The buffer for the next read: the loop's, with a small partial frame in front; or the one that holds a large partial frame,
     /// with room to go on. The room grows with what has arrived, not with what the header claims.
@@ -176,8 +200,13 @@ impl Conn {
         }
     }
 
-    /// Delivers the frames that were held back while delivery was paused.
+    /// Delivers the frames that were left when delivery stopped, unless it is to stop still.
+    #[cold]
     fn deliver_held(self: &Rc<Self>) {
+        if self.is_stopped() {
+            return;
+        }
+        self.flags.clear(Flags::HELD);
         if let Some(held) = self.partial.take() {
             self.dispatch(held);
         }
@@ -204,7 +233,7 @@ impl Conn {
         }
         if !self.proto.borrow().is_receiving() {
             buffer.clear();
-        } else if self.flags.has(Flags::PAUSED) && !buffer.is_empty() {
+        } else if self.flags.has(Flags::PAUSED | Flags::HOLDING) && !buffer.is_empty() && self.is_stopped() {
             self.flags.set(Flags::HELD);
         }
         self.keep_or_give(buffer);

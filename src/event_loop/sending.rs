@@ -482,6 +482,9 @@ impl Conn {
         } else {
             queued <= low && self.flags.clear(Flags::WRITING_PAUSED)
         };
+        if crossed && self.settings.pause_reading_on_backlog {
+            self.hold_for_backlog();
+        }
         if crossed && !self.flags.set(Flags::WATERMARK_DUE) {
             self.defer(Deferred::Watermark(Rc::clone(self)));
         }

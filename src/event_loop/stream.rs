@@ -153,6 +153,19 @@ impl Stream {
         }
     }
 
+    /// Takes the error of the socket, if it has one: a reset that no read has met yet.
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        match self {
+            Self::Tcp(socket) => socket.take_error(),
+            Self::Unix(socket) => socket.take_error(),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => return tls.below().take_error(),
+            #[cfg(any(test, feature = "testkit"))]
+            Self::Sim(sim) => return sim.take_error(),
+        }
+        .unwrap_or_else(Some)
+    }
+
     /// Whether the stream ended without the word that says it would.
     pub(crate) fn is_truncated(&self) -> bool {
         match self {

@@ -28,12 +28,15 @@ use super::{
 /// # Contract
 /// Bytes and time come in, bytes come out; nothing here reads a socket or a clock.
 /// - In: [`poll`](Self::poll) finds the frames in what arrived. Each control frame goes through
-///   [`handle_control`](Self::handle_control), which does what the protocol asks by itself and says whether the frame is also the
-///   user's. An `Err` of either goes into [`fail`](Self::fail). Once [`is_receiving`](Self::is_receiving) is false, what
-///   arrives is thrown away.
-/// - Out: the `send` methods queue; [`io_slices`](Self::io_slices) shows what leaves next, [`consume`](Self::consume) takes
-///   away what left; [`set_refused`](Self::set_refused) bounds what pings add while the kernel refuses
-///   bytes. When [`is_finished`](Self::is_finished) and the queue is empty, this end closes TCP.
+///   [`handle_control`](Self::handle_control), which does what the protocol asks by itself and says
+///   whether the frame is also the user's. An `Err` of either goes into [`fail`](Self::fail). Once
+///   [`is_receiving`](Self::is_receiving) is false, what arrives is thrown away.
+///   [`hold_data`](Self::hold_data) stops before the next data frame: back-pressure that leaves
+///   control frames in front of it alone.
+/// - Out: the `send` methods queue; [`io_slices`](Self::io_slices) shows what leaves next,
+///   [`consume`](Self::consume) takes away what left. [`set_refused`](Self::set_refused) bounds
+///   the answers to pings while the kernel refuses bytes. When [`is_finished`](Self::is_finished)
+///   and the queue is empty, this end closes TCP.
 /// - Time: at [`deadline`](Self::deadline) the caller gives up on the connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -183,6 +186,21 @@ impl Connection {
         self.receiver.expect_messages(&self.rules);
     }
 
+    /// See [`Receiver::hold_data`].
+    pub fn hold_data(&mut self) {
+        self.receiver.hold_data();
+    }
+
+    /// See [`Receiver::release_data`].
+    pub fn release_data(&mut self) {
+        self.receiver.release_data(&self.rules);
+    }
+
+    /// See [`Receiver::is_data_held`].
+    pub fn is_data_held(&self) -> bool {
+        self.receiver.is_data_held()
+    }
+
     /// See [`Receiver::expect_compression`].
     pub fn expect_compression(&mut self) {
         self.receiver.expect_compression();
@@ -285,7 +303,8 @@ impl Connection {
 
     /// Whether this end closes TCP as soon as the queue is empty.
     ///
-    /// After a clean closing handshake the server does, and the client waits for it (RFC 6455 section 7.1.1).
+    /// After a clean closing handshake the server does, and the client waits for it (RFC 6455
+    /// section 7.1.1).
     #[inline]
     pub fn is_finished(&self) -> bool {
         self.leaving

@@ -5,6 +5,9 @@ use crate::mask;
 use super::header::{FrameHeader, LONG};
 use super::{Role, Rules, Utf8Validator, WSCloseCode, WSMsgType, WSProtocolError};
 
+/// The bit of a frame's first byte that control frames have in common (RFC 6455 section 5.5).
+const CONTROL: u8 = 0x08;
+
 /// The frame decoder of one connection.
 ///
 /// # Contract
@@ -13,6 +16,9 @@ use super::{Role, Rules, Utf8Validator, WSCloseCode, WSMsgType, WSProtocolError}
 ///   [long ones as they come](Self::leave_long_masked); the caller delivers it, skips [`FrameHead::wire_len`] bytes and calls again;
 /// - `Ok(None)`: more bytes are needed; the caller calls again with the same bytes and some more behind them. The bytes may
 ///   have been moved, and part of the payload may have been unmasked in place: they must come back as they were left;
+/// - `Ok(None)` with [`is_data_held`](Self::is_data_held): the next frame is a data frame, and data
+///   is [held](Self::hold_data). More bytes change nothing before
+///   [`release_data`](Self::release_data);
 /// - `Err`: the peer is at fault, and nothing that follows may be read. Every frame before the fault was returned first.
 #[derive(Debug)]
 pub struct Receiver {
@@ -24,6 +30,7 @@ pub struct Receiver {
     deflate: bool,
     /// Whether [long](FrameHeader::is_long) frames are left masked.
     leave_masked: bool,
+    hold: Hold,
     plain: PlainFrames,
     message: Message,
     ahead: Ahead,
@@ -45,6 +52,16 @@ enum Message {
     Compressed,
 }
 
+/// Whether data frames are delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Off,
+    /// Control frames are returned up to the next data frame.
+    On,
+    /// The next frame is a data frame.
+    Reached,
+}
+
 /// What is known of the frame that has not been returned.
 #[derive(Clone, Copy, Debug)]
 enum Ahead {
@@ -59,18 +76,25 @@ enum Ahead {
 struct PlainFrames {
     /// Whether TEXT may, too: not if it is checked here.
     text: bool,
-    /// Longest payload in bytes: the least of the limits, and of what a 16-bit length can tell.
-    max_len: u16,
+    /// The payload is shorter than this, in bytes: the least of the limits, and of what a 16-bit
+    /// length can tell. Zero, so none may, while data is held: the short way needs no test of its
+    /// own for that.
+    len_end: u16,
 }
 
 impl PlainFrames {
+    const NONE: Self = Self { text: false, len_end: 0 };
+
     fn new(rules: &Rules, text_check: TextCheck, count_messages: bool) -> Self {
         let limit = if count_messages {
             rules.max_frame_size.min(rules.max_message_size)
         } else {
             rules.max_frame_size
         };
-        Self { text: text_check != TextCheck::All, max_len: limit.min(u16::MAX.into()) as u16 }
+        Self {
+            text: text_check != TextCheck::All,
+            len_end: limit.saturating_add(1).min(u16::MAX.into()) as u16,
+        }
     }
 }
 
@@ -119,6 +143,7 @@ impl Receiver {
             count_messages: false,
             deflate: false,
             leave_masked: false,
+            hold: Hold::Off,
             plain: PlainFrames::new(rules, text_check, false),
             message: Message::None,
             ahead: Ahead::Unknown,
@@ -134,16 +159,57 @@ impl Receiver {
     pub fn expect_messages(&mut self, rules: &Rules) {
         self.count_messages = true;
         self.text_check = TextCheck::Pieces;
-        self.plain = PlainFrames::new(rules, self.text_check, true);
-        debug_assert!(!self.leave_masked, "that comes after");
+        self.choose_plain(rules);
     }
 
     /// Leaves frames that are [long](FrameHeader::is_long) as they come: who copies them anyway can unmask them on the way, and saves a
-    /// pass over them. Comes after [`expect_messages`](Self::expect_messages).
+    /// pass over them.
     pub fn leave_long_masked(&mut self) {
         if self.role == Role::Server {
             self.leave_masked = true;
-            self.plain.max_len = self.plain.max_len.min(LONG - 1);
+            self.plain.len_end = self.plain.len_end.min(LONG);
+        }
+    }
+
+    /// Stops before the next data frame, whether it begins a message or continues one. Control
+    /// frames in front of it are returned as before; it stays unparsed, and what lies behind it
+    /// waits.
+    pub fn hold_data(&mut self) {
+        self.plain = PlainFrames::NONE;
+        self.hold = match self.ahead {
+            Ahead::Plain(_) => Hold::Reached,
+            Ahead::Header(header) if !header.msg_type().is_control() => Hold::Reached,
+            Ahead::Header(_) | Ahead::Unknown => Hold::On,
+        };
+        // The look-ahead has promised it the short way, which is closed now. Parsing it has changed
+        // nothing.
+        if let Ahead::Plain(_) = self.ahead {
+            self.ahead = Ahead::Unknown;
+        }
+    }
+
+    /// Undoes [`hold_data`](Self::hold_data): the frame that was held is returned by the next
+    /// [`poll`](Self::poll) with the same bytes.
+    pub fn release_data(&mut self, rules: &Rules) {
+        self.hold = Hold::Off;
+        self.choose_plain(rules);
+    }
+
+    /// Returns `true` if the next frame is a data frame that [`hold_data`](Self::hold_data) keeps
+    /// from being returned.
+    #[inline]
+    pub fn is_data_held(&self) -> bool {
+        self.hold == Hold::Reached
+    }
+
+    /// Derives which frames may go the short way.
+    fn choose_plain(&mut self, rules: &Rules) {
+        if self.hold != Hold::Off {
+            return;
+        }
+        self.plain = PlainFrames::new(rules, self.text_check, self.count_messages);
+        if self.leave_masked {
+            self.plain.len_end = self.plain.len_end.min(LONG);
         }
     }
 
@@ -220,13 +286,16 @@ impl Receiver {
     #[expect(clippy::inline_always, reason = "see `peek_plain`")]
     fn plain_header(&self, bytes: &[u8]) -> Option<FrameHeader> {
         let header = FrameHeader::parse_plain(bytes, self.role == Role::Server, self.plain.text)?;
-        let allowed = self.message == Message::None && header.payload_len() <= self.plain.max_len.into();
+        let allowed = self.message == Message::None && header.payload_len() < self.plain.len_end.into();
         allowed.then_some(header)
     }
 
     /// The long way, which every frame can go.
     #[inline(never)]
     fn poll_any(&mut self, bytes: &mut [u8], rules: &Rules) -> Result<Option<FrameHead>, WSProtocolError> {
+        if self.hold != Hold::Off && self.holds(bytes) {
+            return Ok(None);
+        }
         let header = match std::mem::replace(&mut self.ahead, Ahead::Unknown) {
             Ahead::Plain(header) | Ahead::Header(header) => header,
             Ahead::Unknown => match self.next_header(bytes, rules)? {
@@ -261,6 +330,20 @@ impl Receiver {
         let tail_size = tail.len();
         let last_in_buffer = tail_size == 0 || !self.look_ahead(tail, rules);
         Ok(Some(FrameHead { header, last_in_buffer, tail_size }))
+    }
+
+    /// Whether the next frame is a data frame, which is not to be returned.
+    #[cold]
+    fn holds(&mut self, bytes: &[u8]) -> bool {
+        let is_data = match self.ahead {
+            Ahead::Plain(header) | Ahead::Header(header) => !header.msg_type().is_control(),
+            // Without its rules: a frame that breaks them is not at fault before it is parsed.
+            Ahead::Unknown => bytes.first().is_some_and(|first| first & CONTROL == 0),
+        };
+        if is_data {
+            self.hold = Hold::Reached;
+        }
+        is_data
     }
 
     /// Reads the next header into `ahead`; tells whether its frame is whole.

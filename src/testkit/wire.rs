@@ -281,6 +281,15 @@ impl SimStream {
         if taken == 0 && offered > 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
     }
 
+    /// Takes the error of the socket, if it has one.
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        let reset = &mut self.wire.borrow_mut().ends[index(self.role)].reset;
+        (*reset == Reset::Unreported).then(|| {
+            *reset = Reset::Reported;
+            io::ErrorKind::ConnectionReset.into()
+        })
+    }
+
     /// Ends the outgoing half.
     pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
         let mut wire = self.wire.borrow_mut();

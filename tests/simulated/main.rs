@@ -6,6 +6,7 @@ mod closing;
 mod coverage;
 mod flow;
 mod heartbeats;
+mod holding;
 mod http;
 mod listener;
 mod liveness;

@@ -31,6 +31,9 @@ pub(crate) struct EndPlan {
     pub(crate) watermarks: (usize, usize),
     close_timeout: Duration,
     handshake_timeout: Duration,
+    /// A server holds data behind a backlog. If the client did so, too, they could wait for each
+    /// other.
+    pub(crate) pause_on_backlog: bool,
 }
 
 impl EndPlan {
@@ -56,6 +59,7 @@ impl EndPlan {
             watermarks: random.pick(&[(0, 0), (0, 100), (100, 1000), (16 * 1024, 64 * 1024)]),
             close_timeout: Duration::from_millis(close_timeout),
             handshake_timeout: Duration::from_secs(5),
+            pause_on_backlog: random.chance(50),
         }
     }
 
@@ -80,6 +84,7 @@ impl EndPlan {
         WSServerConfig::default()
             .limits(self.limits())
             .tuning(self.tuning())
+            .pause_reading_on_backlog(self.pause_on_backlog)
             .handshake_timeout(Some(self.handshake_timeout))
             .close_timeout(self.close_timeout)
             .disconnect_on_error(self.disconnect_on_error)

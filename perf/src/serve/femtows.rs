@@ -67,8 +67,10 @@ pub(crate) fn serve(
         .max_message_size(MAX_MESSAGE)
         .max_outbound(4 * MAX_MESSAGE);
     // An echo never asks for its request again.
-    let mut config =
-        WSServerConfig::default().limits(limits).tuning(WSTuning::default().keep_handshake(false));
+    let mut config = WSServerConfig::default()
+        .limits(limits)
+        .tuning(WSTuning::default().keep_handshake(false))
+        .pause_reading_on_backlog(true);
     if let Some((certificate, key)) = tls {
         config = config.tls(WSServerTls::from_rustls(server_config(certificate, key)?));
     }

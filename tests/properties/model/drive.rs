@@ -60,6 +60,9 @@ struct Reader {
     received: usize,
     /// Frames returned so far.
     returned: usize,
+    polls: usize,
+    /// Data is held.
+    holds: bool,
 }
 
 #[derive(PartialEq, Eq)]
@@ -88,7 +91,16 @@ impl Reader {
                 Subject::Connection(connection, ..) => connection.leave_long_masked(),
             }
         }
-        Self { scene, subject, memory: Vec::new(), start: 0, received: 0, returned: 0 }
+        Self {
+            scene,
+            subject,
+            memory: Vec::new(),
+            start: 0,
+            received: 0,
+            returned: 0,
+            polls: 0,
+            holds: false,
+        }
     }
 
     /// Moves the unconsumed bytes as they were left into new memory, `piece` behind them.
@@ -136,12 +148,25 @@ impl Reader {
 
     /// The next frame, or the fault of the layers up to the one that the scene asks for.
     fn poll(&mut self) -> Result<Option<FrameHead>, WSProtocolError> {
-        let bytes = &mut self.memory[self.start..];
-        let polled = match &mut self.subject {
-            Subject::Receiver(receiver) => receiver.poll(bytes, &self.scene.rules)?,
-            Subject::Connection(connection, ..) => connection.poll(bytes)?,
-        };
+        // Data is held now and then, over several frames and pieces: that changes nothing but when
+        // it comes.
+        self.polls += 1;
+        if self.polls.is_multiple_of(3) {
+            self.hold();
+        }
+        let mut polled = self.poll_bytes()?;
+        if self.is_data_held() {
+            assert!(polled.is_none(), "a frame in front of the one that is held: {polled:?}");
+            assert!(self.memory[self.start] & 8 == 0, "a control frame is held");
+            self.release();
+            polled = self.poll_bytes()?;
+        }
         let Some(head) = polled else { return Ok(None) };
+        assert!(!self.holds || head.header.msg_type().is_control(), "data, though it is held: {head:?}");
+        if self.polls.is_multiple_of(4) {
+            self.release();
+        }
+        let bytes = &mut self.memory[self.start..];
         let payload = &mut bytes[head.header.header_len()..head.wire_len()];
         if self.scene.long_masked && head.header.is_long() {
             head.unmask(payload);
@@ -159,6 +184,37 @@ impl Reader {
             }
         }
         Ok(Some(head))
+    }
+
+    fn poll_bytes(&mut self) -> Result<Option<FrameHead>, WSProtocolError> {
+        let bytes = &mut self.memory[self.start..];
+        match &mut self.subject {
+            Subject::Receiver(receiver) => receiver.poll(bytes, &self.scene.rules),
+            Subject::Connection(connection, ..) => connection.poll(bytes),
+        }
+    }
+
+    fn hold(&mut self) {
+        self.holds = true;
+        match &mut self.subject {
+            Subject::Receiver(receiver) => receiver.hold_data(),
+            Subject::Connection(connection, ..) => connection.hold_data(),
+        }
+    }
+
+    fn release(&mut self) {
+        self.holds = false;
+        match &mut self.subject {
+            Subject::Receiver(receiver) => receiver.release_data(&self.scene.rules),
+            Subject::Connection(connection, ..) => connection.release_data(),
+        }
+    }
+
+    fn is_data_held(&self) -> bool {
+        match &self.subject {
+            Subject::Receiver(receiver) => receiver.is_data_held(),
+            Subject::Connection(connection, ..) => connection.is_data_held(),
+        }
     }
 
     /// Compares a returned frame with the twin's and consumes it.

@@ -1,0 +1,76 @@
+//! Data that is held back: delivery has stopped before the next data frame.
+//!
+//! Control frames in front of that frame are served, what lies behind it waits, and the socket is
+//! read no further than it takes to find the frame. The end of TCP is noticed all the same.
+
+use std::rc::Rc;
+
+use super::connection::{Conn, Flags};
+use super::stream::Stream;
+use super::timers::TimerAction;
+
+impl Conn {
+    /// The backlog has crossed a watermark.
+    #[cold]
+    pub(super) fn hold_for_backlog(self: &Rc<Self>) {
+        if self.flags.has(Flags::WRITING_PAUSED) {
+            self.hold_data(Flags::BACKLOGGED);
+        } else {
+            self.release_data(Flags::BACKLOGGED);
+        }
+    }
+
+    /// Stops delivery before the next data frame; `reason` is one of [`Flags::HOLDING`].
+    fn hold_data(&self, reason: u32) {
+        if !self.flags.has(Flags::HOLDING) {
+            self.proto.borrow_mut().hold_data();
+        }
+        self.flags.set(reason);
+    }
+
+    /// Takes back a reason to hold data. Delivery goes on when there is none left.
+    fn release_data(self: &Rc<Self>, reason: u32) {
+        if !self.flags.clear(reason) || self.flags.has(Flags::HOLDING) {
+            return;
+        }
+        self.proto.borrow_mut().release_data();
+        if self.flags.clear(Flags::END_TIMED) {
+            self.cancel_deadline();
+            // If another end has begun meanwhile, its own deadline counts.
+            self.after_change();
+        }
+        self.go_on_reading();
+    }
+
+    /// Returns `true` if delivery has stopped, so that bytes from the socket have no use now.
+    #[cold]
+    pub(super) fn is_stopped(&self) -> bool {
+        let proto = self.proto.borrow();
+        proto.is_receiving() && (self.flags.has(Flags::PAUSED) || proto.is_data_held())
+    }
+
+    /// Leaves the socket unread, and notices an end of TCP that reading would have found.
+    #[cold]
+    pub(super) fn leave_unread(self: &Rc<Self>) {
+        self.flags.set(Flags::UNREAD);
+        // `pause_reading` hides the end of the stream, as documented. Data that is held must not.
+        let holds = self.flags.has(Flags::HOLDING) && !self.flags.has(Flags::PAUSED);
+        if !holds || !self.flags.has(Flags::END_AHEAD) {
+            return;
+        }
+        let error = self.stream.borrow().as_ref().and_then(Stream::take_error);
+        if let Some(error) = error {
+            return self.io_failed("receive", &error);
+        }
+        // The peer has ended its half behind the frames that are held, and may still read. They are
+        // given up only if none of them is delivered within the closing deadline; `release_data`
+        // stops the timer.
+        if !self.is_ending() && !self.flags.set(Flags::END_TIMED) {
+            let timeout = self.settings.rules.close_timeout;
+            if let Some(deadline) = self.core.now().checked_add(timeout) {
+                let timer = self.core.add_timer(deadline, TimerAction::Slot(self.token));
+                self.replace_timer(Some(timer));
+            }
+        }
+    }
+}
