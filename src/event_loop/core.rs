@@ -410,11 +410,16 @@ impl LoopCore {
     }
 
     /// A queue of messages is full: before the next frame is delivered, woken tasks may make room; if they do not, its connection
-    /// is paused.
+    /// holds data.
     pub(crate) fn defer_crowded(&self, queue: Rc<dyn QueueOwner>) {
         if !self.finished.get() {
             self.deferred.push_crowded(queue);
         }
+    }
+
+    /// Whether deferred callbacks run, so that none run between the frames that they deliver.
+    pub(crate) fn is_running_deferred(&self) -> bool {
+        self.running_deferred.get()
     }
 
     #[inline]
@@ -477,7 +482,7 @@ impl LoopCore {
             }
             Deferred::Crowded(queue) => {
                 self.tasks.run_ready();
-                queue.pause_if_full();
+                queue.hold_if_full();
             }
             Deferred::Call(call) => guard("a deferred call", call),
         });

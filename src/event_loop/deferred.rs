@@ -20,8 +20,8 @@ pub(crate) enum Deferred {
 
 /// Keeps messages for tasks, as many as there is room for.
 pub(crate) trait QueueOwner {
-    /// Pauses delivery if there is no room for a further message.
-    fn pause_if_full(&self);
+    /// Stops delivery before the next message if there is no room for it.
+    fn hold_if_full(&self);
 }
 
 /// What is deferred, in order.

@@ -10,6 +10,16 @@ use super::stream::Stream;
 use super::timers::TimerAction;
 
 impl Conn {
+    /// The queue of the tasks that receive is full.
+    pub(crate) fn hold_for_receivers(&self) {
+        self.hold_data(Flags::QUEUE_FULL);
+    }
+
+    /// The queue of the tasks that receive has room.
+    pub(crate) fn release_for_receivers(self: &Rc<Self>) {
+        self.release_data(Flags::QUEUE_FULL);
+    }
+
     /// The backlog has crossed a watermark.
     #[cold]
     pub(super) fn hold_for_backlog(self: &Rc<Self>) {

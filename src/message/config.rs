@@ -84,8 +84,12 @@ impl WebSocketConfig {
 
     /// How many messages may wait to be received, beyond those that tasks are waiting for. Default 1.
     ///
-    /// A full queue stops reading after the current message, so that the peer feels the back-pressure; until there is room again no
-    /// PING is answered and no CLOSE seen. 0 is a rendezvous: the one message that no task is waiting for stops reading.
+    /// With a full queue delivery stops before the next message, so that the peer feels the
+    /// back-pressure. PING, PONG and CLOSE in front of that message are served; what is behind it
+    /// waits until there is room. 0 is a rendezvous: a message is taken only when a task waits for
+    /// it. A reset is noticed at any time; an end of the stream behind a message that waits ends
+    /// the connection if no message is taken within the
+    /// [`disconnect_timeout`](Self::disconnect_timeout).
     #[must_use]
     pub fn message_queue_size(mut self, messages: usize) -> Self {
         self.message_queue_size = messages;

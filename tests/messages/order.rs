@@ -49,9 +49,10 @@ fn a_receiver_that_leaves_its_message_makes_the_queue_full() {
         peer.send_frame(WSMsgType::Text, b"left");
         kit.run_until_idle();
     }
+    peer.send_frame(WSMsgType::Text, b"next");
     peer.send_frame(WSMsgType::Ping, b"");
     kit.run_until_idle();
-    assert!(peer.frames().is_empty(), "nothing is read");
+    assert!(peer.frames().is_empty(), "the next message and what is behind it wait");
     assert_eq!(kit.block_on(ws.receive_text()).expect("open"), "left");
     kit.run_until_idle();
     assert_eq!(peer.frames().len(), 1);

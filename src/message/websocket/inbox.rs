@@ -48,9 +48,10 @@ impl Inbox {
         self.receivers.waker(self.messages.len())
     }
 
-    /// Messages that nobody waits for.
-    pub(super) fn held(&self) -> usize {
-        self.messages.len().saturating_sub(self.receivers.len())
+    /// Whether, beyond those that receivers wait for, so many messages are in it.
+    #[inline]
+    pub(super) fn holds(&self, room: u32) -> bool {
+        self.messages.len() >= self.receivers.len() + room as usize
     }
 
     pub(super) fn discard_messages(&mut self) {
@@ -138,7 +139,7 @@ mod tests {
         let mut receivers: Vec<_> = (0..3).map(|_| Receiver::waiting_at(&mut inbox)).collect();
         push(&mut inbox, "a");
         assert!(inbox.leave(&mut receivers[1].place).0.is_none());
-        assert_eq!(inbox.held(), 0);
+        assert!(!inbox.holds(0), "one receiver more waits");
         assert_eq!(take(&mut inbox, &mut receivers[0].place), Some("a".into()));
     }
 }

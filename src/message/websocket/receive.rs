@@ -39,6 +39,17 @@ impl WebSocket {
     pub async fn receive_bytes(&self) -> Result<Bytes, WebSocketError> {
         Ok(self.get_message().await?.into_bytes())
     }
+
+    /// Drops the queued messages, and from now on reads and drops the messages that arrive. For a
+    /// handler that only sends: a message that no task receives stops delivery, and PING, CLOSE and
+    /// the end of the stream behind it are not seen.
+    ///
+    /// A receive after this, or already waiting, is done when the connection is closed, with
+    /// [`Closed`](WebSocketError::Closed). Messages must still be well-formed and within the
+    /// limits. It cannot be undone.
+    pub fn discard_incoming(&self) {
+        self.shared().discard_incoming();
+    }
 }
 
 /// The next message; see [`WebSocket::get_message`].

@@ -73,9 +73,11 @@ pub(super) struct State {
     pub(super) client: SideState,
     /// What the application has done.
     pub(super) application: SideState,
-    /// Delivery is paused because the inbox is full.
+    /// Delivery has stopped before the next message because the inbox is full.
     crowded: bool,
-    /// How many messages may wait that nobody waits for; one at least.
+    /// Messages that arrive are dropped.
+    discards: bool,
+    /// How many messages may wait that nobody waits for.
     room: u32,
     /// How it ended, or is ending.
     pub(super) end: Option<Box<End>>,
@@ -121,7 +123,8 @@ impl Shared {
                 client: state,
                 application: state,
                 crowded: false,
-                room: u32::try_from(config.message_queue_size).unwrap_or(u32::MAX).max(1),
+                discards: false,
+                room: u32::try_from(config.message_queue_size).unwrap_or(u32::MAX),
                 end: None,
                 inbox: Inbox::default(),
                 writers: None,
@@ -186,28 +189,38 @@ impl Shared {
             // Closed between `accept` and the opening.
             transport.send_close(end.reason.code, &end.reason.reason);
         }
+        // A queue of none is full from the beginning.
+        self.hold_if_full();
     }
 
     /// A message has arrived, and maybe a frame or a part of one behind it.
     #[inline]
     pub(super) fn received(self: &Rc<Self>, message: Message, is_last: bool) {
-        let (waker, held, room) = {
+        let (waker, is_full) = {
             let mut state = self.state();
-            if state.end.as_ref().is_some_and(|end| end.is_own) {
+            if state.discards {
                 return;
             }
-            (state.inbox.push(message), state.inbox.held(), state.room as usize)
+            (state.inbox.push(message), state.is_full())
         };
         if let Some(waker) = waker {
             waker.wake();
         }
-        if held > room {
-            self.pause_if_full();
-        } else if held == room || !is_last {
-            // Its tasks may make room before the next frame is delivered, and answer before what that frame may bring about: a CLOSE,
-            // or a fault.
-            self.handle.core().defer_crowded(Rc::clone(self) as Rc<dyn QueueOwner>);
+        if is_full || !is_last {
+            self.make_room(is_full);
         }
+    }
+
+    /// Lets tasks run before the next frame is delivered: they may make room, and answer before
+    /// what that frame may bring about, a CLOSE or a fault.
+    #[inline]
+    fn make_room(self: &Rc<Self>, is_full: bool) {
+        let core = self.handle.core();
+        if is_full && core.is_running_deferred() {
+            // No task runs before the next frame.
+            return self.hold_if_full();
+        }
+        core.defer_crowded(Rc::clone(self) as Rc<dyn QueueOwner>);
     }
 
     /// The peer has closed, or the connection is gone.
@@ -295,15 +308,25 @@ impl Shared {
         let (next, left) = self.state().inbox.leave(place);
         drop(left);
         wake(next);
-        self.pause_if_full();
+        self.hold_if_full();
     }
 
     /// Delivers again, if that was paused.
     fn resume(&self) {
         let was_crowded = std::mem::take(&mut self.state().crowded);
         if was_crowded && let Some(transport) = self.transport() {
-            transport.resume_reading();
+            transport.conn().release_for_receivers();
         }
+    }
+
+    /// Drops the messages that wait and those that will arrive.
+    pub(super) fn discard_incoming(&self) {
+        {
+            let mut state = self.state();
+            state.discards = true;
+            state.inbox.discard_messages();
+        }
+        self.resume();
     }
 
     // --- closing -----------------------------------------------------------------------------------------------------------
@@ -318,6 +341,7 @@ impl Shared {
             state.application = SideState::Disconnected;
             if state.end.is_none() {
                 state.end = Some(Box::new(End { reason: CloseReason::new(code, reason), is_own: true }));
+                state.discards = true;
                 state.inbox.discard_messages();
             }
             state.everybody()
@@ -333,7 +357,7 @@ impl Shared {
 }
 
 impl QueueOwner for Shared {
-    fn pause_if_full(&self) {
+    fn hold_if_full(&self) {
         let Some(transport) = self.transport() else { return };
         let begins = {
             let mut state = self.state();
@@ -341,14 +365,14 @@ impl QueueOwner for Shared {
             is_crowded && !std::mem::replace(&mut state.crowded, true)
         };
         if begins {
-            transport.pause_reading();
+            transport.conn().hold_for_receivers();
         }
     }
 }
 
 impl State {
     fn is_full(&self) -> bool {
-        self.inbox.held() >= self.room as usize
+        self.inbox.holds(self.room) && !self.discards
     }
 
     /// Why nothing can be sent, if so.
