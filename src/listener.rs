@@ -77,6 +77,12 @@ pub trait WSListener {
         let _ = fault;
     }
 
+    /// The peer has ended its half of TCP, without CLOSE; what is sent may still reach it. Only on
+    /// a connection that [answers late](crate::event_loop::Conn::answer_late), for the layers of
+    /// this library.
+    #[doc(hidden)]
+    fn on_peer_end(&mut self) {}
+
     /// A frame may come soon: asks the caches for what it will touch, so many pointers away. For the layers of this library, which know
     /// what that is.
     #[doc(hidden)]
@@ -118,6 +124,10 @@ macro_rules! forward_listener {
 
         fn on_peer_fault(&mut self, fault: &WSProtocolError) {
             (**self).on_peer_fault(fault);
+        }
+
+        fn on_peer_end(&mut self) {
+            (**self).on_peer_end();
         }
 
         fn prefetch(&self, pointers: usize) {

@@ -216,6 +216,8 @@ impl Flags {
     pub(super) const HOLDING: u32 = Self::QUEUE_FULL | Self::BACKLOGGED;
     /// The timer is for an end of the stream behind data that is held.
     pub(super) const END_TIMED: u32 = 1 << 20;
+    /// Tasks may still answer a peer that has ended its half of TCP.
+    pub(super) const ANSWERS_LATE: u32 = 1 << 21;
     /// A client's closing handshake is complete: the server is to end TCP.
     pub(super) const SERVER_ENDS: u32 = 1 << 24;
 
@@ -358,6 +360,12 @@ impl Conn {
 
     pub(crate) fn is_reading_paused(&self) -> bool {
         self.flags.has(Flags::PAUSED | Flags::HOLDING)
+    }
+
+    /// Tasks behind the listener may answer after the peer has ended its half of TCP: see
+    /// [`on_peer_end`](crate::WSListener::on_peer_end).
+    pub(crate) fn answer_late(&self) {
+        self.flags.set(Flags::ANSWERS_LATE);
     }
 
     pub(crate) fn expect_messages(&self) {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::proto::{Role, WSProtocolError};
 use crate::{
-    WSCloseCode, WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide, WSError, WSListenerError, WSTransport,
+    WSCloseCode, WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide, WSError, WSListener, WSListenerError,
+    WSTransport,
 };
 
 use super::callbacks::Callback;
@@ -118,11 +119,34 @@ impl Conn {
     pub(super) fn peer_ended(self: &Rc<Self>) {
         self.flags.set(Flags::PEER_ENDED);
         self.flush();
+        if self.flags.has(Flags::ANSWERS_LATE) && self.half_close() {
+            return;
+        }
         if self.has_left() {
             self.terminate(self.peer_end(), None);
         } else {
             self.disconnect(true);
         }
+    }
+
+    /// Sends on for tasks that have not answered yet: until one closes, at the latest until the
+    /// closing deadline. `false` if an end had begun before the peer's.
+    fn half_close(self: &Rc<Self>) -> bool {
+        let now = self.core.now();
+        let (is_known, is_open) = {
+            let mut proto = self.proto.borrow_mut();
+            (proto.is_half_closed(), proto.half_close(now))
+        };
+        if is_open && !is_known {
+            self.drop_partial();
+            let tell = |listener: &mut dyn WSListener| {
+                listener.on_peer_end();
+                Ok(())
+            };
+            self.call_listener(tell, Callback::Other);
+            self.after_change();
+        }
+        is_open
     }
 
     /// How the peer has ended its half.
@@ -354,7 +378,8 @@ impl Conn {
 
     fn info(&self, cause: WSDisconnectCause, bytes_unsent: usize) -> WSDisconnectInfo {
         let proto = self.proto.borrow();
-        let close = proto.close_handshake();
+        // A CLOSE that was sent after the peer had ended its half is no part of a handshake.
+        let close = proto.close_handshake().filter(|_| !proto.is_half_closed());
         let peer_first = close.is_some_and(|close| close.recv_then_sent);
         let told = close.and_then(|close| {
             if peer_first { close.recv.as_ref() } else { close.sent.as_ref().or(close.recv.as_ref()) }

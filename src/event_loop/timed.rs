@@ -57,6 +57,10 @@ impl WSListener for Timed {
         self.listener.on_peer_fault(fault);
     }
 
+    fn on_peer_end(&mut self) {
+        self.listener.on_peer_end();
+    }
+
     fn prefetch(&self, pointers: usize) {
         self.listener.prefetch(pointers);
     }

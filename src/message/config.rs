@@ -116,7 +116,8 @@ impl WebSocketConfig {
         self
     }
 
-    /// Absolute deadline of the closing handshake; then TCP is closed. Default 60 s.
+    /// Absolute deadline of the closing handshake; then TCP is closed. Also how long tasks may
+    /// still send to a peer that has ended its half of TCP without CLOSE. Default 60 s.
     #[must_use]
     pub fn disconnect_timeout(mut self, timeout: Duration) -> Self {
         self.disconnect_timeout = timeout;

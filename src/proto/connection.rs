@@ -36,7 +36,8 @@ use super::{
 /// - Out: the `send` methods queue; [`io_slices`](Self::io_slices) shows what leaves next,
 ///   [`consume`](Self::consume) takes away what left. [`set_refused`](Self::set_refused) bounds
 ///   the answers to pings while the kernel refuses bytes. When [`is_finished`](Self::is_finished)
-///   and the queue is empty, this end closes TCP.
+///   and the queue is empty, this end closes TCP. A peer that has ended its half of TCP can still
+///   be sent to, after [`half_close`](Self::half_close).
 /// - Time: at [`deadline`](Self::deadline) the caller gives up on the connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -52,6 +53,8 @@ pub struct Connection {
     pub(super) phase: Phase,
     /// A graceful disconnect was asked for: flush, then close TCP, with or without a closing handshake.
     pub(super) leaving: bool,
+    /// The peer has ended its half of TCP, and this end sends on.
+    half_closed: bool,
     /// The kernel refuses bytes: see [`set_refused`](Self::set_refused).
     pub(super) refused: bool,
     /// Frames queued since they were last asked for.
@@ -159,6 +162,7 @@ impl Connection {
             role,
             phase: Phase::Open,
             leaving: false,
+            half_closed: false,
             refused: false,
             queued_frames: 0,
         }
@@ -207,6 +211,8 @@ impl Connection {
     }
 
     /// Whether frames that arrive still count. False from the peer's CLOSE, a fault or a disconnect on.
+    ///
+    /// After [`half_close`](Self::half_close) nothing arrives any more, so that is not asked here.
     #[inline]
     pub fn is_receiving(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::CloseSent) && !self.leaving
@@ -301,15 +307,33 @@ impl Connection {
         self.start_deadline(now);
     }
 
+    /// The peer has ended its half of TCP without CLOSE, and may still read: what is sent until
+    /// [`send_close`](Self::send_close) leaves, at the latest at the deadline. Returns `false`, and
+    /// does nothing, if an end had begun before.
+    pub fn half_close(&mut self, now: Instant) -> bool {
+        let is_open = self.phase == Phase::Open && !self.leaving;
+        if is_open && !self.half_closed {
+            self.half_closed = true;
+            self.start_deadline(now);
+        }
+        is_open
+    }
+
+    /// Returns `true` after [`half_close`](Self::half_close).
+    pub fn is_half_closed(&self) -> bool {
+        self.half_closed
+    }
+
     /// Whether this end closes TCP as soon as the queue is empty.
     ///
     /// After a clean closing handshake the server does, and the client waits for it (RFC 6455
-    /// section 7.1.1).
+    /// section 7.1.1). A peer that has ended its half does not answer a CLOSE.
     #[inline]
     pub fn is_finished(&self) -> bool {
         self.leaving
             || self.phase == Phase::Failed
             || (self.phase == Phase::Closed && self.role == Role::Server)
+            || (self.phase == Phase::CloseSent && self.half_closed)
     }
 
     /// Whether both CLOSE frames were exchanged.

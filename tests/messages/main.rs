@@ -7,6 +7,7 @@ mod adapted;
 mod bocadillo;
 mod bursts;
 mod cancel;
+mod half_closed;
 mod holding;
 mod hostile;
 mod leaving;

@@ -6,6 +6,7 @@ mod closing;
 mod ends;
 mod faults;
 mod flow;
+mod half_closed;
 mod limits;
 mod opening;
 mod openssl_faults;

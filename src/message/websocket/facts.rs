@@ -22,7 +22,8 @@ impl WebSocket {
         self.shared().state().end.as_ref().map(|end| end.reason.clone())
     }
 
-    /// Whether the connection is closed, or closing.
+    /// Whether the connection is closed, or closing. Also true when the peer has ended its half of
+    /// TCP, though what is sent may still reach it.
     pub fn is_closed(&self) -> bool {
         self.shared().state().end.is_some()
     }

@@ -41,6 +41,7 @@ impl WSListener for Under {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
         transport.conn().expect_messages();
         transport.conn().leave_long_masked();
+        transport.conn().answer_late();
         self.shared.opened(transport);
         Ok(())
     }
@@ -84,6 +85,10 @@ impl WSListener for Under {
 
     fn on_peer_fault(&mut self, fault: &WSProtocolError) {
         self.shared.at_fault(fault);
+    }
+
+    fn on_peer_end(&mut self) {
+        self.shared.half_closed();
     }
 
     fn prefetch(&self, pointers: usize) {

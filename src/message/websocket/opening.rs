@@ -200,7 +200,7 @@ impl Shared {
         let wakers: Vec<_> = {
             let mut state = self.state();
             state.application = SideState::Disconnected;
-            state.end.get_or_insert_with(|| Box::new(End { reason: CloseReason::abnormal(), is_own: true }));
+            state.end.get_or_insert_with(|| Box::new(End::new(CloseReason::abnormal(), true)));
             state.rare.openers.take_wakers().collect()
         };
         if let Some(ticket) = server.ticket.take() {

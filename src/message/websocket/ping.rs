@@ -89,6 +89,10 @@ impl WebSocket {
         };
         check_length(payload)?;
         shared.state().check_sendable()?;
+        // A peer that has ended its half of TCP can be sent to, but cannot answer.
+        if let Some(closed) = shared.state().closed() {
+            return Err(closed.into());
+        }
         let transport = shared.transport().ok_or_else(not_accepted)?;
         if shared.state().rare.pings.is_in_flight(payload) {
             return Err(WebSocketError::argument("a PING with this payload is on its way"));

@@ -18,6 +18,10 @@ impl WebSocket {
     ///
     /// Dropped before it is done, it has sent nothing.
     ///
+    /// A peer that has ended its half of TCP without CLOSE can still be sent to, until a task
+    /// closes or the handler ends, at the latest until the
+    /// [`disconnect_timeout`](crate::message::WebSocketConfig::disconnect_timeout).
+    ///
     /// # Errors
     /// [`State`](WebSocketError::State) before [`accept`](Self::accept) and after this end has closed;
     /// [`Closed`](WebSocketError::Closed) if the peer has, or the connection is gone, or is closed by whomever while this waits;

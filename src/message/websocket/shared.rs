@@ -103,12 +103,18 @@ pub(super) struct End {
     pub(super) reason: CloseReason,
     /// This end closed: nothing is received any more.
     pub(super) is_own: bool,
+    /// The peer has ended its half of TCP only: what is sent may still reach it.
+    pub(super) may_send: bool,
 }
 
 impl End {
+    pub(super) fn new(reason: CloseReason, is_own: bool) -> Self {
+        Self { reason, is_own, may_send: false }
+    }
+
     /// Neither end has closed: I/O has failed.
     fn is_broken(&self) -> bool {
-        !self.is_own && self.reason.code == WSCloseCode::ABNORMAL_CLOSURE
+        !self.is_own && !self.may_send && self.reason.code == WSCloseCode::ABNORMAL_CLOSURE
     }
 }
 
@@ -230,10 +236,26 @@ impl Shared {
             if !keeps_messages {
                 state.inbox.discard_messages();
             }
+            match &mut state.end {
+                // The peer had ended its half before; now the other half is gone, too.
+                Some(end) if end.may_send => end.may_send = false,
+                Some(_) => return,
+                None => state.end = Some(Box::new(End::new(reason, false))),
+            }
+            state.everybody()
+        };
+        wake(wakers);
+    }
+
+    /// The peer has ended its half of TCP without CLOSE: nothing more is received, and what is sent
+    /// may still reach it.
+    pub(super) fn half_closed(&self) {
+        let wakers = {
+            let mut state = self.state();
             if state.end.is_some() {
                 return;
             }
-            state.end = Some(Box::new(End { reason, is_own: false }));
+            state.end = Some(Box::new(End { may_send: true, ..End::new(CloseReason::abnormal(), false) }));
             state.everybody()
         };
         wake(wakers);
@@ -340,7 +362,7 @@ impl Shared {
             }
             state.application = SideState::Disconnected;
             if state.end.is_none() {
-                state.end = Some(Box::new(End { reason: CloseReason::new(code, reason), is_own: true }));
+                state.end = Some(Box::new(End::new(CloseReason::new(code, reason), true)));
                 state.discards = true;
                 state.inbox.discard_messages();
             }
@@ -392,8 +414,8 @@ impl State {
             SideState::Connected => {}
         }
         match &self.end {
-            Some(end) => Err(WebSocketError::closed(end.reason.clone())),
-            None => Ok(()),
+            Some(end) if !end.may_send => Err(WebSocketError::closed(end.reason.clone())),
+            _ => Ok(()),
         }
     }
 
