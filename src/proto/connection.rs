@@ -7,11 +7,11 @@ use std::time::Instant;
 use crate::buf::{BufferPool, SendQueue};
 use crate::mask::MaskKeys;
 
-use super::deadline::deadline_after;
 use super::header::FrameHeader;
 use super::receiver::{FrameHead, Receiver};
 use super::{
-    ClosePayload, Role, Rules, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, parse_close_payload,
+    ClosePayload, Role, Rules, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, deadline_after,
+    parse_close_payload,
 };
 
 /// One open WebSocket connection without its socket.
