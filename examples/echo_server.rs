@@ -8,8 +8,8 @@
 //!
 //! Prints `listening on ws://ADDR` once it accepts, or `wss://ADDR` with certificate and key, which
 //! are PEM files (feature `tls`). SIGINT and SIGTERM close every connection with 1001 and end it.
-//! Both an opening and the closing of all connections may take as long as the deadline says; who
-//! takes longer is cut off. With several threads each has a loop of its own, and the kernel spreads
+//! Both an opening handshake and the closing of all connections may take until the deadline; slower
+//! peers are cut off. With several threads each has a loop of its own, and the kernel spreads
 //! the connections. A peer that sends without reading is not read on while more than the high
 //! watermark waits for it. `--deflate` accepts compression (feature `deflate`) of each message by
 //! itself, `--deflate-context` with reference to earlier ones.

@@ -19,7 +19,8 @@
 //! fn main() -> Result<(), WSError> {
 //!     let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
 //!     let config = WSServerConfig::default().pause_reading_on_backlog(true);
-//!     ws_create_server(&event_loop.handle(), |_: &WSUpgradeRequest| Echo, "127.0.0.1:9001", config)?;
+//!     let factory = |_: &WSUpgradeRequest| Echo;
+//!     ws_create_server(&event_loop.handle(), factory, "127.0.0.1:9001", config)?;
 //!     event_loop.run()
 //! }
 //! ```

@@ -33,7 +33,7 @@ pub trait WSListener {
 
     /// The connection is gone. Called exactly once for each `on_ws_connected`, and nothing is called after it.
     ///
-    /// [`WSTransport::disconnect_info`] tells why. A panic comes out of
+    /// [`WSTransport::disconnect_info`] returns the cause. A panic comes out of
     /// [`WSTransport::wait_disconnected`].
     fn on_ws_disconnected(&mut self, transport: &WSTransport) {
         let _ = transport;
@@ -77,9 +77,9 @@ pub trait WSListener {
         let _ = fault;
     }
 
-    /// The peer has ended its half of TCP, without CLOSE; what is sent may still reach it. Only on
-    /// a connection that [answers late](crate::event_loop::Conn::answer_late), for the layers of
-    /// this library.
+    /// Is called when the peer has half-closed TCP without CLOSE; frames that are sent may still
+    /// reach it. Only on a connection that [answers late](crate::event_loop::Conn::answer_late),
+    /// for the layers of this library.
     #[doc(hidden)]
     fn on_peer_end(&mut self) {}
 

@@ -176,8 +176,8 @@ fn frames_of_100_kb_in_many_reads() {
     assert_no_allocation(100_000, &WSLoopConfig::default().read_buffer_size(32 * 1024));
 }
 
-/// rustls makes one allocation to open a record and one to seal it; the library adds none. A round is
-/// a record in each direction.
+/// rustls makes one allocation to open a record and one to seal it; the library adds none. A round
+/// is a record in each direction.
 #[cfg(feature = "tls")]
 #[test]
 fn frames_over_tls_cost_rustls_allocations_only() {

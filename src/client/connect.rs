@@ -21,14 +21,14 @@ use super::{WSUrl, redirect};
 ///
 /// The name of the host is looked up on another thread, or by the
 /// [`resolver`](WSConnectConfig::resolver); `localhost` and names below it are the loopback
-/// addresses. The addresses are raced as RFC 8305 says: the families take turns, and each attempt
+/// addresses. The addresses are raced as in RFC 8305: the families take turns, and each attempt
 /// gets 250 ms before the next one starts beside it. Redirections are followed as far as
 /// [`max_redirects`](WSConnectConfig::max_redirects) goes, except from `wss` to `ws`; only the
 /// headers that [`redirect_headers`](WSConnectConfig::redirect_headers) describes follow to another
 /// origin. User name and password in the URL become Basic authentication (RFC 7617), unless the
-/// extra headers say otherwise. All of it together is bounded by
-/// [`handshake_timeout`](WSConnectConfig::handshake_timeout). A server that refuses has a second to
-/// say all of why: the error carries what of the body came by then.
+/// extra headers contain `Authorization`. All of it together is bounded by
+/// [`handshake_timeout`](WSConnectConfig::handshake_timeout). After a refusal, the response body is
+/// read for at most one second and attached to the error.
 ///
 /// [`WSTransport::connect_report`] tells what each phase took.
 ///

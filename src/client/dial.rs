@@ -76,7 +76,7 @@ impl Dial<'_> {
             None
         };
         let tunnel = Tunnel::new(proxy, url.host(), url.port(), resolved).map_err(Arc::new)?;
-        // The caller has chosen the proxy, whoever has chosen the URL.
+        // The caller has chosen the proxy, also if a redirection has chosen the URL.
         let opening = self.connect_tcp(url, proxy.host(), proxy.port(), false).await;
         let opening = opening.map_err(|error| at_proxy(proxy, error))?;
         #[cfg(feature = "tls")]

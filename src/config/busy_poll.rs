@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// Polling of network cards by a loop that waits for events: see
+/// Polling of network cards by a loop that waits for events, for
 /// [`WSLoopConfig::busy_poll`](crate::WSLoopConfig::busy_poll).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WSBusyPoll {
@@ -32,7 +32,7 @@ impl WSBusyPoll {
         self
     }
 
-    /// The duration as the kernel takes it: at most `i32::MAX` microseconds.
+    /// Returns the duration as the kernel takes it: at most `i32::MAX` microseconds.
     pub(crate) fn micros(&self) -> u32 {
         let micros = self.duration.as_nanos().div_ceil(1000);
         micros.min(i32::MAX.cast_unsigned().into()) as u32

@@ -90,21 +90,21 @@ impl WSConnectConfig {
         self
     }
 
-    /// Names the headers of the caller that follow a redirection to another origin, too. Default
+    /// Sets the headers of the caller that follow a redirection to another origin, too. Default
     /// none.
     ///
     /// `Sec-WebSocket-Protocol` stands for the [`subprotocols`](Self::subprotocols). Two URLs have
     /// the same origin if scheme, host and port are the same (RFC 6454 section 4), where `http`
     /// counts as `ws` and `https` as `wss`; so `wss://h/` is another origin than `ws://h/`. User
     /// name and password of the URL and a client certificate never follow to another origin.
-    /// Whoever controls the server that redirects, or the network on a `ws` URL, chooses the server
+    /// The server that redirects, or an attacker in the network of a `ws` URL, chooses the server
     /// that receives the headers named here.
     ///
     /// ```
     /// use femtows::WSConnectConfig;
     ///
-    /// let config = WSConnectConfig::default().redirect_headers(["X-Api-Key",
-    /// "Sec-WebSocket-Protocol"]);
+    /// let names = ["X-Api-Key", "Sec-WebSocket-Protocol"];
+    /// let config = WSConnectConfig::default().redirect_headers(names);
     /// # let _ = config;
     /// ```
     #[must_use]

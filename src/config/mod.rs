@@ -321,8 +321,8 @@ macro_rules! connection_setters {
             self
         }
 
-        /// Ends the connection when bytes wait to be sent and the kernel has taken none of them for
-        /// this long: the peer does not read. The cause is
+        /// Sets the time after which the connection ends if bytes wait to be sent and the kernel
+        /// has taken none of them: the peer does not read. The cause is
         /// [`WriteTimeout`](crate::WSDisconnectCause::WriteTimeout). `None`: never. More than zero.
         /// Default 30 s for a server, never for a client.
         ///
@@ -342,17 +342,16 @@ macro_rules! connection_setters {
             self
         }
 
-        /// Whether no data frame is delivered while more than the high watermark
-        /// ([`write_watermarks`](crate::WSTuning::write_watermarks)) waits to be sent: delivery
-        /// stops before the next data frame, and goes on when the backlog has sunk to the low
-        /// watermark. Default false.
+        /// Stops delivery before the next data frame while more than the high watermark
+        /// ([`write_watermarks`](crate::WSTuning::write_watermarks)) waits to be sent. Delivery
+        /// goes on when the backlog has sunk to the low watermark. Default false.
         ///
         /// For a listener that answers what it receives, such as an echo: a peer that sends without
-        /// reading then waits, instead of making this end hold all its answers. PING, PONG and
+        /// reading then waits, instead of growing the backlog with its answers. PING, PONG and
         /// CLOSE in front of the next data frame are served meanwhile, and silence is not counted
-        /// against the peer. Not for a protocol in which this end has to receive in order to finish
-        /// what it sends: two ends that both wait for the other to read wait for ever. See [the
-        /// manual](crate::manual::back_pressure).
+        /// against the peer. Not for a protocol in which the local end has to receive in order to
+        /// finish its sends: two ends that both wait for the other to read wait for ever. Described
+        /// in [the manual](crate::manual::back_pressure).
         #[must_use]
         pub fn pause_reading_on_backlog(mut self, on: bool) -> Self {
             self.connection.pause_reading_on_backlog = on;
@@ -367,9 +366,8 @@ macro_rules! connection_setters {
             self
         }
 
-        /// Whether a CLOSE that the listener left unanswered is answered here with the same code
-        /// and reason. With `false` the listener answers and disconnects, as in picows. Default
-        /// true.
+        /// Answers a CLOSE that the listener left unanswered, with the same code and reason. With
+        /// `false` the listener answers and disconnects, as in picows. Default true.
         #[must_use]
         pub fn enable_auto_close(mut self, on: bool) -> Self {
             self.connection.enable_auto_close = on;
@@ -521,8 +519,8 @@ impl WSLoopConfig {
         self
     }
 
-    /// Most bytes that may wait on all connections together because their kernels refuse them, in
-    /// bytes; `usize::MAX` for no limit. Default no limit, and 64 MiB from the moment that a server
+    /// Bounds the bytes that may wait on all connections together because their kernels refuse
+    /// them; `usize::MAX` for no limit. Default no limit, and 64 MiB from the moment that a server
     /// with [`WSServerConfig::public`] starts on the loop.
     ///
     /// [`max_outbound`](WSLimits::max_outbound) bounds one slow connection; this bounds what many

@@ -10,7 +10,8 @@ pub enum WSSpread {
     Kernel,
     /// The first thread accepts, and hands the connections to all threads in turn, itself included. Exactly even, at the price of a
     /// wake-up per connection. A thread that holds
-    /// [`max_connections`](crate::WSServerConfig::max_connections) is passed over. Default elsewhere.
+    /// [`max_connections`](crate::WSServerConfig::max_connections) is passed over. Default
+    /// elsewhere.
     RoundRobin,
 }
 

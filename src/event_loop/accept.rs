@@ -41,8 +41,8 @@ enum Failure {
 }
 
 impl Failure {
-    /// Linux passes errors that are pending on the new connection to `accept`; accept(2) lists them
-    /// under "Error handling", and `EPERM` for firewalls.
+    /// Classifies an error of `accept`. Linux passes on errors that are pending on the new
+    /// connection; accept(2) lists them under "Error handling", and `EPERM` for firewalls.
     fn of(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::WouldBlock {
             return Self::NothingWaits;
@@ -130,7 +130,7 @@ impl Acceptor {
         })
     }
 
-    /// Accepts from these sockets, from the next turn on.
+    /// Accepts from these sockets, from the next iteration on.
     pub(crate) fn listen(&self, mut sockets: Vec<Listening>) -> Result<(), WSError> {
         let Some(token) = self.token.get() else { return Err(WSError::Disconnected) };
         let mut addrs = Vec::new();
@@ -152,7 +152,7 @@ impl Acceptor {
         self.successors.replace(successors);
     }
 
-    /// Empty if it does not listen on TCP.
+    /// Returns the addresses that it listens on; empty without TCP.
     pub(crate) fn local_addrs(&self) -> Vec<SocketAddr> {
         self.local_addrs.borrow().clone()
     }
@@ -220,7 +220,7 @@ impl Acceptor {
             }
         }
         match failed {
-            // A whole turn of failures may be one that stays, and would make the loop spin.
+            // A whole iteration of failures may be one that stays, and would make the loop spin.
             Some(error) if !accepted_any => self.back_off(&error),
             _ => {
                 if let Some(token) = self.token.get() {
@@ -302,7 +302,7 @@ impl Acceptor {
         })
     }
 
-    /// Counts a connection for which there is no room.
+    /// Records a connection for which there is no room.
     pub(super) fn refuse(&self) {
         self.admission().refuse();
         self.core.metrics.handshake_failed(WSHandshakeFailure::Refused);
@@ -342,9 +342,9 @@ impl AcceptorRemote {
         &self.remote
     }
 
-    /// See [`Acceptor::adopt`]. Looks for room at once, so that sockets do not pile up in front of
-    /// a busy loop; without room the socket is closed. So does a server that stops accepting
-    /// meanwhile.
+    /// Adopts a socket as [`Acceptor::adopt`] does. Looks for room at once, so that sockets do not
+    /// pile up in front of a busy loop. Closes the socket if there is no room, or if the server
+    /// stops accepting meanwhile.
     pub(crate) fn adopt(&self, socket: WSSocket) -> Result<(), WSRemoteError> {
         let Some(seat) = self.admission.let_in(|| socket.peer_ip()) else {
             self.admission.refuse();
@@ -374,12 +374,12 @@ impl AcceptorRemote {
         self.remote.post_once(self.token, Once::SetTls, set)
     }
 
-    /// See [`Acceptor::close`].
+    /// Stops accepting, as [`Acceptor::close`] does.
     pub(crate) fn close(&self) -> Result<(), WSRemoteError> {
         self.remote.post_once(self.token, Once::StopAccepting, self.call(|acceptor| acceptor.close()))
     }
 
-    /// A call on the thread of the server, without effect if it has stopped accepting.
+    /// Makes a call on the thread of the server, without effect if it has stopped accepting.
     fn call(
         &self,
         call: impl FnOnce(&Rc<Acceptor>) + Send + 'static,

@@ -42,8 +42,8 @@ impl Admission {
         Self { max, max_per_network, count: Mutex::default() }
     }
 
-    /// Returns room for one more from this address, if there is any. The address is asked for only
-    /// if there is a limit on it; `None` has none.
+    /// Returns room for one more from this address, if there is any. `peer` is called only if
+    /// there is a limit per address; an address of `None` is not limited.
     pub(super) fn let_in(self: &Arc<Self>, peer: impl FnOnce() -> Option<IpAddr>) -> Option<Seat> {
         let network = if self.counts_networks() { peer().map(network) } else { None };
         let mut count = self.count();
@@ -58,7 +58,7 @@ impl Admission {
         Some(Seat { admission: Some(Arc::clone(self)), network })
     }
 
-    /// Counts a connection that found no room.
+    /// Records a connection that found no room.
     pub(super) fn refuse(&self) {
         self.count().refused += 1;
     }
@@ -105,7 +105,7 @@ impl Count {
 }
 
 impl Seat {
-    /// The connection has this slot, and [leaves](Admission::leave) with it.
+    /// Gives the place to the connection in this slot, which [leaves](Admission::leave) with it.
     pub(super) fn take(mut self, token: Token) {
         if let Some(admission) = self.admission.take()
             && let Some(network) = self.network

@@ -55,7 +55,7 @@ impl Conn {
         }
     }
 
-    /// Ends the connection for an error of the peer that was found in its frames or messages.
+    /// Fails the connection for an error of the peer that was found in its frames or messages.
     #[cold]
     pub(crate) fn peer_failed(self: &Rc<Self>, error: &WSProtocolError) {
         self.fail(error, WSDisconnectCause::ProtocolError, Some(error.clone().into()));
@@ -65,8 +65,8 @@ impl Conn {
     fn callback_failed(self: &Rc<Self>, error: Box<dyn std::error::Error + Send + Sync>, callback: Callback) {
         match error.downcast::<WSProtocolError>() {
             Ok(error) => {
-                // The listener has not failed, it rejects the peer's data. With a louder line a peer
-                // could fill the log.
+                // The listener has not failed, it rejects the peer's data. With a louder line a
+                // peer could fill the log.
                 log::debug!("connection {}: the listener closes: {error}", self.token.to_u64());
                 let close = (*error).clone();
                 self.listener_ended(WSListenerError::new(error), &close);

@@ -321,7 +321,7 @@ impl Opening {
         }
     }
 
-    /// Asks for another turn if the stream has more to read that no event will announce.
+    /// Schedules another read if the stream has more to read that no event will announce.
     fn read_on_if_unread(&self) {
         if self.stream.borrow().as_ref().is_some_and(Stream::is_unread) {
             self.core.make_ready(self.token);

@@ -349,7 +349,7 @@ impl Conn {
         }
     }
 
-    /// Delivers what was left, then reads on, in the next turn.
+    /// Delivers the frames that were left, then reads on, in the next iteration.
     pub(super) fn go_on_reading(&self) {
         self.flags.set(Flags::UNREAD);
         if self.flags.has(Flags::WATCHED | Flags::PONG_AWAITED) {
@@ -362,8 +362,8 @@ impl Conn {
         self.flags.has(Flags::PAUSED | Flags::HOLDING)
     }
 
-    /// Tasks behind the listener may answer after the peer has ended its half of TCP: see
-    /// [`on_peer_end`](crate::WSListener::on_peer_end).
+    /// Keeps the write side open after the peer's half-close, for tasks behind the listener
+    /// ([`on_peer_end`](crate::WSListener::on_peer_end)).
     pub(crate) fn answer_late(&self) {
         self.flags.set(Flags::ANSWERS_LATE);
     }

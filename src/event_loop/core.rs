@@ -417,7 +417,7 @@ impl LoopCore {
         }
     }
 
-    /// Whether deferred callbacks run, so that none run between the frames that they deliver.
+    /// Returns `true` while deferred callbacks run: none run between the frames that they deliver.
     pub(crate) fn is_running_deferred(&self) -> bool {
         self.running_deferred.get()
     }

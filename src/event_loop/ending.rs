@@ -20,8 +20,8 @@ use super::deferred::Deferred;
 use super::stream::Stream;
 use super::timers::{TimerAction, TimerId};
 
-/// How long this end waits for the peer to end TCP, once it has ended its own half or, as a client,
-/// completed the closing handshake. Closing at once would make the kernel reset the connection if
+/// Time that the peer has to end TCP after the local half-close or, at a client, after the closing
+/// handshake. Closing at once would make the kernel reset the connection if
 /// bytes are unread, and the reset could overtake the CLOSE frame.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -72,7 +72,7 @@ impl Drop for Disconnected {
 #[derive(Debug)]
 pub(crate) struct Ending {
     pub(crate) info: WSDisconnectInfo,
-    /// What `wait_disconnected` returns: the first error. Set late only by a failing
+    /// The first error, which `wait_disconnected` returns. Set late only by a failing
     /// `on_ws_disconnected`.
     error: OnceCell<WSError>,
 }
@@ -218,8 +218,8 @@ impl Conn {
         }
     }
 
-    /// A client's closing handshake is complete. The server ends TCP (RFC 6455 section 7.1.1), and
-    /// has a bounded time for it.
+    /// Begins the bounded time in which the server has to end TCP (RFC 6455 section 7.1.1), after a
+    /// client's closing handshake.
     fn await_server(self: &Rc<Self>) {
         if self.flags.set(Flags::SERVER_ENDS) {
             return;
@@ -230,7 +230,7 @@ impl Conn {
         self.defer(Deferred::Call(Box::new(move || conn.wake_waiters())));
     }
 
-    /// From here on, the peer has at most [`LINGER`] to end TCP.
+    /// Gives the peer at most [`LINGER`] from now on to end TCP.
     fn limit_linger(&self) {
         let now = self.core.now();
         let linger = (now + LINGER).min(self.proto.borrow().deadline().unwrap_or(now));
@@ -328,7 +328,8 @@ impl Conn {
         Disconnected { conn: Rc::clone(self), suffices_handshake: false, number: None }
     }
 
-    /// Ready once the closing handshake is complete at a client, or the connection has ended.
+    /// Returns a future that is ready once the closing handshake is complete at a client, or the
+    /// connection has ended.
     pub(crate) fn closing_done(self: &Rc<Self>) -> Disconnected {
         Disconnected { conn: Rc::clone(self), suffices_handshake: true, number: None }
     }

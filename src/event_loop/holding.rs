@@ -10,17 +10,17 @@ use super::stream::Stream;
 use super::timers::TimerAction;
 
 impl Conn {
-    /// The queue of the tasks that receive is full.
+    /// Holds data because the queue of the tasks that receive is full.
     pub(crate) fn hold_for_receivers(&self) {
         self.hold_data(Flags::QUEUE_FULL);
     }
 
-    /// The queue of the tasks that receive has room.
+    /// Takes back the reason of a full queue: it has room again.
     pub(crate) fn release_for_receivers(self: &Rc<Self>) {
         self.release_data(Flags::QUEUE_FULL);
     }
 
-    /// The backlog has crossed a watermark.
+    /// Holds or releases data after the backlog has crossed a watermark.
     #[cold]
     pub(super) fn hold_for_backlog(self: &Rc<Self>) {
         if self.flags.has(Flags::WRITING_PAUSED) {
@@ -46,7 +46,7 @@ impl Conn {
         self.proto.borrow_mut().release_data();
         if self.flags.clear(Flags::END_TIMED) {
             self.cancel_deadline();
-            // If another end has begun meanwhile, its own deadline counts.
+            // If a teardown has begun meanwhile, its own deadline counts.
             self.after_change();
         }
         self.go_on_reading();
@@ -72,9 +72,9 @@ impl Conn {
         if let Some(error) = error {
             return self.io_failed("receive", &error);
         }
-        // The peer has ended its half behind the frames that are held, and may still read. They are
-        // given up only if none of them is delivered within the closing deadline; `release_data`
-        // stops the timer.
+        // The peer has half-closed TCP behind the frames that are held, and may still read. They
+        // are dropped only if none of them is delivered within the closing deadline;
+        // `release_data` stops the timer.
         if !self.is_ending() && !self.flags.set(Flags::END_TIMED) {
             let timeout = self.settings.rules.close_timeout;
             if let Some(deadline) = self.core.now().checked_add(timeout) {

@@ -65,9 +65,9 @@ pub(crate) type Call = Box<dyn FnOnce(&WSLoopHandle) + Send>;
 const ALLOCATION: usize = 32;
 
 impl Mail {
-    /// Bytes that it costs until the loop has carried it out: the entry, what it points to, and the
-    /// allocation of that. Shared payloads count as if they were its own, because it keeps them
-    /// alive.
+    /// Returns the bytes that it costs until the loop has carried it out: the entry, the memory
+    /// behind it, and the allocation of that. Shared payloads count in full, because the entry
+    /// keeps them alive.
     fn size(&self) -> usize {
         let behind = match self {
             Self::Call(call) => size_of_val(&**call),
@@ -126,7 +126,7 @@ const BATCH: usize = 64;
 struct Queue {
     /// All but the last one are full.
     batches: Vec<Batch>,
-    /// What the requests cost that are queued or being carried out.
+    /// Cost in bytes of the requests that are queued or being carried out.
     size: usize,
     /// The places of requests that are queued once, counted over all batches.
     once: HashMap<(Token, Once), usize>,
@@ -247,14 +247,14 @@ impl Inbox {
         !self.any.load(Ordering::SeqCst)
     }
 
-    /// Everything posted so far, in order. It counts until it is [released](Self::release).
+    /// Takes everything posted so far, in order. It counts until it is [released](Self::release).
     pub(crate) fn take(&self) -> Vec<Batch> {
         let mut queue = self.lock();
         self.any.store(false, Ordering::SeqCst);
         queue.take()
     }
 
-    /// A batch of this size was carried out: there is room for as much.
+    /// Makes room for `size` bytes: a batch of them was carried out.
     pub(crate) fn release(&self, size: usize) {
         self.lock().size -= size;
     }

@@ -30,7 +30,7 @@ impl Listening {
     /// Listens on each of the addresses, or on none, as asyncio's `create_server` does.
     ///
     /// An address that is repeated counts once. IPv6 addresses are skipped on a system without
-    /// IPv6, unless there are no others. Port 0 is one free port for all addresses that ask for it.
+    /// IPv6, unless there are no others. Addresses with port 0 all get the same free port.
     pub(crate) fn bind(addrs: impl ToSocketAddrs, config: &WSServerConfig) -> Result<Vec<Self>, WSError> {
         let mut wanted: Vec<SocketAddr> = Vec::new();
         for addr in addrs.to_socket_addrs().map_err(|error| cannot_listen(None, error))? {
@@ -95,7 +95,7 @@ pub(crate) fn cannot_listen(addr: Option<SocketAddr>, error: io::Error) -> WSErr
     }
 }
 
-/// The error comes with the address that it concerns.
+/// Binds each address, or returns the error with the address that it concerns.
 fn bind_all(
     wanted: &[SocketAddr],
     config: &WSServerConfig,

@@ -72,7 +72,7 @@ impl Lookups {
         Self { state: Mutex::new(state), look_up }
     }
 
-    /// Looks `host` up. `redirected` tells that a server has chosen the name.
+    /// Looks `host` up. `redirected`: a server has chosen the name.
     ///
     /// # Errors
     /// The system's, of the resolver or of starting a thread.

@@ -71,8 +71,8 @@ impl Conn {
         self.make_ready();
     }
 
-    /// Nothing more is there, unless a layer of TLS stopped to let others come first: no event will
-    /// announce what it has not read.
+    /// Stops reading until the next event. If a layer of TLS stopped to let others come first,
+    /// makes the connection ready instead: no event will announce the bytes that are not read.
     #[cold]
     fn would_block(&self) {
         if self.stream.borrow().as_ref().is_some_and(Stream::is_unread) {
@@ -121,12 +121,11 @@ impl Conn {
         received_at::replace(self.extras.borrow().as_ref().and_then(|extras| extras.received_at));
     }
 
-    // --- buffers
-    // -----------------------------------------------------------------------------------------------------------
+    // --- buffers -------------------------------------------------------------------------------
 
-    /// The buffer for the next read. `None` if bytes from the socket have no use now: the socket is
-    /// closed, or delivery has stopped. At the end of a connection they do, as the peer's FIN is
-    /// behind them.
+    /// Returns the buffer for the next read. `None` if bytes from the socket have no use now: the
+    /// socket is closed, or delivery has stopped. At the end of a connection they do, as the peer's
+    /// FIN is behind them.
     #[inline]
     fn buffer_for_read(&self) -> Option<Box<RecvBuffer>> {
         if self.stream.borrow().is_none() {
@@ -138,8 +137,8 @@ impl Conn {
         Some(self.take_buffer())
     }
 
-    /// The buffer for a read while data is held: a control frame fits in, and little of a data frame
-    /// that must wait.
+    /// Returns the buffer for a read while data is held: a control frame fits in, and little of a
+    /// data frame that must wait.
     #[cold]
     fn buffer_for_control_frames(&self) -> Option<Box<RecvBuffer>> {
         if self.is_stopped() {

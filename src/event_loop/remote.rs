@@ -149,7 +149,7 @@ impl WSRemote {
         self.inbox.post(Mail::SendPreparedMessage { to: self.token, message: message.clone() })
     }
 
-    /// Sends CLOSE: see [`WSTransport::send_close`](crate::WSTransport::send_close). A full inbox
+    /// Sends CLOSE, as [`WSTransport::send_close`](crate::WSTransport::send_close). A full inbox
     /// does not refuse it. While one CLOSE is on its way, a further one has no effect.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl WSRemote {
         self.inbox.post_once(self.token, Once::Close, Mail::SendClose { to: self.token, code, reason })
     }
 
-    /// Closes TCP: see [`WSTransport::disconnect`](crate::WSTransport::disconnect). A full inbox
+    /// Closes TCP, as [`WSTransport::disconnect`](crate::WSTransport::disconnect). A full inbox
     /// does not refuse it.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ where
 
 /// Returns the addresses of a host, in the order of the resolver: `resolver`, or the system's.
 ///
-/// Dropping the future gives the lookup up. `redirected` tells that a server has chosen the name.
+/// Dropping the future gives the lookup up. `redirected`: a server has chosen the name.
 pub(crate) async fn resolve(
     host: &str,
     port: u16,
@@ -94,7 +94,7 @@ fn known_addresses(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
     if let Ok(ip) = literal.parse() {
         return Some(vec![SocketAddr::new(ip, port)]);
     }
-    // RFC 6761 section 6.3: a resolver, or whoever answers in its place, could lead them elsewhere.
+    // RFC 6761 section 6.3: a resolver, or an attacker in its place, could lead them elsewhere.
     is_localhost(host).then(|| {
         // The order of RFC 6724 section 2.1, in which systems return them.
         let loopback: [IpAddr; 2] = [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];

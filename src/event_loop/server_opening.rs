@@ -75,8 +75,8 @@ enum Phase {
 }
 
 impl ServerOpening {
-    /// Begins the opening on an accepted stream. Without a seat, which another thread may have
-    /// taken for it, looks for room first.
+    /// Begins the opening handshake on an accepted stream. Without a seat, which another thread may
+    /// have taken for it, looks for room first.
     pub(crate) fn start(server: &Rc<Acceptor>, stream: Stream, seat: Option<Seat>) {
         let core = &server.core;
         core.metrics.accepted();
@@ -456,7 +456,7 @@ impl ServerOpening {
         }
     }
 
-    /// Asks for another turn if the stream has more to read that no event will announce.
+    /// Schedules another read if the stream has more to read that no event will announce.
     fn read_on_if_unread(&self) {
         if self.stream.borrow().as_ref().is_some_and(Stream::is_unread) {
             self.server.core.make_ready(self.token);

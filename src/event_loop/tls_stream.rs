@@ -187,8 +187,8 @@ impl TlsStream {
     /// answered on the way.
     ///
     /// # Errors
-    /// `WouldBlock` if no plaintext came; [`is_unread`](Self::is_unread) tells if reading has to go
-    /// on without an event.
+    /// `WouldBlock` if no plaintext came; reading has to go on without an event while
+    /// [`is_unread`](Self::is_unread) is true.
     pub(crate) fn recv(&mut self, buffer: &mut RecvBuffer) -> io::Result<usize> {
         let before = buffer.len();
         for _ in 0..MAX_READS {

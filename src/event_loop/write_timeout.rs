@@ -13,7 +13,8 @@ use super::timers::{TimerAction, TimerId};
 pub(super) struct WriteWatch {
     /// When the kernel last took a byte, or began to refuse them.
     progress: Instant,
-    /// Changes whenever the kernel takes bytes: those that left the queue, and those that wait sealed.
+    /// Changes whenever the kernel takes bytes: those that left the queue, and those that wait
+    /// sealed.
     seen: (u64, usize),
     /// `None` if the timeout is beyond the clock. Progress does not move it: it looks again when it
     /// fires.
@@ -21,7 +22,8 @@ pub(super) struct WriteWatch {
 }
 
 impl Conn {
-    /// A flush has met, or ended, a refusal of the kernel.
+    /// Updates progress, interest and watermarks after a flush met, or ended, a refusal of the
+    /// kernel.
     #[cold]
     pub(super) fn refusal_updated(self: &Rc<Self>, refused: bool) {
         self.note_write_progress();
@@ -33,7 +35,7 @@ impl Conn {
         self.check_watermarks();
     }
 
-    /// The kernel has begun, or ceased, to refuse bytes.
+    /// Starts or stops the watch: the kernel has begun, or ceased, to refuse bytes.
     #[cold]
     pub(super) fn refusal_changed(&self, refused: bool) {
         self.with_proto(|proto, out| proto.set_refused(refused, out));
@@ -72,7 +74,7 @@ impl Conn {
         }
     }
 
-    /// The timer has fired.
+    /// Terminates the connection if its time is over: the timer has fired.
     pub(crate) fn write_due(self: &Rc<Self>) {
         // Sealed bytes may have left by a read, which answers on the TLS layer.
         self.note_write_progress();

@@ -36,7 +36,8 @@ fn registered_name_len(bytes: &[u8]) -> usize {
     }
 }
 
-/// A zone identifier (RFC 6874) is of no meaning to another machine, and is refused.
+/// Returns `true` for an IPv6 address. A zone identifier (RFC 6874) has no meaning on another
+/// machine and is refused.
 fn is_ipv6(inner: &[u8]) -> bool {
     str::from_utf8(inner).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
@@ -53,8 +54,8 @@ fn is_ip_future(inner: &[u8]) -> bool {
         && address.iter().all(is_allowed)
 }
 
-/// Nothing, or a colon and a port, which may be empty (RFC 3986 section 3.2.3) and is at most
-/// 65535.
+/// Matches nothing, or a colon and a port, which may be empty (RFC 3986 section 3.2.3) and is at
+/// most 65535.
 fn is_port_suffix(suffix: &[u8]) -> bool {
     let Some((&colon, digits)) = suffix.split_first() else { return true };
     let add_digit = |port: u16, digit: &u8| {

@@ -23,7 +23,7 @@ pub struct WSUpgradeRequest {
 }
 
 impl WSUpgradeRequest {
-    /// The method: `GET`, or `HEAD` if this is [no upgrade](Self::is_upgrade).
+    /// Returns the method: `GET`, or `HEAD` if this is [no upgrade](Self::is_upgrade).
     pub fn method(&self) -> &str {
         self.request_line_part(0)
     }

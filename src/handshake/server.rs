@@ -28,7 +28,7 @@ pub enum ServerProgress {
     Incomplete,
     /// A good request. If it [is an upgrade](WSUpgradeRequest::is_upgrade), it can be accepted with
     /// [`encode_default_switching`](super::encode_default_switching) or [`WSUpgradeResponse::encode_switching`];
-    /// if not it is plain HTTP, and wants some other answer; one to HEAD is
+    /// if not it is plain HTTP, and needs some other answer; one to HEAD is
     /// [`without_content`](WSUpgradeResponse::without_content).
     Request {
         /// The request.

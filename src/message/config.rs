@@ -61,9 +61,8 @@ impl WebSocketConfig {
     /// 1 MiB. A handler has 60 s to decide.
     ///
     /// ```
-    /// use femtows::WSOriginPolicy;
-    /// use femtows::WSServerConfig;
     /// use femtows::message::WebSocketConfig;
+    /// use femtows::{WSOriginPolicy, WSServerConfig};
     ///
     /// // With further settings of the connection below.
     /// let server = WSServerConfig::public().origin(WSOriginPolicy::same_host());
@@ -104,9 +103,9 @@ impl WebSocketConfig {
         self
     }
 
-    /// Absolute deadline of the opening. Client: all of it, from the lookup of the name on; default
-    /// 60 s. Server: from the accepted TCP connection to the parsed request, TLS included; the
-    /// handler is never called after it; default 10 s.
+    /// Sets the absolute deadline of the opening handshake. At a client it covers all of it, from
+    /// the lookup of the name on; default 60 s. At a server it covers the accepted TCP connection
+    /// up to the parsed request, TLS included; the handler is never called after it; default 10 s.
     ///
     /// The handler of a server then has until the
     /// [`decision_timeout`](WSServerConfig::decision_timeout) to accept or to reject; default 60 s.
@@ -116,8 +115,8 @@ impl WebSocketConfig {
         self
     }
 
-    /// Absolute deadline of the closing handshake; then TCP is closed. Also how long tasks may
-    /// still send to a peer that has ended its half of TCP without CLOSE. Default 60 s.
+    /// Sets the absolute deadline of the closing handshake; then TCP is closed. It also bounds the
+    /// time in which tasks may send to a peer that has half-closed TCP without CLOSE. Default 60 s.
     #[must_use]
     pub fn disconnect_timeout(mut self, timeout: Duration) -> Self {
         self.disconnect_timeout = timeout;
@@ -175,10 +174,10 @@ impl WebSocketConfig {
         self
     }
 
-    /// The connection below, at a server. Its handshake and close timeouts and its limits on the
-    /// size of messages are replaced by those of this. Its
+    /// Sets the configuration of the connection below, at a server. Its handshake and close
+    /// timeouts and its limits on the size of messages are replaced by those of `self`. Its
     /// [`decision_timeout`](WSServerConfig::decision_timeout) is 60 s unless it was set: a handler
-    /// may ask others before it accepts.
+    /// may wait for another service before it accepts.
     #[must_use]
     pub fn server(mut self, config: WSServerConfig) -> Self {
         self.server = config;
@@ -222,7 +221,7 @@ impl WebSocketConfig {
 /// Covers name lookup, TCP, TLS and proxies, each of which may take seconds.
 const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A peer that has not asked costs a socket and is known by nothing but its address.
+/// A peer without a request costs a socket and has no identity but its address.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A handler may wait for a database or another service.
@@ -275,7 +274,7 @@ pub struct InvalidMessageType {
     pub name: Box<str>,
 }
 
-/// Names the feature to enable, for a type of another build.
+/// Returns the feature to enable, for a type of another build.
 fn missing_feature(name: &str) -> &'static str {
     if name == "json" && cfg!(not(feature = "json")) {
         " in this build: enable the feature `json` of the crate femtows"

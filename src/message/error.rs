@@ -21,8 +21,8 @@ impl CloseReason {
         Self { code: code.into(), reason: reason.into() }
     }
 
-    /// Returns the standard name of the code, such as `NORMAL_CLOSURE`, or that of its range: see
-    /// [`WSCloseCode::name`].
+    /// Returns the standard name of the code, such as `NORMAL_CLOSURE`, or that of its range, as
+    /// [`WSCloseCode::name`] does.
     pub const fn name(&self) -> &'static str {
         self.code.name()
     }

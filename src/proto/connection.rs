@@ -28,7 +28,7 @@ use super::{
 /// # Contract
 /// Bytes and time come in, bytes come out; nothing here reads a socket or a clock.
 /// - In: [`poll`](Self::poll) finds the frames in what arrived. Each control frame goes through
-///   [`handle_control`](Self::handle_control), which does what the protocol asks by itself and says
+///   [`handle_control`](Self::handle_control), which does what the protocol requires and returns
 ///   whether the frame is also the user's. An `Err` of either goes into [`fail`](Self::fail). Once
 ///   [`is_receiving`](Self::is_receiving) is false, what arrives is thrown away.
 ///   [`hold_data`](Self::hold_data) stops before the next data frame: back-pressure that leaves
@@ -36,8 +36,8 @@ use super::{
 /// - Out: the `send` methods queue; [`io_slices`](Self::io_slices) shows what leaves next,
 ///   [`consume`](Self::consume) takes away what left. [`set_refused`](Self::set_refused) bounds
 ///   the answers to pings while the kernel refuses bytes. When [`is_finished`](Self::is_finished)
-///   and the queue is empty, this end closes TCP. A peer that has ended its half of TCP can still
-///   be sent to, after [`half_close`](Self::half_close).
+///   and the queue is empty, the caller closes TCP. After a half-close of the peer frames can still
+///   be sent ([`half_close`](Self::half_close)).
 /// - Time: at [`deadline`](Self::deadline) the caller gives up on the connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -53,9 +53,9 @@ pub struct Connection {
     pub(super) phase: Phase,
     /// A graceful disconnect was asked for: flush, then close TCP, with or without a closing handshake.
     pub(super) leaving: bool,
-    /// The peer has ended its half of TCP, and this end sends on.
+    /// The peer has half-closed TCP, and the local end sends on.
     half_closed: bool,
-    /// The kernel refuses bytes: see [`set_refused`](Self::set_refused).
+    /// The kernel refuses bytes ([`set_refused`](Self::set_refused)).
     pub(super) refused: bool,
     /// Frames queued since they were last asked for.
     pub(super) queued_frames: u32,
@@ -78,7 +78,8 @@ pub(super) struct Closing {
     pub(super) deadline: Option<Instant>,
 }
 
-/// What concerns a queue that is, or was, too slow to leave: the kernel refuses bytes, or it was full.
+/// The state of a queue that is, or was, too slow to leave: the kernel refuses bytes, or it was
+/// full.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Overload {
     pub(super) dropped_frames: u64,
@@ -190,17 +191,17 @@ impl Connection {
         self.receiver.expect_messages(&self.rules);
     }
 
-    /// See [`Receiver::hold_data`].
+    /// Stops before the next data frame, as [`Receiver::hold_data`] does.
     pub fn hold_data(&mut self) {
         self.receiver.hold_data();
     }
 
-    /// See [`Receiver::release_data`].
+    /// Delivers data frames again, as [`Receiver::release_data`] does.
     pub fn release_data(&mut self) {
         self.receiver.release_data(&self.rules);
     }
 
-    /// See [`Receiver::is_data_held`].
+    /// Returns `true` while data is held ([`Receiver::is_data_held`]).
     pub fn is_data_held(&self) -> bool {
         self.receiver.is_data_held()
     }
@@ -212,7 +213,7 @@ impl Connection {
 
     /// Whether frames that arrive still count. False from the peer's CLOSE, a fault or a disconnect on.
     ///
-    /// After [`half_close`](Self::half_close) nothing arrives any more, so that is not asked here.
+    /// After [`half_close`](Self::half_close) nothing arrives any more, so it does not count here.
     #[inline]
     pub fn is_receiving(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::CloseSent) && !self.leaving
@@ -307,9 +308,9 @@ impl Connection {
         self.start_deadline(now);
     }
 
-    /// The peer has ended its half of TCP without CLOSE, and may still read: what is sent until
-    /// [`send_close`](Self::send_close) leaves, at the latest at the deadline. Returns `false`, and
-    /// does nothing, if an end had begun before.
+    /// Begins the closing deadline after the peer's half-close without CLOSE. The peer may still
+    /// read: frames leave until [`send_close`](Self::send_close) or the deadline. Returns `false`,
+    /// and does nothing, if an end had begun before.
     pub fn half_close(&mut self, now: Instant) -> bool {
         let is_open = self.phase == Phase::Open && !self.leaving;
         if is_open && !self.half_closed {

@@ -52,7 +52,7 @@ enum Message {
     Compressed,
 }
 
-/// Whether data frames are delivered.
+/// The delivery of data frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hold {
     Off,
@@ -76,8 +76,8 @@ enum Ahead {
 struct PlainFrames {
     /// Whether TEXT may, too: not if it is checked here.
     text: bool,
-    /// The payload is shorter than this, in bytes: the least of the limits, and of what a 16-bit
-    /// length can tell. Zero, so none may, while data is held: the short way needs no test of its
+    /// The payload is shorter than this, in bytes: the least of the limits, and of the range of a
+    /// 16-bit length. Zero, so none may, while data is held: the short way needs no test of its
     /// own for that.
     len_end: u16,
 }
@@ -332,12 +332,12 @@ impl Receiver {
         Ok(Some(FrameHead { header, last_in_buffer, tail_size }))
     }
 
-    /// Whether the next frame is a data frame, which is not to be returned.
+    /// Returns `true` if the next frame is a data frame, which is not to be returned.
     #[cold]
     fn holds(&mut self, bytes: &[u8]) -> bool {
         let is_data = match self.ahead {
             Ahead::Plain(header) | Ahead::Header(header) => !header.msg_type().is_control(),
-            // Without its rules: a frame that breaks them is not at fault before it is parsed.
+            // Its rules are not checked: a frame that breaks them is an error when it is parsed.
             Ahead::Unknown => bytes.first().is_some_and(|first| first & CONTROL == 0),
         };
         if is_data {

@@ -369,8 +369,8 @@ impl Connection {
         }
     }
 
-    /// Returns how many queued bytes have left since the kernel began to refuse bytes; 0 if it takes
-    /// them.
+    /// Returns how many queued bytes have left since the kernel began to refuse bytes; 0 if it
+    /// takes them.
     pub fn left_since_refusal(&self) -> u64 {
         self.overload.as_ref().map_or(0, |overload| overload.left_since_refusal)
     }

@@ -17,7 +17,7 @@ use super::{WSIntoUpgrade, WSServer};
 /// bound, none is. IPv6 addresses are skipped on a system without IPv6, unless there are no others.
 /// The lookup of a name blocks.
 ///
-/// Port 0 is any free port, the same one for all addresses that ask for it;
+/// Port 0 is any free port, the same one for all addresses with port 0;
 /// [`WSServer::local_addr`] and [`WSServer::local_addrs`] return it. (With asyncio, each address
 /// has a port of its own.)
 ///

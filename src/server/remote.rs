@@ -10,9 +10,9 @@ use crate::{WSRemoteError, WSSocket};
 pub struct WSServerRemote(pub(super) AcceptorRemote);
 
 impl WSServerRemote {
-    /// See [`WSServer::adopt`](super::WSServer::adopt). The socket counts from this call on; if the
-    /// server has no room for it, it is closed at once. A socket that cannot be used is closed,
-    /// which is logged. A full inbox of the loop refuses no socket.
+    /// Adopts a socket as [`WSServer::adopt`](super::WSServer::adopt) does. It counts from this
+    /// call on; if the server has no room for it, it is closed at once. A socket that cannot be
+    /// used is closed, which is logged. A full inbox of the loop refuses no socket.
     ///
     /// # Errors
     /// [`WSRemoteError::LoopClosed`]; then the socket is closed.
@@ -20,8 +20,9 @@ impl WSServerRemote {
         self.0.adopt(socket.into())
     }
 
-    /// See [`WSServer::set_tls`](super::WSServer::set_tls). A full inbox of the loop does not
-    /// refuse it; of several that the loop has not taken up yet, the newest counts.
+    /// Replaces certificate and key as [`WSServer::set_tls`](super::WSServer::set_tls) does. A full
+    /// inbox of the loop does not refuse it; of several that the loop has not taken up yet, the
+    /// newest counts.
     ///
     /// # Errors
     /// [`WSError::TlsConfig`](crate::WSError::TlsConfig) if it cannot be used; then nothing has changed. [`WSError::Disconnected`](crate::WSError::Disconnected) if the loop is gone.
@@ -31,8 +32,8 @@ impl WSServerRemote {
         self.0.set_tls(tls.clone()).map_err(|_| crate::WSError::Disconnected)
     }
 
-    /// See [`WSServer::close`](super::WSServer::close). A full inbox of the loop does not refuse
-    /// it.
+    /// Stops accepting as [`WSServer::close`](super::WSServer::close) does. A full inbox of the
+    /// loop does not refuse it.
     ///
     /// # Errors
     /// [`WSRemoteError::LoopClosed`].

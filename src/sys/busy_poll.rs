@@ -16,8 +16,8 @@ pub(crate) fn set_busy_poll(epoll: &impl AsRawFd, micros: u32, budget: u16, pref
         prefer_busy_poll: prefer.into(),
         __pad: 0,
     };
-    // SAFETY: the kernel reads as much of `parameters` as the request's number says, which is its
-    // size, and only during the call. On a descriptor of another kind the request fails.
+    // SAFETY: the kernel reads as much of `parameters` as the request's number encodes, which is
+    // its size, and only during the call. On a descriptor of another kind the request fails.
     let result = unsafe { libc::ioctl(epoll.as_raw_fd(), libc::EPIOCSPARAMS, &raw const parameters) };
     if result == 0 {
         return Ok(());
@@ -47,7 +47,7 @@ pub(crate) fn set_busy_poll(
 mod tests {
     use super::*;
 
-    /// A descriptor of another kind answers as an epoll instance of an older kernel does.
+    /// Takes a descriptor of another kind: it fails as an epoll instance of an older kernel does.
     #[test]
     fn without_the_request_it_is_unsupported() {
         let file = std::fs::File::open("/dev/null").unwrap();

@@ -68,7 +68,8 @@ enum Trust {
 }
 
 impl WSClientTls {
-    /// Uses a configuration of rustls. The setters of this type have no effect on it; ALPN is what it says.
+    /// Uses a configuration of rustls. The setters of this type have no effect on it; its own ALPN
+    /// protocols are used.
     pub fn from_rustls(config: Arc<ClientConfig>) -> Self {
         Self { source: Source::Rustls(config), built: Arc::default() }
     }

@@ -114,7 +114,7 @@ pub enum WSTlsConfigError {
     Trust(Box<str>),
 }
 
-/// A file's name, behind the part that was read from it.
+/// Returns the file's name, for the message behind the part that was read from it.
 fn in_file(file: Option<&Path>) -> String {
     file.map_or_else(String::new, |file| format!(" in {}", file.display()))
 }

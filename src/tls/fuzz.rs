@@ -1,5 +1,5 @@
-//! What a fuzzer drives: sessions of both sides before authentication, and a peer that sends what a
-//! script says.
+//! Sessions of both sides before authentication. The peer is a fuzzer, which sends records from a
+//! script.
 
 use std::sync::{Arc, OnceLock};
 

@@ -33,7 +33,7 @@ fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, WSTlsConfigError> {
     PrivateKeyDer::from_pem_slice(text).map_err(WSTlsConfigError::Pem)
 }
 
-/// A certificate, with its chain, and its key in two files.
+/// Reads a certificate, with its chain, and its key from two files.
 ///
 /// # Errors
 /// If a file cannot be read or lacks its part, or if the key belongs to another certificate.

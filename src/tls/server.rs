@@ -78,7 +78,8 @@ impl WSServerTls {
         Ok(Self::new(pem::identity(chain, key)?))
     }
 
-    /// Uses a configuration of rustls. The setters of this type have no effect on it; ALPN is what it says.
+    /// Uses a configuration of rustls. The setters of this type have no effect on it; its own ALPN
+    /// protocols are used.
     pub fn from_rustls(config: Arc<ServerConfig>) -> Self {
         Self { source: Source::Rustls(config), built: Arc::default() }
     }

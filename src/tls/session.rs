@@ -78,7 +78,7 @@ pub(crate) enum SealError {
     Exhausted(EncryptError),
 }
 
-/// The next step that rustls asks for.
+/// The next step that rustls requires.
 enum Next {
     /// Application data was appended.
     Data,
@@ -219,13 +219,13 @@ impl Session {
             return self.follow_rustls(incoming, plain, out);
         }
         // rustls is shown one record at a time. It would process any number of messages without
-        // data in one call; and after a record of data nothing is left to ask it for.
+        // data in one call; and after a record of data it has nothing more to return.
         loop {
             let len = match first_record(&incoming[whole..]) {
                 First::Whole(len) => len,
                 First::Incomplete => break,
                 First::Invalid => {
-                    // rustls says what is wrong.
+                    // rustls returns the error.
                     done += self.follow_rustls(&mut incoming[done..], plain, out)?;
                     break;
                 }
@@ -259,7 +259,7 @@ impl Session {
         }
     }
 
-    /// Counts a record of `len` bytes that brought no data.
+    /// Checks the bounds after a record of `len` bytes without data.
     #[cold]
     fn check_without_data(&mut self, len: usize, seen: &[u8], out: &mut RecordBuffer) -> Result<(), Error> {
         self.without_data += len;
@@ -290,7 +290,7 @@ impl Session {
         Error::General(why.into())
     }
 
-    /// Does what rustls asks for until it asks for more records. Returns the number of bytes that
+    /// Does what rustls requires until it requires more records. Returns the number of bytes that
     /// are consumed.
     fn follow_rustls(
         &mut self,
@@ -380,7 +380,7 @@ fn contain<T>(act: impl FnOnce() -> T) -> Result<T, Error> {
 #[inline]
 fn first_record(incoming: &[u8]) -> First {
     let Some((&[kind, major, _, high, low], body)) = incoming.split_first_chunk::<HEADER>() else {
-        // One byte tells other protocols from TLS.
+        // One byte distinguishes other protocols from TLS.
         return if matches!(incoming, [] | [20..=24, ..]) { First::Incomplete } else { First::Invalid };
     };
     let len = usize::from(u16::from_be_bytes([high, low]));
@@ -393,7 +393,7 @@ fn first_record(incoming: &[u8]) -> First {
     }
 }
 
-/// Does what rustls asks for.
+/// Does what rustls requires.
 #[inline]
 fn follow<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
@@ -428,7 +428,7 @@ fn follow<Data>(
     (discard, next)
 }
 
-/// What is written once the connection can be written to.
+/// The bytes to write once the connection can be written to.
 enum Writes<'a> {
     Data(&'a [u8]),
     Close,
@@ -490,7 +490,7 @@ fn encrypt<Data>(
     })
 }
 
-/// Appends what `fill` writes into the place it is given: `size` bytes, or as many as it asks for.
+/// Appends what `fill` writes into the place it is given: `size` bytes, or as many as it requires.
 #[inline]
 fn append<E>(
     out: &mut RecordBuffer,

@@ -1,4 +1,4 @@
-//! The name that a client asks for: rustls shows it only to the certificate resolver.
+//! The server name (SNI) of a client, which rustls passes only to the certificate resolver.
 
 use std::sync::{Arc, OnceLock};
 

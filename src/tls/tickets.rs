@@ -13,7 +13,7 @@ const MAX_STORED: u32 = 8;
 /// Tickets that may follow each other without application data. rustls allows as many key updates.
 const MAX_WITHOUT_DATA: u32 = 32;
 
-/// What client sessions are made from.
+/// The configuration and the store that client sessions are made from.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientSetup {
     pub(super) config: Arc<ClientConfig>,

@@ -1,6 +1,6 @@
 //! The output for a message is a function of the message and of the history of its own connection.
 //!
-//! Observers see the length of a compressed message, so it must not depend on the data of other
+//! Observers learn the length of a compressed message, so it must not depend on the data of other
 //! connections that used the same compressor or the same buffer.
 
 use std::time::Duration;
@@ -121,9 +121,9 @@ fn the_output_does_not_depend_on_where_the_text_slides() {
     }
 }
 
-/// zlib notes the last positions of a message by hashes of the bytes there and behind its end. Those
-/// are in its window from before. Here the other connection had sent, or had not, the bytes that
-/// make such a hash equal to that of a sequence to be found later.
+/// zlib notes the last positions of a message by hashes of the bytes there and behind its end.
+/// Those are in its window from before. Here the other connection had sent, or had not, the bytes
+/// that make such a hash equal to that of a sequence to be found later.
 #[test]
 fn the_output_does_not_depend_on_old_bytes_behind_the_end_of_a_message() {
     let first = b"0123456789 DEFxklmnopqrstuv ABCDEFx ------ ABCDEFx";

@@ -17,8 +17,8 @@ fn parameters(descriptor: i32) -> Option<(u32, u16, u8)> {
     (result == 0).then_some((found.busy_poll_usecs, found.busy_poll_budget, found.prefer_busy_poll))
 }
 
-/// Returns the parameters of the epoll instances of this process, each once. `None`, and a line of output, if
-/// the kernel has none.
+/// Returns the parameters of the epoll instances of this process, each once. `None`, and a line of
+/// output, if the kernel has none.
 fn of_this_process() -> Option<HashSet<(u32, u16, u8)>> {
     let is_epoll = |entry: &fs::DirEntry| {
         fs::read_link(entry.path()).is_ok_and(|kind| kind.to_string_lossy() == "anon_inode:[eventpoll]")

@@ -21,7 +21,7 @@ struct Connected {
     event_loop: WSLoop,
     server: femtows::server::WSServer,
     remote: WSRemote,
-    /// What the client's listener sees.
+    /// Events of the client's listener.
     events: Events,
     _server_events: Events,
 }

@@ -73,7 +73,7 @@ fn an_address_of_a_family_that_the_system_lacks_is_an_error_if_it_is_the_only_on
     assert!(error.starts_with("cannot listen on [::1]:8123: "), "{error}");
 }
 
-/// A lack of descriptors says nothing of the family.
+/// A lack of descriptors does not concern the family.
 #[test]
 fn other_failures_of_a_family_are_errors() {
     let _process = own_process();

@@ -106,7 +106,7 @@ fn delivery_goes_on_at_the_low_watermark_and_not_before() {
 fn control_frames_in_front_of_the_next_data_frame_are_served() {
     let mut kit = TestKit::new(1);
     let log = Log::default();
-    // Above the high watermark, and nothing unread. The listener sees a PING that it has to answer.
+    // Above the high watermark, and nothing unread. The listener gets PINGs and has to answer.
     let mut peer = echo_server(&mut kit, &log, config().enable_auto_pong(false));
     peer.send_frame(WSMsgType::Binary, &[0; 2000]);
     kit.run_until_idle();

@@ -1,4 +1,5 @@
-//! A client that sends and never reads, against a callback echo server that pauses reading on a backlog.
+//! A client that sends and never reads, against a callback echo server that pauses reading on a
+//! backlog.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -18,7 +19,8 @@ use crate::support::running::{self, serve};
 /// 64 MiB on the wire: a masked frame of ten bytes has sixteen.
 const MESSAGES: usize = (64 << 20) / 16;
 
-/// The most that may wait: what one dispatch gathers before it is flushed, the high watermark, and a frame.
+/// The most that may wait: the bytes that one dispatch gathers before a flush, the high watermark,
+/// and a frame.
 const BOUND: usize = (256 << 10) + (64 << 10) + 12;
 
 struct Echo;

@@ -198,7 +198,7 @@ fn t02_a_black_hole_is_left_at_the_deadline() {
     drop(fillers);
 }
 
-/// RFC 6761 section 6.3; the system's resolver here knows `localhost` at most.
+/// RFC 6761 section 6.3; the system's resolver here finds `localhost` at most.
 #[test]
 fn localhost_and_names_below_it_are_loopback_addresses() {
     let server = server();

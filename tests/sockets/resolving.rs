@@ -30,8 +30,7 @@ fn echo() -> Server {
     serve(WSServerConfig::default(), move |_| Probe::new(&log).echo())
 }
 
-/// A configuration whose resolver answers any name with `addr`, and the names that it was asked
-/// for.
+/// A configuration whose resolver answers any name with `addr`, and the names that it looked up.
 fn answering(addr: SocketAddr) -> (WSConnectConfig, Asked) {
     let asked = Asked::default();
     let seen = Arc::clone(&asked);
@@ -150,7 +149,7 @@ fn a_configured_resolver_is_asked_for_the_host_of_a_redirection() {
     assert_eq!(names(&asked), [("feed.example".to_owned(), 81), ("other.example".to_owned(), 82)]);
 }
 
-/// What the resolver is asked for on the way to `feed.example` through a proxy that does not
+/// Returns the names that are resolved on the way to `feed.example` through a proxy that does not
 /// answer.
 fn asked_with_proxy(scheme: &str) -> Vec<(String, u16)> {
     let proxy = PeerServer::bind();

@@ -31,7 +31,7 @@ fn our_client(kit: &mut TestKit, version: Version) -> (Remote, WSTransport) {
     (remote, kit.block_on(client).unwrap())
 }
 
-/// Sends these records in one piece, and a FIN behind them if asked to.
+/// Sends these records in one piece, and a FIN behind them if `fin`.
 fn deliver(kit: &mut TestKit, remote: &mut Remote, records: &[Vec<u8>], fin: bool) {
     let bytes = records.concat();
     assert_eq!(remote.peer.write(&bytes), bytes.len());

@@ -62,7 +62,7 @@ fn an_end_of_tcp_without_close_notify_still_gets_every_echo() {
     }
 }
 
-/// Nobody receives: the second message is not even parsed when the reset comes.
+/// No task receives: the second message is not even parsed when the reset comes.
 #[test]
 fn a_reset_is_noticed_behind_a_full_queue() {
     for way in Way::all() {

@@ -1,4 +1,4 @@
-//! What a TLS peer can keep the loop busy with, and what it can make it hold.
+//! Bounds on the work and on the memory that a TLS peer can cost the loop.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -43,8 +43,8 @@ fn forging_client(kit: &mut TestKit) -> (Forger, WSTransport) {
     (remote.into_forger(), server)
 }
 
-/// Returns the most bytes of a flood that one turn of the loop took in, and how often a timer fired
-/// that is due in each turn.
+/// Returns the most bytes of a flood that one iteration of the loop took in, and how often a timer
+/// fired that is due in each iteration.
 fn most_in_a_turn(kit: &mut TestKit, forger: &mut Forger, flood: &[u8]) -> (usize, usize) {
     let fired = Rc::new(Cell::new(0));
     tick(&kit.handle(), Rc::clone(&fired));
@@ -89,7 +89,7 @@ fn flood_of_tickets_takes_one_read_of_each_dispatch() {
     let (mut forger, _client) = forging_server(&mut kit, false);
     let flood = tickets(&mut forger, 600_000);
     let (most, _) = most_in_a_turn(&mut kit, &mut forger, &flood);
-    // A turn may dispatch the connection twice: for an event, and for what it left unread.
+    // An iteration may dispatch the connection twice: for an event, and for unread bytes.
     assert!((1..=2 * 64 * 1024).contains(&most), "{most} bytes of {} in one turn", flood.len());
 }
 

@@ -1,4 +1,4 @@
-//! The other end of a simulated link: rustls, without any help of the library.
+//! The peer on a simulated link: rustls, without any help of the library.
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub(crate) struct Remote {
     pub(crate) peer: Peer,
     session: Connection,
     received: Vec<u8>,
-    /// What rustls refused of what arrived.
+    /// The error of rustls for bytes that arrived.
     pub(crate) error: Option<Error>,
 }
 
@@ -125,7 +125,7 @@ impl Remote {
         std::mem::take(&mut self.received)
     }
 
-    /// What the session has to send.
+    /// Returns the records that the session has to send.
     pub(crate) fn sealed(&mut self) -> Vec<u8> {
         let mut records = Vec::new();
         while self.session.wants_write() {
@@ -151,12 +151,12 @@ impl Remote {
         self.sealed()
     }
 
-    /// Whether the library's end has sent `close_notify`.
+    /// Returns `true` if the library's end has sent `close_notify`.
     pub(crate) fn has_close_notify(&mut self) -> bool {
         matches!(self.session.reader().read(&mut [0]), Ok(0))
     }
 
-    /// From here on this end seals whatever it is told. Nothing is opened any more.
+    /// Seals any records from here on. Nothing is opened any more.
     pub(crate) fn into_forger(self) -> Forger {
         let Some(SupportedCipherSuite::Tls13(suite)) = self.session.negotiated_cipher_suite() else {
             panic!("not TLS 1.3")
@@ -170,7 +170,7 @@ impl Remote {
     }
 }
 
-/// An end that seals whatever it is told.
+/// An end that seals any records.
 pub(crate) struct Forger {
     pub(crate) peer: Peer,
     encrypter: Box<dyn MessageEncrypter>,

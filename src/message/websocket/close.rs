@@ -42,7 +42,7 @@ impl WebSocket {
         let _ = shared.close_or_refuse(code, reason);
         // It may have been accepted a moment ago.
         let Some(transport) = shared.opening_done().await else { return Ok(()) };
-        // Why it ended is not asked here, but for two cases.
+        // The cause of the end does not matter here, but for two cases.
         let _ = transport.conn().closing_done().await;
         match transport.disconnect_info() {
             // Either way the peer did not do its part: it has not answered, or not even read.

@@ -22,8 +22,8 @@ impl WebSocket {
         self.shared().state().end.as_ref().map(|end| end.reason.clone())
     }
 
-    /// Whether the connection is closed, or closing. Also true when the peer has ended its half of
-    /// TCP, though what is sent may still reach it.
+    /// Returns `true` if the connection is closed or closing, and after a half-close of the peer,
+    /// though messages that are sent may still reach it.
     pub fn is_closed(&self) -> bool {
         self.shared().state().end.is_some()
     }

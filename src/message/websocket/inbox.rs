@@ -48,7 +48,7 @@ impl Inbox {
         self.receivers.waker(self.messages.len())
     }
 
-    /// Whether, beyond those that receivers wait for, so many messages are in it.
+    /// Returns `true` if it holds `room` messages beyond those that receivers wait for.
     #[inline]
     pub(super) fn holds(&self, room: u32) -> bool {
         self.messages.len() >= self.receivers.len() + room as usize

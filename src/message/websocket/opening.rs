@@ -39,8 +39,8 @@ impl AcceptOptions {
         self
     }
 
-    /// Adds a header. Those of the opening itself (RFC 6455 section 4.2.2) are not for the
-    /// application to set, except `Connection`, which is overridden: see
+    /// Adds a header. Those of the opening handshake (RFC 6455 section 4.2.2) are not for the
+    /// application to set, except `Connection`, which is overridden as by
     /// [`WSUpgradeResponse::header`](crate::WSUpgradeResponse::header).
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {

@@ -77,7 +77,7 @@ pub(super) struct State {
     crowded: bool,
     /// Messages that arrive are dropped.
     discards: bool,
-    /// How many messages may wait that nobody waits for.
+    /// Number of messages that may wait without a receiver.
     room: u32,
     /// How it ended, or is ending.
     pub(super) end: Option<Box<End>>,
@@ -218,7 +218,7 @@ impl Shared {
     }
 
     /// Lets tasks run before the next frame is delivered: they may make room, and answer before
-    /// what that frame may bring about, a CLOSE or a fault.
+    /// the effects of that frame, such as a CLOSE or an error.
     #[inline]
     fn make_room(self: &Rc<Self>, is_full: bool) {
         let core = self.handle.core();
@@ -247,8 +247,8 @@ impl Shared {
         wake(wakers);
     }
 
-    /// The peer has ended its half of TCP without CLOSE: nothing more is received, and what is sent
-    /// may still reach it.
+    /// Stops receiving after the peer's half-close without CLOSE; messages that are sent may still
+    /// reach it.
     pub(super) fn half_closed(&self) {
         let wakers = {
             let mut state = self.state();

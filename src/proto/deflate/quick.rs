@@ -1,10 +1,10 @@
 //! Compression of level 1: one pass, one candidate per place, the fixed Huffman code (RFC 1951 section 3.2.6).
 //!
-//! Its cost is proportional to the message. Its memory is the window twice, and a table that is as
-//! small as the memory level asks for: the compressors of many connections stay in the cache.
+//! Its cost is proportional to the message. Its memory is the window twice, and a table of the
+//! size that the memory level sets: the compressors of many connections stay in the cache.
 //!
 //! *Invariant:* the output is a function of the message and of the history since the last `forget`.
-//! Observers see its length, and one compressor serves many connections in turn. A history begins
+//! Observers learn its length, and one compressor serves many connections in turn. A history begins
 //! in the text behind all earlier ones, and no place before that is accepted. Comparing bytes does
 //! not suffice: the new text may have the same bytes where another history noted them.
 
@@ -48,7 +48,7 @@ impl QuickDeflater {
         Self { text: Vec::new(), floor: 1, places, window: 1 << window_bits }
     }
 
-    /// Ends the history: the next message refers to nothing before it.
+    /// Discards the history: the next message refers to nothing before it.
     pub(super) fn forget(&mut self) {
         // Clearing the places would cost more than a short message. They are below the floor now,
         // and when the text slides they are dropped.

@@ -76,7 +76,7 @@ impl ScratchBuffer {
         &mut self.bytes[self.len..]
     }
 
-    /// So many bytes behind those in use are in use now, too.
+    /// Extends the bytes in use by those that were `written` behind them.
     pub(super) fn advance(&mut self, written: usize) {
         self.len += written;
         debug_assert!(self.len <= self.bytes.len());

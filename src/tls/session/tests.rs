@@ -330,7 +330,7 @@ fn what_was_changed_on_the_way_is_refused() {
         // A length that has grown waits for more.
         let received = twins.ours.receive(&changed).and_then(|()| twins.ours.receive(&vec![0; 40_000]));
         // rustls puts neither the content type nor the second byte of the version under the tag as
-        // they came: both say nothing in TLS 1.3.
+        // they came: both have no meaning in TLS 1.3.
         if position == 0 || position == 2 {
             assert_eq!(twins.ours.take_plain(), b"genuinechanged");
             continue;
