@@ -9,7 +9,8 @@
 #   TARGET       default: all
 #
 # Each target starts from fuzz/corpus-seeds/TARGET. The unstable flags work on the stable compiler
-# by RUSTC_BOOTSTRAP. Logs and inputs that fail go to fuzz/artifacts/. Exit status 1: a target failed.
+# by RUSTC_BOOTSTRAP. Logs and inputs that fail go to fuzz/artifacts/. Exit status 1: a target
+# failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -32,7 +33,8 @@ if [ ${#targets[@]} -eq 0 ]; then
 fi
 
 host=$(rustc -vV | sed -n 's/^host: //p')
-# The instrumentation that libFuzzer reads: counters per edge, their addresses, and operands of comparisons.
+# The instrumentation that libFuzzer reads: counters per edge, their addresses, and operands of
+# comparisons.
 flags="--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 -Cdebug-assertions
     -Cllvm-args=-sanitizer-coverage-level=4
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
