@@ -7,7 +7,7 @@ use std::time::Duration;
 use femtows::testkit::{Peer, TestKit};
 use femtows::*;
 
-use crate::recorder::{Entry, Log, Recorder};
+use crate::recorder::{Entry, Logs};
 
 const LIMIT: usize = 100_000;
 
@@ -15,21 +15,15 @@ const LIMIT: usize = 100_000;
 struct Slow {
     kit: TestKit,
     peers: Vec<Peer>,
-    logs: Rc<RefCell<Vec<Log>>>,
+    logs: Logs,
 }
 
 impl Slow {
     fn new(policy: WSBudgetPolicy, count: usize) -> Self {
         let config = WSLoopConfig::default().outbound_budget(LIMIT).budget_policy(policy);
         let mut kit = TestKit::with_config(1, config);
-        let logs = Rc::new(RefCell::new(Vec::new()));
-        let made = Rc::clone(&logs);
-        let factory = move |_: &WSUpgradeRequest| {
-            let log = Log::default();
-            made.borrow_mut().push(log.clone());
-            Recorder::new(&log)
-        };
-        let server = kit.server(factory, WSServerConfig::default());
+        let logs = Logs::default();
+        let server = kit.server(logs.factory(), WSServerConfig::default());
         let connect = |_| {
             let mut peer = kit.connect_to(&server);
             peer.upgrade(&mut kit);
@@ -48,7 +42,7 @@ impl Slow {
     }
 
     fn transport(&self, nth: usize) -> WSTransport {
-        self.logs.borrow()[nth].transport().clone()
+        self.logs.nth(nth).transport().clone()
     }
 
     fn send(&self, nth: usize, len: usize) -> WSSendStatus {
@@ -85,7 +79,7 @@ fn the_slowest_pays_whoever_is_sent_to() {
     assert_eq!(slow.counters(), (LIMIT + 3 - 60_100, 1, 0));
     assert!(!slow.is_open(0) && slow.is_open(1) && slow.is_open(2));
     slow.kit.run_until_idle();
-    let end = slow.logs.borrow()[0].last();
+    let end = slow.logs.nth(0).last();
     assert_eq!(end, Some(Entry::Disconnected(WSDisconnectCause::Overflow)));
     // Of several as many as it takes.
     slow.send(2, 1 << 20);
@@ -102,7 +96,7 @@ fn who_is_sent_to_pays() {
     assert!(slow.is_open(0) && !slow.is_open(1));
     assert_eq!(slow.counters(), (90_110, 1, 0));
     slow.kit.run_until_idle();
-    let end = slow.logs.borrow()[1].last();
+    let end = slow.logs.nth(1).last();
     assert_eq!(end, Some(Entry::Disconnected(WSDisconnectCause::Overflow)));
 }
 

@@ -8,7 +8,7 @@ use femtows::proto::Role;
 use femtows::testkit::{Peer, PeerFrame, TestKit};
 use femtows::*;
 
-use crate::recorder::{Entry, Log, Recorder};
+use crate::recorder::{Entry, Log, Logs, Recorder};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_nanos(1);
@@ -136,14 +136,8 @@ fn public_preset_closes_a_message_of_more_than_1_mib_in_fragments_with_1009() {
 /// As many connections, whose peers read nothing, and to each of which `len` bytes were sent.
 /// Returns the number that the budget cost.
 fn aborted(kit: &mut TestKit, config: WSServerConfig, count: usize, len: usize) -> u64 {
-    let logs = Rc::new(RefCell::new(Vec::new()));
-    let made = Rc::clone(&logs);
-    let factory = move |_: &WSUpgradeRequest| {
-        let log = Log::default();
-        made.borrow_mut().push(log.clone());
-        Recorder::new(&log)
-    };
-    let server = kit.server(factory, config);
+    let logs = Logs::default();
+    let server = kit.server(logs.factory(), config);
     let frame = WSPreparedFrame::new(WSMsgType::Binary, vec![0; len]);
     let mut peers = Vec::new();
     for nth in 0..count {
@@ -152,8 +146,7 @@ fn aborted(kit: &mut TestKit, config: WSServerConfig, count: usize, len: usize) 
         peer.link().to_client().capacity(1);
         peer.link().to_client().stall();
         peers.push(peer);
-        let transport = logs.borrow()[nth].transport().clone();
-        transport.send_prepared(&frame);
+        logs.nth(nth).transport().send_prepared(&frame);
     }
     kit.handle().outbound().aborted
 }

@@ -21,6 +21,26 @@ pub(crate) enum Entry {
     Disconnected(WSDisconnectCause),
 }
 
+/// The logs of a server's connections, in their order. Clones share the memory.
+#[derive(Clone, Default)]
+pub(crate) struct Logs(Rc<RefCell<Vec<Log>>>);
+
+impl Logs {
+    /// Returns a factory whose listeners record into logs of their own.
+    pub(crate) fn factory(&self) -> impl Fn(&WSUpgradeRequest) -> Recorder + 'static {
+        let logs = self.clone();
+        move |_| {
+            let log = Log::default();
+            logs.0.borrow_mut().push(log.clone());
+            Recorder::new(&log)
+        }
+    }
+
+    pub(crate) fn nth(&self, nth: usize) -> Log {
+        self.0.borrow()[nth].clone()
+    }
+}
+
 impl Log {
     pub(crate) fn entries(&self) -> Vec<Entry> {
         self.entries.borrow().clone()

@@ -21,12 +21,27 @@ fn open_server(kit: &mut TestKit, log: &Log, config: WSServerConfig) -> Peer {
     peer
 }
 
-/// Sends more than the kernel takes. Returns how many bytes wait.
-fn block(log: &Log) -> usize {
+/// Sends more than the kernel takes.
+fn block(log: &Log) {
     log.transport().send(WSMsgType::Binary, [7; 1000]);
-    let waiting = log.transport().buffered_amount();
-    assert!(waiting > 0);
-    waiting
+    assert!(log.transport().buffered_amount() > 0);
+}
+
+/// A server whose kernel refuses the rest of a message.
+fn refused_server(seed: u64, config: WSServerConfig) -> (TestKit, Log, Peer) {
+    let mut kit = TestKit::new(seed);
+    let log = Log::default();
+    let peer = open_server(&mut kit, &log, config);
+    block(&log);
+    (kit, log, peer)
+}
+
+/// Asserts that the write timeout of 30 seconds has begun now.
+fn assert_ends_in_30_seconds(kit: &mut TestKit, log: &Log) {
+    kit.advance(NEARLY_30_SECONDS);
+    assert!(!log.transport().is_disconnected());
+    kit.advance(TICK);
+    assert_eq!(cause(log), WSDisconnectCause::WriteTimeout);
 }
 
 fn block_more(log: &Log) {
@@ -57,10 +72,8 @@ fn pongs(peer: &mut Peer, kit: &mut TestKit) -> Vec<u32> {
 
 #[test]
 fn while_the_kernel_refuses_bytes_pings_add_nothing_to_the_queue() {
-    let mut kit = TestKit::new(1);
-    let log = Log::default();
-    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
-    let waiting = block(&log);
+    let (mut kit, log, mut peer) = refused_server(1, WSServerConfig::default());
+    let waiting = log.transport().buffered_amount();
     for number in 0..1000 {
         ping(&mut peer, &mut kit, number);
     }
@@ -69,10 +82,7 @@ fn while_the_kernel_refuses_bytes_pings_add_nothing_to_the_queue() {
 
 #[test]
 fn of_the_pings_that_came_while_the_kernel_refused_bytes_the_newest_is_answered() {
-    let mut kit = TestKit::new(2);
-    let log = Log::default();
-    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
-    block(&log);
+    let (mut kit, _log, mut peer) = refused_server(2, WSServerConfig::default());
     for number in 0..1000 {
         ping(&mut peer, &mut kit, number);
     }
@@ -82,10 +92,7 @@ fn of_the_pings_that_came_while_the_kernel_refused_bytes_the_newest_is_answered(
 /// A producer that sends as fast as the peer reads must not keep the pong back for ever.
 #[test]
 fn a_ping_is_answered_though_the_queue_never_empties() {
-    let mut kit = TestKit::new(3);
-    let log = Log::default();
-    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
-    block(&log);
+    let (mut kit, log, mut peer) = refused_server(3, WSServerConfig::default());
     ping(&mut peer, &mut kit, 1);
     let mut received = Vec::new();
     for _ in 0..100 {
@@ -117,10 +124,7 @@ fn pings_of_one_dispatch_queue_no_more_than_is_flushed_early() {
 
 #[test]
 fn a_close_behind_pings_is_answered_and_they_are_not() {
-    let mut kit = TestKit::new(5);
-    let log = Log::default();
-    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
-    block(&log);
+    let (mut kit, log, mut peer) = refused_server(5, WSServerConfig::default());
     ping(&mut peer, &mut kit, 1);
     peer.send_frame(WSMsgType::Close, b"\x03\xe8");
     assert_eq!(pongs(&mut peer, &mut kit), [0; 0]);
@@ -129,14 +133,8 @@ fn a_close_behind_pings_is_answered_and_they_are_not() {
 
 #[test]
 fn a_server_gives_up_on_a_peer_that_takes_no_byte_for_30_seconds() {
-    let mut kit = TestKit::new(6);
-    let log = Log::default();
-    let _peer = open_server(&mut kit, &log, WSServerConfig::default());
-    block(&log);
-    kit.advance(NEARLY_30_SECONDS);
-    assert!(!log.transport().is_disconnected());
-    kit.advance(TICK);
-    assert_eq!(cause(&log), WSDisconnectCause::WriteTimeout);
+    let (mut kit, log, _peer) = refused_server(6, WSServerConfig::default());
+    assert_ends_in_30_seconds(&mut kit, &log);
 }
 
 #[test]
@@ -154,10 +152,7 @@ fn a_peer_that_pings_and_never_reads_is_given_up_on() {
 
 #[test]
 fn each_byte_that_the_kernel_takes_begins_the_write_timeout_anew() {
-    let mut kit = TestKit::new(8);
-    let log = Log::default();
-    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
-    block(&log);
+    let (mut kit, log, mut peer) = refused_server(8, WSServerConfig::default());
     for _ in 0..5 {
         kit.advance(29 * SECOND);
         peer.link().to_client().release(1);
@@ -165,18 +160,12 @@ fn each_byte_that_the_kernel_takes_begins_the_write_timeout_anew() {
         peer.read();
         kit.run_until_idle();
     }
-    kit.advance(NEARLY_30_SECONDS);
-    assert!(!log.transport().is_disconnected());
-    kit.advance(TICK);
-    assert_eq!(cause(&log), WSDisconnectCause::WriteTimeout);
+    assert_ends_in_30_seconds(&mut kit, &log);
 }
 
 #[test]
 fn what_is_sent_to_a_peer_that_does_not_read_does_not_move_the_write_timeout() {
-    let mut kit = TestKit::new(9);
-    let log = Log::default();
-    let _peer = open_server(&mut kit, &log, WSServerConfig::default());
-    block(&log);
+    let (mut kit, log, _peer) = refused_server(9, WSServerConfig::default());
     for _ in 0..30 {
         assert!(!log.transport().is_disconnected());
         kit.advance(SECOND);
@@ -187,10 +176,7 @@ fn what_is_sent_to_a_peer_that_does_not_read_does_not_move_the_write_timeout() {
 
 #[test]
 fn a_peer_that_reads_again_leaves_no_timer_behind() {
-    let mut kit = TestKit::new(10);
-    let log = Log::default();
-    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
-    block(&log);
+    let (mut kit, log, mut peer) = refused_server(10, WSServerConfig::default());
     kit.advance(10 * SECOND);
     assert!(kit.next_due().is_some());
     pongs(&mut peer, &mut kit);
@@ -200,26 +186,18 @@ fn a_peer_that_reads_again_leaves_no_timer_behind() {
 
 #[test]
 fn the_write_timeout_begins_with_each_refusal() {
-    let mut kit = TestKit::new(11);
-    let log = Log::default();
-    let mut peer = open_server(&mut kit, &log, WSServerConfig::default());
-    block(&log);
+    let (mut kit, log, mut peer) = refused_server(11, WSServerConfig::default());
     kit.advance(20 * SECOND);
     pongs(&mut peer, &mut kit);
     peer.link().to_client().stall();
     block(&log);
-    kit.advance(NEARLY_30_SECONDS);
-    assert!(!log.transport().is_disconnected());
-    kit.advance(TICK);
-    assert_eq!(cause(&log), WSDisconnectCause::WriteTimeout);
+    assert_ends_in_30_seconds(&mut kit, &log);
 }
 
 #[test]
 fn the_write_timeout_is_told_as_an_end_by_this_side_with_what_is_unsent() {
-    let mut kit = TestKit::new(12);
-    let log = Log::default();
-    let _peer = open_server(&mut kit, &log, WSServerConfig::default());
-    let waiting = block(&log);
+    let (mut kit, log, _peer) = refused_server(12, WSServerConfig::default());
+    let waiting = log.transport().buffered_amount();
     kit.advance(30 * SECOND);
     let info = log.transport().disconnect_info().cloned().unwrap();
     assert_eq!((info.side, info.bytes_unsent), (WSDisconnectSide::Local, waiting));
@@ -229,11 +207,8 @@ fn the_write_timeout_is_told_as_an_end_by_this_side_with_what_is_unsent() {
 
 /// Closes a connection whose peer does not read. Returns why it ended, and after how long.
 fn closed_while_refused(close_timeout: Duration, write_timeout: Duration) -> (WSDisconnectCause, Duration) {
-    let mut kit = TestKit::new(13);
-    let log = Log::default();
     let config = WSServerConfig::default().close_timeout(close_timeout).write_timeout(Some(write_timeout));
-    let _peer = open_server(&mut kit, &log, config);
-    block(&log);
+    let (mut kit, log, _peer) = refused_server(13, config);
     let start = kit.now();
     log.transport().send_close(WSCloseCode::OK, "");
     kit.block_on(log.transport().wait_disconnected()).unwrap();
@@ -282,11 +257,8 @@ fn a_client_may_have_a_write_timeout() {
 #[test]
 fn a_server_may_have_no_write_timeout() {
     for timeout in [None, Some(Duration::MAX)] {
-        let mut kit = TestKit::new(15);
-        let log = Log::default();
         let config = WSServerConfig::default().write_timeout(timeout);
-        let _peer = open_server(&mut kit, &log, config);
-        block(&log);
+        let (mut kit, log, _peer) = refused_server(15, config);
         kit.advance(1000 * SECOND);
         assert!(!log.transport().is_disconnected());
     }

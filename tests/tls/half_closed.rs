@@ -35,15 +35,23 @@ fn texts() -> Vec<Frame> {
     (0..10).map(|number| Frame::text(number.to_string())).collect()
 }
 
+fn send_texts(peer: &mut Peer) {
+    let bytes: Vec<u8> = texts().iter().flat_map(|text| peer.encode(text)).collect();
+    peer.write(&bytes);
+}
+
+/// Reads as many frames as were sent, or up to the end of the stream.
+fn echoes(peer: &mut Peer) -> Vec<Frame> {
+    (0..10).map_while(|_| peer.next_frame()).collect()
+}
+
 #[test]
 fn ten_texts_and_the_end_of_the_stream_are_ten_echoes() {
     for way in Way::all() {
         let (_on, mut peer) = serve_tasks(&way);
-        let bytes: Vec<u8> = texts().iter().flat_map(|text| peer.encode(text)).collect();
-        peer.write(&bytes);
+        send_texts(&mut peer);
         peer.shutdown_write();
-        let echoes: Vec<_> = (0..10).map_while(|_| peer.next_frame()).collect();
-        assert_eq!(echoes, texts(), "TLS: {}", way.is_secure());
+        assert_eq!(echoes(&mut peer), texts(), "TLS: {}", way.is_secure());
         // The handler has ended: CLOSE, then the end of the stream.
         assert_eq!(peer.read_frame().opcode, CLOSE);
         peer.expect_eof();
@@ -54,11 +62,9 @@ fn ten_texts_and_the_end_of_the_stream_are_ten_echoes() {
 fn an_end_of_tcp_without_close_notify_still_gets_every_echo() {
     for way in Way::all() {
         let (_on, mut peer) = serve_tasks(&way);
-        let bytes: Vec<u8> = texts().iter().flat_map(|text| peer.encode(text)).collect();
-        peer.write(&bytes);
+        send_texts(&mut peer);
         peer.cut_write();
-        let echoes: Vec<_> = (0..10).map_while(|_| peer.next_frame()).collect();
-        assert_eq!(echoes, texts(), "TLS: {}", way.is_secure());
+        assert_eq!(echoes(&mut peer), texts(), "TLS: {}", way.is_secure());
     }
 }
 
