@@ -2,6 +2,10 @@
 //!
 //! The log belongs to the process, so each test has it for itself.
 
+#[cfg(feature = "tls")]
+#[path = "../tls/authority.rs"]
+#[allow(dead_code, reason = "shared with the tests of TLS, which use all of it")]
+mod authority;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared with other test targets, each of which uses a part")]
 mod support;
@@ -25,7 +29,7 @@ use support::probe::{Probe, log};
 use support::running::{LoopThread, Server, connect, serve};
 use support::wire::Frame;
 
-/// Keeps the lines of this crate.
+/// Keeps the lines of this crate, and of the one that speaks TLS for it.
 struct Recorder;
 
 static RECORDER: Recorder = Recorder;
@@ -34,7 +38,7 @@ static PROCESS: Mutex<()> = Mutex::new(());
 
 impl Log for Recorder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("femtows")
+        ["femtows", "rustls"].iter().any(|of| metadata.target().starts_with(of))
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -196,6 +200,24 @@ fn a_client_gets_a_protocol_error_for_invalid_utf8_of_its_server() {
     drop(peer);
     let error = client.ended().unwrap_err();
     assert!(matches!(error, WSError::Protocol(_)), "{error:?}");
+}
+
+/// Alerts before the handshake need no key; rustls passes over the first four.
+#[cfg(feature = "tls")]
+#[test]
+fn alerts_of_a_tls_peer_are_not_logged_above_debug() {
+    const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 1, 0, 2, 1, 112];
+    let _log = own_log();
+    let tls = authority::Authority::new().issue(&["localhost"]).server();
+    let server = serve(server_config().tls(tls), |_: &WSUpgradeRequest| WSMessageAdapter::new(Echo));
+    for _ in 0..3 {
+        let mut peer = Peer::connect_tcp(server.addr);
+        peer.write(&UNRECOGNIZED_NAME.repeat(4));
+        // No record: the answer shows that all before it was read.
+        peer.write(b"GET / HTTP/1.1\r\n\r\n");
+        peer.read_to_eof();
+    }
+    assert_eq!(loud(), [""; 0]);
 }
 
 // --- failures of the application ---
