@@ -191,6 +191,63 @@ fn data_between_padding_keeps_the_connection() {
     }
 }
 
+/// Records of 192 KiB without data, and these bytes behind them.
+fn behind_padding(forger: &mut Forger, bytes: &[u8]) -> Vec<u8> {
+    let mut records: Vec<u8> = (0..12).flat_map(|_| forger.seal_padding()).collect();
+    records.extend(forger.seal(ContentType::ApplicationData, bytes));
+    records
+}
+
+/// Only the first of several reads is announced by an event.
+#[test]
+fn request_behind_records_without_data_is_answered() {
+    let mut kit = TestKit::new(11);
+    let authority = Authority::new();
+    let config = WSServerConfig::default().tls(authority.issue(&["testkit"]).server());
+    let peer = kit.raw_server(|_: &WSUpgradeRequest| echo(), config);
+    let mut remote = Remote::client(peer, client_config(&authority, &rustls::version::TLS13), "testkit");
+    remote.exchange(&mut kit);
+    let mut forger = remote.into_forger();
+    let records = behind_padding(&mut forger, &femtows::testkit::Peer::request());
+    forger.peer.link().to_server().capacity(records.len());
+    assert_eq!(forger.peer.write(&records), records.len());
+    kit.run_until_idle();
+    assert!(kit.transport(forger.peer.link(), femtows::proto::Role::Server).is_some());
+}
+
+#[test]
+fn response_behind_records_without_data_opens_the_connection() {
+    let mut kit = TestKit::new(12);
+    let authority = Authority::new();
+    let (peer, client) = kit.raw_client(echo(), WSConnectConfig::default().tls(authority.client()));
+    let config = server_config(&authority.issue(&["testkit"]), &rustls::version::TLS13);
+    let mut remote = Remote::server(peer, config);
+    remote.exchange(&mut kit);
+    let response = femtows::testkit::Peer::response_to(&remote.take_received()).unwrap();
+    let mut forger = remote.into_forger();
+    let records = behind_padding(&mut forger, &response);
+    forger.peer.link().to_client().capacity(records.len());
+    assert_eq!(forger.peer.write(&records), records.len());
+    kit.run_until_idle();
+    assert!(kit.block_on(client).is_ok());
+}
+
+#[test]
+fn message_behind_records_without_data_is_delivered_after_a_pause() {
+    let mut kit = TestKit::new(13);
+    let (mut forger, server) = forging_client(&mut kit);
+    server.pause_reading();
+    let frame = forger.peer.encode_frame(WSMsgType::Text, b"data", <_>::default());
+    let records = behind_padding(&mut forger, &frame);
+    forger.peer.link().to_server().capacity(records.len());
+    assert_eq!(forger.peer.write(&records), records.len());
+    kit.run_until_idle();
+    assert!(forger.peer.read().is_empty());
+    server.resume_reading();
+    kit.run_until_idle();
+    assert!(!forger.peer.read().is_empty(), "no echo");
+}
+
 /// A first message of 60 000 bytes in records of one byte each.
 #[test]
 fn hello_in_one_byte_records_is_refused_early() {
