@@ -76,8 +76,9 @@ impl Conn {
 
     /// Terminates the connection if its time is over: the timer has fired.
     pub(crate) fn write_due(self: &Rc<Self>) {
-        // Sealed bytes may have left by a read, which answers on the TLS layer.
-        self.note_write_progress();
+        // The kernel may have room and not have told of it: Linux does when a third of its buffer is
+        // free. To a peer that reads slowly that takes longer than the timeout.
+        self.flush();
         let watch = self.extras.borrow_mut().as_mut().and_then(|extras| extras.write_watch.take());
         let (Some(watch), Some(timeout)) = (watch, self.settings.write_timeout) else { return };
         if self.core.now().saturating_duration_since(watch.progress) < timeout {

@@ -288,3 +288,19 @@ fn a_peer_that_pings_and_never_reads_is_given_up_on() {
     while peer.try_write(&pings) {}
     assert_eq!(events.until_disconnected().cause, WSDisconnectCause::WriteTimeout);
 }
+
+/// Linux tells of room only when a third of its buffer is free.
+#[test]
+fn a_peer_that_reads_slowly_is_not_given_up_on() {
+    let config = WSServerConfig::default().write_timeout(Some(Duration::from_secs(2)));
+    let (server, mut peer, events) = server_with(config);
+    server.on.ask_transport(0, |transport| {
+        assert!(transport.send(WSMsgType::Binary, vec![0; 12 << 20]).is_accepted());
+    });
+    // Less than a third in twice the timeout.
+    for _ in 0..40 {
+        peer.read_bytes(20_000);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(events.so_far(), [Event::PauseWriting]);
+}
