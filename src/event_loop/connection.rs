@@ -144,8 +144,9 @@ pub(crate) struct Conn {
 pub(super) struct Extras {
     /// When the end of the connection is given up on.
     pub(super) timer: Option<TimerId>,
-    /// Tasks in `wait_disconnected`, each under the number of its future.
-    pub(super) waiters: BTreeMap<u64, Waker>,
+    /// Tasks in `wait_disconnected`, each under the number of its future; `None` if it was woken and was
+    /// not polled since.
+    pub(super) waiters: BTreeMap<u64, Option<Waker>>,
     /// Watermarks set on this connection.
     pub(super) watermarks: Option<(usize, usize)>,
     /// What first began to end the connection, until it has ended and tells it; and the error, if it was a fault.

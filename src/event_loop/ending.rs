@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::proto::{Role, WSProtocolError};
@@ -52,7 +52,7 @@ impl Future for Disconnected {
             let waiters = &mut extras.get_or_insert_default().waiters;
             let next = || waiters.last_key_value().map_or(0, |(last, _)| last + 1);
             let number = self.number.unwrap_or_else(next);
-            (number, waiters.insert(number, waker))
+            (number, waiters.insert(number, Some(waker)))
         };
         drop(old);
         self.number = Some(number);
@@ -316,11 +316,15 @@ impl Conn {
         self.give_up_on_pongs();
     }
 
-    /// Wakes the tasks that wait for the end. Those that have to wait longer leave their waker
-    /// again.
+    /// Wakes the tasks that wait for the end. Their numbers stay taken: some may have to wait longer,
+    /// and leave their waker again.
     fn wake_waiters(&self) {
-        let waiters = self.extras.borrow_mut().as_mut().map(|extras| std::mem::take(&mut extras.waiters));
-        waiters.into_iter().flatten().for_each(|(_, waiter)| waiter.wake());
+        let woken: Vec<_> = match self.extras.borrow_mut().as_mut() {
+            Some(extras) => extras.waiters.values_mut().filter_map(Option::take).collect(),
+            None => return,
+        };
+        // Outside of the borrow: waking may run user code.
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// Ready once `on_ws_disconnected` has returned.

@@ -1,6 +1,8 @@
 //! How connections end.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Waker};
 
 use femtows::message::*;
 use femtows::proto::Role;
@@ -355,5 +357,30 @@ fn rule_a_stream_tells_of_the_end_once() {
         assert_eq!(next(ws).map(code), Some(4000));
         assert!(next(ws).is_none() && next(ws).is_none());
         assert_eq!(next(&mut ws.clone()).map(code), Some(4000), "another handle is another stream");
+    }
+}
+
+#[test]
+fn a_wait_that_outlasts_the_closing_handshake_displaces_no_other() {
+    for drops in [false, true] {
+        let mut kit = TestKit::new(1);
+        let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default());
+        let transport = kit.transport(peer.link(), Role::Client).expect("it is open");
+        let mut first = Box::pin(transport.wait_disconnected());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        ws.close(1000, "").expect("it is open");
+        peer.send_frame(WSMsgType::Close, &close_payload(1000, ""));
+        kit.run_until_idle();
+        let second = kit.handle().spawn(transport.wait_disconnected());
+        kit.run_until_idle();
+        if drops {
+            drop(first);
+        } else {
+            assert!(first.as_mut().poll(&mut context).is_pending(), "the server leaves TCP open");
+        }
+        kit.advance(3 * SECOND);
+        assert!(transport.is_disconnected());
+        assert!(second.is_finished(), "drops: {drops}");
     }
 }
