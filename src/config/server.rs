@@ -72,6 +72,7 @@ impl WSServerConfig {
     /// preset chooses neither [`origin`](Self::origin) nor TLS.
     pub fn public() -> Self {
         const MAX_MESSAGE: usize = 1 << 20;
+        // The reply timeout is left at a server's default, which follows a shorter idle timeout.
         let limits = WSLimits::default().max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
         let config = Self { outbound_budget: Some(64 << 20), ..Self::default() };
         config
@@ -79,7 +80,6 @@ impl WSServerConfig {
             .max_connections_per_ip(64)
             .enable_auto_ping(true)
             .auto_ping_idle_timeout(Duration::from_secs(20))
-            .auto_ping_reply_timeout(Duration::from_secs(20))
             .idle_timeout(Some(Duration::from_secs(5 * 60)))
             .handshake_timeout(Some(Duration::from_secs(5)))
             .write_timeout(Some(Duration::from_secs(30)))

@@ -79,6 +79,16 @@ fn public_preset_pings_after_20_seconds_and_gives_up_20_seconds_later() {
     assert_eq!(log.last(), Some(Entry::Disconnected(WSDisconnectCause::PingTimeout)));
 }
 
+#[test]
+fn public_preset_takes_a_shorter_ping_interval_alone() {
+    let mut kit = TestKit::new(1);
+    let (mut peer, _log) = open(&mut kit, WSServerConfig::public().auto_ping_idle_timeout(10 * SECOND));
+    kit.advance(10 * SECOND);
+    assert_eq!(told(&mut peer), ["Ping"]);
+    kit.advance(10 * SECOND);
+    assert_eq!(told(&mut peer), ["CLOSE 1001"], "the reply timeout follows");
+}
+
 /// Of a server that replaces auto-ping by something of its own.
 #[test]
 fn public_preset_closes_with_1001_after_5_idle_minutes() {
