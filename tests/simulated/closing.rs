@@ -335,3 +335,17 @@ fn a_panic_in_on_ws_disconnected_comes_out_of_wait_disconnected() {
     told.push(failed(kit.block_on(transport.wait_disconnected())));
     assert_eq!(told, ["panic: it failed"; 3]);
 }
+
+#[test]
+fn a_panic_in_on_ws_disconnected_of_a_server_comes_out_of_wait_disconnected() {
+    let mut kit = TestKit::new(18);
+    let mut peer = kit.raw_server(|_: &WSUpgradeRequest| Dying, WSServerConfig::default());
+    peer.upgrade(&mut kit);
+    let transport = kit.transport(peer.link(), Role::Server).expect("it is open");
+    let waiting = [(); 2].map(|()| kit.handle().spawn(transport.wait_disconnected()));
+    peer.close();
+    for wait in waiting {
+        let told = kit.block_on(wait).map_err(|error| error.to_string());
+        assert!(told.as_ref().is_err_and(|error| error.ends_with("panic: it failed")), "{told:?}");
+    }
+}
