@@ -66,21 +66,23 @@ impl Conn {
         }
     }
 
-    /// Forgets the timer, too.
-    pub(super) fn stop_write_watch(&self) {
+    /// Cancels the timer and returns what it watched.
+    pub(super) fn stop_write_watch(&self) -> Option<Box<WriteWatch>> {
         let watch = self.extras.borrow_mut().as_mut().and_then(|extras| extras.write_watch.take());
-        if let Some(timer) = watch.and_then(|watch| watch.timer) {
+        if let Some(timer) = watch.as_ref().and_then(|watch| watch.timer) {
             self.core.cancel_timer(timer);
         }
+        watch
     }
 
     /// Terminates the connection if its time is over: the timer has fired.
     pub(crate) fn write_due(self: &Rc<Self>) {
-        // The kernel may have room and not have told of it: Linux does when a third of its buffer is
-        // free. To a peer that reads slowly that takes longer than the timeout.
+        // Kernels announce room only when much of their buffer is free (on Linux a third), and a slow
+        // reader needs longer for that. A write notices less, and bytes that left by a read, which
+        // answers on the TLS layer.
         self.flush();
-        let watch = self.extras.borrow_mut().as_mut().and_then(|extras| extras.write_watch.take());
-        let (Some(watch), Some(timeout)) = (watch, self.settings.write_timeout) else { return };
+        let timeout = self.settings.write_timeout;
+        let (Some(watch), Some(timeout)) = (self.stop_write_watch(), timeout) else { return };
         if self.core.now().saturating_duration_since(watch.progress) < timeout {
             return self.watch_writes(watch.progress);
         }
