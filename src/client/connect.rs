@@ -21,8 +21,8 @@ use super::{WSUrl, redirect};
 ///
 /// The name of the host is looked up on another thread, or by the
 /// [`resolver`](WSConnectConfig::resolver); `localhost` and names below it are the loopback
-/// addresses. The addresses are raced as in RFC 8305: the families take turns, and each attempt
-/// gets 250 ms before the next one starts beside it. Redirections are followed as far as
+/// addresses, IPv4 first. The addresses are raced as in RFC 8305: the families take turns, and each
+/// attempt gets 250 ms before the next one starts beside it. Redirections are followed as far as
 /// [`max_redirects`](WSConnectConfig::max_redirects) goes, except from `wss` to `ws`; only the
 /// headers that [`redirect_headers`](WSConnectConfig::redirect_headers) describes follow to another
 /// origin. User name and password in the URL become Basic authentication (RFC 7617), unless the

@@ -96,8 +96,9 @@ fn known_addresses(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
     }
     // RFC 6761 section 6.3: a resolver, or an attacker in its place, could lead them elsewhere.
     is_localhost(host).then(|| {
-        // The order of RFC 6724 section 2.1, in which systems return them.
-        let loopback: [IpAddr; 2] = [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+        // A SOCKS proxy is given the first address only, and more servers and proxies listen on
+        // IPv4's. Without a proxy a refusal starts the next attempt at once.
+        let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         loopback.map(|ip| SocketAddr::new(ip, port)).into()
     })
 }
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn localhost_and_names_below_it_need_no_lookup() {
         for host in ["localhost", "LocalHost", "localhost.", "app.localhost", "A.B.LOCALHOST."] {
-            assert_eq!(known(host).expect(host), ["[::1]:80", "127.0.0.1:80"], "{host}");
+            assert_eq!(known(host).expect(host), ["127.0.0.1:80", "[::1]:80"], "{host}");
         }
     }
 
