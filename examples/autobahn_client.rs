@@ -63,8 +63,11 @@ fn visit(
 fn visit_as_task(event_loop: &mut WSLoop, url: &str, config: &WSConnectConfig) -> Result<(), Box<dyn Error>> {
     let handle = event_loop.handle();
     let settings = WebSocketConfig::default().max_message_size(32 << 20).client(config.clone());
-    let ws = event_loop.block_on(connect_websocket_url(&handle, url, settings))??;
-    let echo = handle.spawn(async move {
+    let url = url.to_owned();
+    // One task connects and echoes. It runs between two frames, which the future of `block_on` does
+    // not, so that a message that comes with the response is answered before a fault behind it.
+    let echo = event_loop.handle().spawn(async move {
+        let ws = connect_websocket_url(&handle, &url, settings).await?;
         // As above.
         let _ = echo_websocket(ws.clone()).await;
         ws.aclose(WSCloseCode::OK, "").await

@@ -429,16 +429,19 @@ impl Opening {
             conn.enable_deflate(parameters);
         }
         let transport = WSTransport::new(Rc::clone(&conn));
-        conn.connected(early);
-        if unread {
-            conn.read_on(self.end_ahead.get());
-        }
+        conn.connected();
         if self.unclaimed.get() {
             // Given up by the listener that was just told.
             return transport.disconnect(false);
         }
         self.phase.replace(Phase::Ended(Some(Ok(transport))));
+        // Before the frames that came with the response: a task can answer each of them before what
+        // the next one brings about, such as an error.
         self.wake();
+        conn.deliver_early(early);
+        if unread {
+            conn.read_on(self.end_ahead.get());
+        }
     }
 
     /// Ends the attempt and frees its slot.

@@ -284,18 +284,23 @@ impl Conn {
         conn
     }
 
-    /// Tells the listener that the connection is open, then delivers the frames that came behind the handshake.
-    pub(crate) fn connected(self: &Rc<Self>, early: &[u8]) {
+    /// Reports to the listener that the connection is open.
+    pub(crate) fn connected(self: &Rc<Self>) {
         let transport = WSTransport::new(Rc::clone(self));
         self.call_listener(|listener| listener.on_ws_connected(&transport), Callback::Connected);
         self.start_liveness();
-        if !early.is_empty() {
-            self.core.metrics.bytes_received(early.len());
-            let mut buffer = self.core.pool.borrow_mut().take_recv(early.len());
-            buffer.extend_from_slice(early);
-            self.dispatch(buffer);
-        }
         self.after_change();
+    }
+
+    /// Delivers the frames that arrived behind the opening handshake.
+    pub(crate) fn deliver_early(self: &Rc<Self>, early: &[u8]) {
+        if early.is_empty() {
+            return;
+        }
+        self.core.metrics.bytes_received(early.len());
+        let mut buffer = self.core.pool.borrow_mut().take_recv(early.len());
+        buffer.extend_from_slice(early);
+        self.dispatch(buffer);
     }
 
     /// Reads on in the next turn: bytes may be waiting that no event will announce.

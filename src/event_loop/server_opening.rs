@@ -351,7 +351,8 @@ impl ServerOpening {
             conn.enable_deflate(parameters);
         }
         conn.send_head(head);
-        conn.connected(early);
+        conn.connected();
+        conn.deliver_early(early);
         if unread {
             conn.read_on(self.end_ahead.get());
         }

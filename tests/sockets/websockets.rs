@@ -12,7 +12,7 @@ use femtows::{
     WSServerConfig, WSSocket, WSTransport, WSUpgradeRequest, WSUpgradeResponse, ws_create_server,
 };
 
-use crate::support::peer::PeerServer;
+use crate::support::peer::{PeerServer, header, switching};
 use crate::support::wire::Frame;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -114,6 +114,34 @@ fn aclose_of_a_client_succeeds_though_the_server_leaves_tcp_open() {
         done.send(()).unwrap();
     });
     serving.join().unwrap();
+}
+
+/// As case 4.2.3 of the Autobahn suite, with all that the server sends in one piece.
+#[test]
+fn message_that_comes_with_the_response_is_answered_before_a_fault_behind_it() {
+    let server = PeerServer::bind();
+    let url = server.url("/");
+    let serving = thread::spawn(move || {
+        let mut peer = server.accept_tcp();
+        let request = peer.read_head();
+        let mut bytes = switching(&header(&request, "Sec-WebSocket-Key").unwrap(), "").into_bytes();
+        bytes.extend(peer.encode(&Frame::text("Hello")));
+        // A reserved control frame, opcode 13: a full queue does not hold it.
+        bytes.extend([0x8d, 0]);
+        peer.write(&bytes);
+        peer.read_frame()
+    });
+    run(async |handle| {
+        let connecting = handle.clone();
+        let echo = handle.spawn(async move {
+            let ws = connect_websocket_url(&connecting, &url, WebSocketConfig::default()).await.unwrap();
+            while let Ok(message) = ws.get_message().await {
+                let _ = ws.send_message(message).await;
+            }
+        });
+        echo.await;
+    });
+    assert_eq!(serving.join().unwrap(), Frame::text("Hello"));
 }
 
 #[test]
