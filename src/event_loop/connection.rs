@@ -220,7 +220,7 @@ impl Flags {
     /// Tasks may still answer a peer that has ended its half of TCP.
     pub(super) const ANSWERS_LATE: u32 = 1 << 21;
     /// A client's closing handshake is complete: the server is to end TCP.
-    pub(super) const SERVER_ENDS: u32 = 1 << 24;
+    pub(super) const SERVER_ENDS: u32 = 1 << 22;
 
     #[inline]
     pub(super) fn has(&self, flag: u32) -> bool {
