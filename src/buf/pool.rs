@@ -14,7 +14,9 @@ pub struct BufferPool {
     /// Receive buffers from [`LARGE_RECV`] on.
     #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
     large_recv: Vec<Box<RecvBuffer>>,
-    /// Empty queues: at most [`MAX_QUEUES`].
+    /// The queue that was given back last: in a closed loop the one that is taken next.
+    last_queue: Option<Box<SendQueue>>,
+    /// Further empty queues: at most [`MAX_QUEUES`].
     #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
     queues: Vec<Box<SendQueue>>,
     /// Bytes of capacity in all lists together: `retained <= limit`.
@@ -44,6 +46,7 @@ impl BufferPool {
             send: Vec::new(),
             small_recv: Vec::new(),
             large_recv: Vec::new(),
+            last_queue: None,
             queues: Vec::new(),
             retained: 0,
             limit,
@@ -78,15 +81,31 @@ impl BufferPool {
     /// An empty queue.
     #[inline]
     pub fn take_queue(&mut self) -> Box<SendQueue> {
-        self.queues.pop().unwrap_or_default()
+        let queue = match self.last_queue.take() {
+            Some(queue) => queue,
+            None => self.queues.pop().unwrap_or_default(),
+        };
+        self.retained -= queue.capacity();
+        queue
     }
 
-    /// Takes an empty queue back.
+    /// Takes an empty queue back, and the memory that it keeps if there is room for that.
     #[inline]
-    pub fn give_queue(&mut self, queue: Box<SendQueue>) {
+    pub fn give_queue(&mut self, mut queue: Box<SendQueue>) {
         debug_assert!(queue.is_empty());
+        queue.shrink(MAX_SEND_CAPACITY.min(self.limit - self.retained));
+        self.retained += queue.capacity();
+        if let Some(earlier) = self.last_queue.replace(queue) {
+            self.keep_queue(earlier);
+        }
+    }
+
+    #[inline(never)]
+    fn keep_queue(&mut self, queue: Box<SendQueue>) {
         if self.queues.len() < MAX_QUEUES && queue.is_light() {
             self.queues.push(queue);
+        } else {
+            self.retained -= queue.capacity();
         }
     }
 

@@ -13,22 +13,27 @@ const GATHER_LIMIT: usize = 256 * 1024;
 /// Shared bytes that wait alone are copied into a gathered buffer when more follow, up to this many.
 const SMALL_SHARED: usize = 2048;
 
+/// Least capacity, in bytes, of a buffer that small frames are gathered in.
+const MIN_GATHERED: usize = 2048;
+
 /// Places for chunks that an emptied queue may keep.
 const MAX_KEPT_CHUNKS: usize = 64;
 
 /// Encoded bytes on their way to the socket, in order.
 ///
-/// Three kinds of memory queue together: gathered small frames (a pooled buffer), frames that own their memory, and
-/// shared frames (by reference count). A queue that was emptied holds no bytes, only places for chunks.
+/// Three kinds of memory queue together: gathered small frames, frames that own their memory, and
+/// shared frames (by reference count). An emptied queue keeps the memory that it gathers in, and
+/// places for chunks: a [`BufferPool`] hands it to the next connection that sends.
 #[derive(Debug, Default)]
 pub struct SendQueue {
-    /// The chunk that leaves next. `None` only if `rest` is empty too.
-    front: Option<Chunk>,
+    /// Small frames, in front of all of `rest`. The bytes before `start` have left.
+    gathered: Vec<u8>,
+    start: usize,
     rest: VecDeque<Chunk>,
-    /// Bytes in all chunks that have not left.
+    /// Bytes that have not left.
     len: usize,
-    /// How many bytes [`append_gathered`](Self::append_gathered) may still append. More than zero only while `front` is the one chunk, is
-    /// being gathered in and has that much spare capacity.
+    /// How many bytes [`append_gathered`](Self::append_gathered) may still append. More than zero
+    /// only while `rest` is empty and `gathered` has that much spare capacity.
     room: usize,
 }
 
@@ -73,6 +78,20 @@ impl SendQueue {
         self.len == 0
     }
 
+    /// Bytes of capacity that an emptied queue keeps.
+    #[inline]
+    pub(super) fn capacity(&self) -> usize {
+        self.gathered.capacity()
+    }
+
+    /// Gives up the memory that an emptied queue keeps, if it is more than `limit` bytes.
+    #[inline]
+    pub(super) fn shrink(&mut self, limit: usize) {
+        if self.gathered.capacity() > limit {
+            self.gathered = Vec::new();
+        }
+    }
+
     /// Appends `additional` bytes or fewer through `write`, which gets the buffer to append to.
     #[inline]
     pub fn append(&mut self, additional: usize, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
@@ -85,23 +104,29 @@ impl SendQueue {
         self.len += written;
     }
 
-    /// Begins an empty queue with a buffer that takes at least `additional` bytes, [open](Self::open) up to `limit` bytes.
-    pub fn begin(&mut self, additional: usize, limit: usize, pool: &mut BufferPool) {
-        debug_assert!(self.front.is_none() && self.rest.is_empty());
-        let data = pool.take_send(additional);
-        self.room = data.capacity().min(limit);
-        self.front = Some(Chunk::Owned { data, start: 0, gathers: true });
+    /// Lets [`append_gathered`](Self::append_gathered) append at least `additional` bytes, and more
+    /// up to `limit` bytes in all, until anything else is done with the queue. Returns `false`, and
+    /// does nothing, if that is not possible: the bytes would not be the next ones in the queue's
+    /// first buffer, or beyond the limit.
+    pub fn open(&mut self, additional: usize, limit: usize) -> bool {
+        if !self.rest.is_empty() || additional > limit.saturating_sub(self.len) {
+            return false;
+        }
+        let kept = self.gathered.len();
+        if self.gathered.capacity() - kept < additional {
+            if kept + additional > GATHER_LIMIT {
+                return false;
+            }
+            self.gathered.reserve(additional.max(MIN_GATHERED));
+        }
+        self.room = (self.gathered.capacity() - kept).min(limit - self.len);
+        true
     }
 
-    /// Lets [`append_gathered`](Self::append_gathered) append to what is queued, up to `limit` bytes in all; until anything else is done
-    /// with the queue.
-    pub fn open(&mut self, limit: usize) {
-        self.room = match &self.front {
-            Some(Chunk::Owned { data, gathers: true, .. }) if self.rest.is_empty() => {
-                (data.capacity() - data.len()).min(limit.saturating_sub(self.len))
-            }
-            _ => 0,
-        };
+    /// Whether it is [open](Self::open) for this many bytes.
+    #[inline]
+    pub fn has_room(&self, additional: usize) -> bool {
+        additional <= self.room
     }
 
     /// Ends what [`open`](Self::open) began.
@@ -117,10 +142,9 @@ impl SendQueue {
         if additional > self.room {
             return false;
         }
-        let Some(Chunk::Owned { data, .. }) = &mut self.front else { return false };
-        let before = data.len();
-        write(data);
-        let written = data.len() - before;
+        let before = self.gathered.len();
+        write(&mut self.gathered);
+        let written = self.gathered.len() - before;
         debug_assert!(written <= additional);
         self.len += written;
         self.room -= written;
@@ -135,13 +159,12 @@ impl SendQueue {
         if len > self.room {
             return false;
         }
-        let Some(Chunk::Owned { data, .. }) = &mut self.front else { return false };
-        let Some(place) = data.spare_capacity_mut().get_mut(..len) else { return false };
+        let Some(place) = self.gathered.spare_capacity_mut().get_mut(..len) else { return false };
         place[0].write(header[0]);
         place[1].write(header[1]);
         mask::copy_short(payload, &mut place[2..]);
         // SAFETY: the `len` bytes behind the old length are within the capacity and were just written.
-        unsafe { data.set_len(data.len() + len) };
+        unsafe { self.gathered.set_len(self.gathered.len() + len) };
         self.len += len;
         self.room -= len;
         true
@@ -166,9 +189,12 @@ impl SendQueue {
 
     /// Fills `slices` with the bytes that leave next and returns how many slices there are.
     pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let gathered = Some(&self.gathered[self.start..]).filter(|bytes| !bytes.is_empty());
         let mut count = 0;
-        for (slot, chunk) in slices.iter_mut().zip(self.front.iter().chain(&self.rest)) {
-            *slot = IoSlice::new(chunk.bytes());
+        for (slot, bytes) in
+            slices.iter_mut().zip(gathered.into_iter().chain(self.rest.iter().map(Chunk::bytes)))
+        {
+            *slot = IoSlice::new(bytes);
             count += 1;
         }
         count
@@ -177,13 +203,32 @@ impl SendQueue {
     /// Number of separate pieces of memory.
     #[inline]
     pub fn chunk_count(&self) -> usize {
-        usize::from(self.front.is_some()) + self.rest.len()
+        usize::from(self.gathered.len() > self.start) + self.rest.len()
     }
 
     /// The bytes that leave next, in one piece: all of them if there is one chunk.
     #[inline]
     pub fn first(&self) -> &[u8] {
-        self.front.as_ref().map_or(&[], Chunk::bytes)
+        match self.rest.front() {
+            Some(front) if self.gathered.is_empty() => front.bytes(),
+            _ => &self.gathered[self.start..],
+        }
+    }
+
+    /// All bytes, if they are in one piece, as nearly always.
+    #[inline]
+    pub fn only_piece(&self) -> Option<&[u8]> {
+        self.rest.is_empty().then(|| &self.gathered[self.start..])
+    }
+
+    /// Drops all bytes, which are in [one piece](Self::only_piece): they have left.
+    #[inline]
+    pub fn clear_gathered(&mut self) {
+        debug_assert!(self.rest.is_empty());
+        self.gathered.clear();
+        self.start = 0;
+        self.len = 0;
+        self.room = 0;
     }
 
     /// Drops the first `n` bytes: they have left.
@@ -194,17 +239,24 @@ impl SendQueue {
         assert!(n <= self.len, "more bytes left than were queued");
         self.seal();
         self.len -= n;
-        while let Some(front) = &mut self.front {
+        let gathered = self.gathered.len() - self.start;
+        if n < gathered {
+            self.start += n;
+            return;
+        }
+        n -= gathered;
+        self.gathered.clear();
+        self.start = 0;
+        while let Some(front) = self.rest.front_mut() {
             let available = front.bytes().len();
             if n < available {
                 front.advance(n);
                 return;
             }
             n -= available;
-            if let Some(Chunk::Owned { data, .. }) = self.front.take() {
+            if let Some(Chunk::Owned { data, .. }) = self.rest.pop_front() {
                 pool.give_send(data);
             }
-            self.front = self.rest.pop_front();
         }
     }
 
@@ -220,34 +272,46 @@ impl SendQueue {
 
     fn push(&mut self, chunk: Chunk) {
         self.seal();
-        if self.front.is_none() {
-            self.front = Some(chunk);
-        } else {
-            self.rest.push_back(chunk);
-        }
+        self.rest.push_back(chunk);
     }
 
     /// The last buffer, if it may take `additional` bytes more, else a new one.
     #[inline]
     fn tail(&mut self, additional: usize, pool: &mut BufferPool) -> &mut Vec<u8> {
-        let last = if self.rest.is_empty() { self.front.as_ref() } else { self.rest.back() };
-        match last {
-            Some(Chunk::Owned { data, gathers: true, .. })
-                if data.capacity() - data.len() >= additional || data.len() + additional <= GATHER_LIMIT => {}
-            // What is small costs less to copy than to send as a piece of its own.
-            Some(Chunk::Shared(bytes)) if self.rest.is_empty() && bytes.len() <= SMALL_SHARED => {
-                let mut data = pool.take_send(bytes.len() + additional);
-                data.extend_from_slice(bytes);
-                self.front = Some(Chunk::Owned { data, start: 0, gathers: true });
-            }
-            _ => self.push(Chunk::Owned { data: pool.take_send(additional), start: 0, gathers: true }),
+        // What is small costs less to copy than to send as a piece of its own.
+        if let Some(Chunk::Shared(bytes)) = self.rest.front()
+            && self.rest.len() == 1
+            && self.gathered.is_empty()
+            && bytes.len() <= SMALL_SHARED
+        {
+            self.gathered.reserve((bytes.len() + additional).max(MIN_GATHERED));
+            self.gathered.extend_from_slice(bytes);
+            self.rest.clear();
         }
-        let last = if self.rest.is_empty() { self.front.as_mut() } else { self.rest.back_mut() };
-        match last {
+        if self.rest.is_empty() && has_room(&self.gathered, additional) {
+            if self.gathered.capacity() == 0 {
+                self.gathered.reserve(additional.max(MIN_GATHERED));
+            }
+            return &mut self.gathered;
+        }
+        let is_open = matches!(
+            self.rest.back(),
+            Some(Chunk::Owned { data, gathers: true, .. }) if has_room(data, additional)
+        );
+        if !is_open {
+            self.rest.push_back(Chunk::Owned { data: pool.take_send(additional), start: 0, gathers: true });
+        }
+        match self.rest.back_mut() {
             Some(Chunk::Owned { data, .. }) => data,
             _ => unreachable!("the last chunk is the owned one found or pushed above"),
         }
     }
+}
+
+/// Whether a buffer takes `additional` bytes more without a copy of much.
+#[inline]
+fn has_room(data: &Vec<u8>, additional: usize) -> bool {
+    data.capacity() - data.len() >= additional || data.len() + additional <= GATHER_LIMIT
 }
 
 #[cfg(test)]
@@ -294,6 +358,8 @@ mod tests {
         }
         assert!(queue.chunk_count() >= 3);
         queue.clear(&mut pool);
-        assert!(queue.is_empty() && pool.retained() >= 1_000_000);
+        assert!(queue.is_empty());
+        pool.give_queue(Box::new(queue));
+        assert!(pool.retained() >= 1_000_000);
     }
 }

@@ -20,10 +20,10 @@ use crate::buf::RecvBuffer;
 use crate::config::WSDeflateConfig;
 use crate::config::{ConnectionConfig, WSServerConfig, WSTuning};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
-use crate::proto::{self, KeepAliveRules, Role, Rules, SendContext, WSCloseHandshake};
+use crate::proto::{self, KeepAliveRules, MAX_SHORT_PAYLOAD, Role, Rules, SendContext, WSCloseHandshake};
 use crate::{
     WSConnectReport, WSDisconnectCause, WSDisconnectInfo, WSError, WSListener, WSLoopHandle, WSRemote,
-    WSTransport, sys,
+    WSTransport, WSWriteStrategy, sys,
 };
 
 use super::admission::Admission;
@@ -45,6 +45,8 @@ use super::write_timeout::WriteWatch;
 pub(crate) struct Settings {
     pub(crate) rules: Arc<Rules>,
     pub(crate) tuning: WSTuning,
+    /// Frames may be gathered while the loop dispatches.
+    pub(super) corks: bool,
     pub(crate) keep_alive: KeepAliveRules,
     pub(crate) write_timeout: Option<Duration>,
     pub(crate) disconnect_on_error: bool,
@@ -76,6 +78,8 @@ impl Settings {
     ) -> Self {
         Self {
             rules: config.rules(),
+            corks: config.tuning.write_strategy == WSWriteStrategy::Cork
+                && config.tuning.no_copy_threshold > MAX_SHORT_PAYLOAD,
             tuning: config.tuning.clone(),
             keep_alive: config.liveness.rules(),
             write_timeout: config.write_timeout,
@@ -171,8 +175,8 @@ pub(super) struct Extras {
 pub(super) struct Flags(Cell<u32>);
 
 impl Flags {
-    /// In the loop's list of connections to flush.
-    pub(super) const DIRTY: u32 = 1;
+    /// What is sent is gathered: the connection is driven when the dispatch ends.
+    pub(super) const CORKED: u32 = 1;
     /// The kernel refused bytes; writable interest is armed.
     pub(super) const BLOCKED: u32 = 1 << 1;
     /// The application paused delivery.
@@ -221,6 +225,28 @@ impl Flags {
     pub(super) const ANSWERS_LATE: u32 = 1 << 21;
     /// A client's closing handshake is complete: the server is to end TCP.
     pub(super) const SERVER_ENDS: u32 = 1 << 22;
+    /// Bytes of an incomplete frame, or frames that are held, are in `partial`.
+    pub(super) const PARTIAL: u32 = 1 << 23;
+
+    /// Any of these: receiving has to look at more than the socket.
+    const RECEIVED_SLOWLY: u32 = Self::BLOCKED
+        | Self::PAUSED
+        | Self::UNREAD
+        | Self::LINGERING
+        | Self::PEER_ENDED
+        | Self::GONE
+        | Self::END_AHEAD
+        | Self::HELD
+        | Self::WATCHED
+        | Self::PONG_AWAITED
+        | Self::STAMPED
+        | Self::HOLDING
+        | Self::PARTIAL;
+    /// Any of these: a write has to look at more than the queue.
+    #[cfg(feature = "tls")]
+    pub(super) const DRIVEN_SLOWLY: u32 = Self::BLOCKED | Self::SECURE;
+    #[cfg(not(feature = "tls"))]
+    pub(super) const DRIVEN_SLOWLY: u32 = Self::BLOCKED;
 
     #[inline]
     pub(super) fn has(&self, flag: u32) -> bool {
@@ -300,7 +326,7 @@ impl Conn {
         self.core.metrics.bytes_received(early.len());
         let mut buffer = self.core.pool.borrow_mut().take_recv(early.len());
         buffer.extend_from_slice(early);
-        self.dispatch(buffer);
+        self.dispatch(&WSTransport::new(Rc::clone(self)), buffer);
     }
 
     /// Reads on in the next turn: bytes may be waiting that no event will announce.
@@ -326,7 +352,26 @@ impl Conn {
     }
 
     /// Serves a readiness event.
-    pub(crate) fn ready(self: &Rc<Self>, readiness: Readiness) {
+    pub(crate) fn ready(self: Rc<Self>, readiness: Readiness) {
+        let transport = WSTransport::new(self);
+        let conn = transport.conn();
+        if conn.may_cork() {
+            conn.flags.set(Flags::CORKED);
+        }
+        if readiness.is_plain_data() && !conn.flags.has(Flags::RECEIVED_SLOWLY) {
+            conn.receive_plain(&transport);
+        } else {
+            conn.ready_any(&transport, readiness);
+        }
+        if conn.core.is_due() {
+            conn.core.run_due();
+        }
+        conn.drive();
+    }
+
+    /// Serves a readiness event of any kind, in any state.
+    #[inline(never)]
+    fn ready_any(self: &Rc<Self>, transport: &WSTransport, readiness: Readiness) {
         if readiness.writable && self.flags.has(Flags::BLOCKED) {
             self.flush();
         }
@@ -334,7 +379,7 @@ impl Conn {
             self.flags.set(Flags::END_AHEAD);
         }
         if readiness.readable {
-            self.receive();
+            self.receive(transport);
         }
     }
 

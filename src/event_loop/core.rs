@@ -62,6 +62,12 @@ impl Readiness {
         Self { readable: event.is_readable() || read_closed, writable: event.is_writable(), read_closed }
     }
 
+    /// Whether bytes have arrived, and that is all.
+    #[inline]
+    pub(crate) fn is_plain_data(self) -> bool {
+        self.readable && !self.read_closed
+    }
+
     /// Continue reading without an event.
     pub(crate) const READ_ON: Self = Self { readable: true, writable: false, read_closed: false };
 }
@@ -440,10 +446,16 @@ impl LoopCore {
             || !self.dirty.borrow().is_empty()
     }
 
-    /// Runs what became due during a dispatch: deferred callbacks, then woken tasks, then the flush of every touched
-    /// connection; again while these make more of each other.
+    /// Whether deferred callbacks or tasks are to run.
     #[inline]
-    pub(crate) fn settle(self: &Rc<Self>) {
+    pub(crate) fn is_due(&self) -> bool {
+        self.has_deferred() || !self.tasks.is_empty()
+    }
+
+    /// Runs the deferred callbacks and the tasks that are due; again while these make more of each
+    /// other, within bounds.
+    #[inline(never)]
+    pub(crate) fn run_due(self: &Rc<Self>) {
         for _ in 0..SETTLE_ROUNDS {
             if self.has_deferred() {
                 self.run_deferred();
@@ -451,17 +463,41 @@ impl LoopCore {
             if !self.tasks.is_empty() {
                 self.tasks.run_ready();
             }
-            self.flush_dirty();
-            if !self.has_deferred() && self.tasks.is_empty() {
+            if !self.is_due() {
                 return;
             }
         }
     }
 
-    fn flush_dirty(&self) {
+    /// Runs what became due during a dispatch: deferred callbacks, then woken tasks, then the flush of every touched
+    /// connection; again while these make more of each other.
+    #[inline]
+    pub(crate) fn settle(self: &Rc<Self>) {
+        if self.is_due() || !self.dirty.borrow().is_empty() {
+            self.settle_any();
+        }
+    }
+
+    #[inline(never)]
+    fn settle_any(self: &Rc<Self>) {
+        for _ in 0..SETTLE_ROUNDS {
+            if self.has_deferred() {
+                self.run_deferred();
+            }
+            if !self.tasks.is_empty() {
+                self.tasks.run_ready();
+            }
+            self.drive_dirty();
+            if !self.is_due() {
+                return;
+            }
+        }
+    }
+
+    fn drive_dirty(&self) {
         loop {
             let Some(conn) = self.dirty.borrow_mut().pop_front() else { return };
-            conn.flush_dirty();
+            conn.drive();
         }
     }
 

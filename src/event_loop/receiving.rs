@@ -28,47 +28,90 @@ enum Delivered {
 }
 
 impl Conn {
+    /// Reads once and delivers: nearly all reads, of a connection of which nothing is to be heeded.
+    #[inline]
+    pub(super) fn receive_plain(self: &Rc<Self>, transport: &WSTransport) {
+        let mut buffer = self.core.take_recv();
+        let room = buffer.spare();
+        let received = match self.stream.borrow_mut().as_mut() {
+            Some(stream) => stream.recv(&mut buffer).map(|n| (n, stream.is_drained(n, room))),
+            None => return self.core.give_recv(buffer),
+        };
+        match received {
+            Ok((n, true)) if n > 0 => {
+                self.core.metrics.bytes_received(n);
+                self.dispatch(transport, buffer);
+            }
+            received => self.receive_on(transport, buffer, received),
+        }
+    }
+
+    /// Goes on after a first read that has not drained the socket.
+    #[inline(never)]
+    fn receive_on(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        buffer: Box<RecvBuffer>,
+        received: io::Result<(usize, bool)>,
+    ) {
+        if self.received(transport, buffer, received) {
+            self.receive(transport);
+        }
+    }
+
     /// Reads until the socket is drained, the bound of a turn is reached, or nothing more is wanted.
-    pub(super) fn receive(self: &Rc<Self>) {
+    pub(super) fn receive(self: &Rc<Self>, transport: &WSTransport) {
         if self.flags.has(Flags::HELD) {
-            self.deliver_held();
+            self.deliver_held(transport);
         }
         for _ in 0..self.core.config.reads_per_turn {
             let Some(mut buffer) = self.buffer_for_read() else { return self.leave_unread() };
-            let room = buffer.spare();
-            debug_assert!(room > 0, "a read without room would look like the end of the stream");
+            debug_assert!(buffer.spare() > 0, "a read without room would look like the end of the stream");
             let Some(result) = self.read(&mut buffer) else {
                 return self.core.give_recv(buffer);
             };
-            match result {
-                Ok((0, _)) => {
-                    self.keep_or_give(buffer);
-                    return self.peer_ended();
-                }
-                Ok((n, drained)) => {
-                    self.core.metrics.bytes_received(n);
-                    let drained = drained && !self.flags.has(Flags::END_AHEAD);
-                    if drained {
-                        self.flags.clear(Flags::UNREAD);
-                    } else {
-                        self.flags.set(Flags::UNREAD);
-                    }
-                    self.dispatch(buffer);
-                    if drained {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.keep_or_give(buffer);
-                    return self.would_block();
-                }
-                Err(error) => {
-                    self.core.give_recv(buffer);
-                    return self.io_failed("receive", &error);
-                }
+            if !self.received(transport, buffer, result) {
+                return;
             }
         }
         self.make_ready();
+    }
+
+    /// Does what a read asks for. Returns whether to read on.
+    fn received(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        buffer: Box<RecvBuffer>,
+        result: io::Result<(usize, bool)>,
+    ) -> bool {
+        match result {
+            Ok((0, _)) => {
+                self.keep_or_give(buffer);
+                self.peer_ended();
+                false
+            }
+            Ok((n, drained)) => {
+                self.core.metrics.bytes_received(n);
+                let drained = drained && !self.flags.has(Flags::END_AHEAD);
+                if drained {
+                    self.flags.clear(Flags::UNREAD);
+                } else {
+                    self.flags.set(Flags::UNREAD);
+                }
+                self.dispatch(transport, buffer);
+                !drained
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.keep_or_give(buffer);
+                self.would_block();
+                false
+            }
+            Err(error) => {
+                self.core.give_recv(buffer);
+                self.io_failed("receive", &error);
+                false
+            }
+        }
     }
 
     /// Stops reading until the next event. If a layer of TLS stopped to let others come first,
@@ -150,7 +193,7 @@ impl Conn {
             return Some(self.core.take_recv());
         }
         let mut pool = self.core.pool.borrow_mut();
-        Some(match self.partial.take() {
+        Some(match self.take_partial() {
             Some(partial) => pool.grow_recv(partial, SMALL_PARTIAL),
             None => pool.take_recv(SMALL_PARTIAL),
         })
@@ -160,7 +203,7 @@ impl Conn {
     /// with room to go on. The room grows with what has arrived, not with what the header claims.
     #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
     fn take_buffer(&self) -> Box<RecvBuffer> {
-        let Some(partial) = self.partial.take() else { return self.core.take_recv() };
+        let Some(partial) = self.take_partial() else { return self.core.take_recv() };
         let arrived = partial.len();
         if arrived <= SMALL_PARTIAL.min(self.core.config.read_buffer_size / 2) {
             let mut buffer = self.core.take_recv();
@@ -184,44 +227,62 @@ impl Conn {
             return self.core.give_recv(buffer);
         }
         if buffer.len() >= buffer.capacity() / 4 {
-            self.partial.set(Some(buffer));
-            return;
+            return self.set_partial(buffer);
         }
         let mut partial = self.core.pool.borrow_mut().take_recv(buffer.len());
         partial.extend_from_slice(buffer.filled());
         self.core.give_recv(buffer);
+        self.set_partial(partial);
+    }
+
+    fn set_partial(&self, partial: Box<RecvBuffer>) {
         self.partial.set(Some(partial));
+        self.flags.set(Flags::PARTIAL);
+    }
+
+    fn take_partial(&self) -> Option<Box<RecvBuffer>> {
+        self.flags.clear(Flags::PARTIAL);
+        self.partial.take()
     }
 
     pub(super) fn drop_partial(&self) {
-        if let Some(partial) = self.partial.take() {
+        if let Some(partial) = self.take_partial() {
             self.core.give_recv(partial);
         }
     }
 
     /// Delivers the frames that were left when delivery stopped, unless it is to stop still.
     #[cold]
-    fn deliver_held(self: &Rc<Self>) {
+    fn deliver_held(self: &Rc<Self>, transport: &WSTransport) {
         if self.is_stopped() {
             return;
         }
         self.flags.clear(Flags::HELD);
-        if let Some(held) = self.partial.take() {
-            self.dispatch(held);
+        if let Some(held) = self.take_partial() {
+            self.dispatch(transport, held);
         }
     }
 
     // --- frames ------------------------------------------------------------------------------------------------------------
 
     /// Delivers the whole frames in `buffer` and keeps the rest.
-    pub(super) fn dispatch(self: &Rc<Self>, mut buffer: Box<RecvBuffer>) {
+    #[inline]
+    pub(super) fn dispatch(self: &Rc<Self>, transport: &WSTransport, mut buffer: Box<RecvBuffer>) {
         if self.flags.has(Flags::STAMPED) {
             self.show_received_at();
         }
-        let delivered = self.deliver(&mut buffer);
+        match self.deliver(transport, &mut buffer) {
+            Delivered::Done if buffer.is_empty() => self.core.give_recv(buffer),
+            delivered => self.delivered(delivered, buffer),
+        }
         if self.flags.has(Flags::STAMPED) {
             received_at::replace(None);
         }
+    }
+
+    /// Does what is left to do after a delivery that has left bytes, or failed.
+    #[inline(never)]
+    fn delivered(self: &Rc<Self>, delivered: Delivered, mut buffer: Box<RecvBuffer>) {
         if let Delivered::Failed(error) = delivered {
             self.peer_failed(&error);
             let tell = |listener: &mut dyn WSListener| {
@@ -239,17 +300,17 @@ impl Conn {
         self.after_change();
     }
 
-    fn deliver(self: &Rc<Self>, buffer: &mut RecvBuffer) -> Delivered {
-        let transport = WSTransport::new(Rc::clone(self));
+    #[inline]
+    fn deliver(self: &Rc<Self>, transport: &WSTransport, buffer: &mut RecvBuffer) -> Delivered {
         let Some(mut listener) = self.listener.take() else { return Delivered::Done };
         // One guard for the whole run: what is behind it is consistent whichever callback panics.
         let run = AssertUnwindSafe(|| {
             if self.flags.has(Flags::PONG_AWAITED)
-                && let Some(outcome) = self.deliver_until_pong(&transport, &mut listener, buffer)
+                && let Some(outcome) = self.deliver_until_pong(transport, &mut listener, buffer)
             {
                 return outcome;
             }
-            self.deliver_frames(&transport, &mut listener, buffer)
+            self.deliver_frames(transport, &mut listener, buffer)
         });
         let result = panic::catch_unwind(run);
         self.listener.set(Some(listener));

@@ -6,10 +6,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::buf::WSBuffer;
-use crate::proto::{MAX_SHORT_PAYLOAD, Role, SendOptions, WSDropReason};
+use crate::proto::{self, GATHER_LIMIT, MAX_SHORT_PAYLOAD, Role, SendOptions, WSDropReason};
 use crate::{
     WSCloseCode, WSDisconnectCause, WSListener, WSMsgType, WSPreparedFrame, WSPreparedMessage, WSSendStatus,
-    WSTransport, WSWriteStrategy,
+    WSTransport,
 };
 
 use super::callbacks::Callback;
@@ -20,10 +20,6 @@ use super::stream::Stream;
 /// Most pieces of memory handed to the kernel in one call.
 const MAX_SLICES: usize = 64;
 
-/// A gathered queue of this many bytes is flushed before the dispatch ends: the kernel can go to work, and the memory stays in the
-/// cache.
-const EARLY_FLUSH: usize = 256 * 1024;
-
 impl Conn {
     /// Sends a frame from borrowed memory.
     #[inline]
@@ -33,9 +29,9 @@ impl Conn {
         payload: &[u8],
         options: SendOptions,
     ) -> WSSendStatus {
-        // Open only while the connection is on the dirty list: what is queued leaves when the dispatch ends.
-        if payload.len() <= MAX_SHORT_PAYLOAD
-            && self.proto.borrow_mut().gather_short(msg_type, payload, options)
+        if self.flags.has(Flags::CORKED)
+            && payload.len() <= MAX_SHORT_PAYLOAD
+            && self.proto.borrow_mut().gather_short(msg_type, payload, options, &self.core.pool)
         {
             return WSSendStatus::Queued;
         }
@@ -60,7 +56,10 @@ impl Conn {
 
     #[inline(never)]
     fn send_any(self: &Rc<Self>, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> WSSendStatus {
-        if payload.len() < self.settings.tuning.no_copy_threshold && self.gather(msg_type, payload, options) {
+        if payload.len() < self.settings.tuning.no_copy_threshold
+            && self.cork()
+            && self.proto.borrow_mut().gather(msg_type, payload, options, &self.core.pool)
+        {
             return WSSendStatus::Queued;
         }
         if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
@@ -73,30 +72,25 @@ impl Conn {
         self.sent(queued)
     }
 
-    /// Queues a frame behind those that leave when the dispatch ends, or as the first of them. False, and nothing done, if it has to go
-    /// the long way.
-    fn gather(self: &Rc<Self>, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> bool {
-        let mut proto = self.proto.borrow_mut();
-        if proto.gather(msg_type, payload, options) {
+    /// Returns `true` if what is sent now leaves when the dispatch ends, and sees to it that it does.
+    #[inline]
+    fn cork(self: &Rc<Self>) -> bool {
+        if self.flags.has(Flags::CORKED) {
             return true;
         }
-        if !self.gathers() || self.settings.tuning.no_copy_threshold <= MAX_SHORT_PAYLOAD {
-            return false;
-        }
-        let pool = &mut self.core.pool.borrow_mut();
-        let begun = proto.begin_gathering(msg_type, payload, options, EARLY_FLUSH, pool);
-        if begun && !self.flags.set(Flags::DIRTY) {
+        let corks = self.core.is_dispatching() && self.may_cork();
+        if corks {
+            self.flags.set(Flags::CORKED);
             self.core.mark_dirty(self);
         }
-        begun
+        corks
     }
 
-    /// Whether what is sent now leaves when the dispatch ends.
+    /// Whether frames may be gathered while the loop dispatches.
     #[inline]
-    fn gathers(&self) -> bool {
-        self.core.is_dispatching()
-            && self.settings.tuning.write_strategy == WSWriteStrategy::Cork
-            && !self.flags.has(Flags::BLOCKED)
+    pub(super) fn may_cork(&self) -> bool {
+        // The short way of sending does not ask for the threshold.
+        self.settings.corks && !self.flags.has(Flags::BLOCKED)
     }
 
     /// Sends a frame whose header goes in front of `buffer[offset..]`; the payload is masked in place if this is a client.
@@ -180,7 +174,10 @@ impl Conn {
 
     pub(crate) fn send_prepared(self: &Rc<Self>, frame: &WSPreparedFrame) -> WSSendStatus {
         let copy_below = self.settings.tuning.no_copy_threshold;
-        if frame.encoded().len() < copy_below && self.proto.borrow_mut().gather_prepared(frame) {
+        if frame.encoded().len() < copy_below
+            && self.cork()
+            && self.proto.borrow_mut().gather_prepared(frame, &self.core.pool)
+        {
             return WSSendStatus::Queued;
         }
         if let Err(reason) = self.make_room(frame.msg_type(), frame.options(), frame.payload().len()) {
@@ -228,50 +225,62 @@ impl Conn {
             return self.check_watermarks();
         }
         let queued = self.proto.borrow().queued();
-        if queued == 0 {
-            return;
-        }
-        if queued >= EARLY_FLUSH || !self.gathers() {
-            return self.flush();
-        }
-        // The short way does not ask for the threshold.
-        if self.settings.tuning.no_copy_threshold > MAX_SHORT_PAYLOAD {
-            self.proto.borrow_mut().open_gathering(EARLY_FLUSH);
-        }
-        if !self.flags.set(Flags::DIRTY) {
-            self.core.mark_dirty(self);
+        if queued > 0 && (queued >= GATHER_LIMIT || !self.cork()) {
+            self.flush();
         }
     }
 
-    pub(crate) fn flush_dirty(self: &Rc<Self>) {
-        self.flags.clear(Flags::DIRTY);
-        self.flush();
+    /// Brings the connection up to date at the end of a dispatch: writes what was gathered, then
+    /// does what is due.
+    #[inline]
+    pub(crate) fn drive(self: &Rc<Self>) {
+        self.flags.clear(Flags::CORKED);
+        if self.flags.has(Flags::DRIVEN_SLOWLY) {
+            return self.flush();
+        }
+        let (offered, result) = {
+            let proto = self.proto.borrow();
+            if proto.is_at_rest() {
+                return;
+            }
+            let mut stream = self.stream.borrow_mut();
+            match (proto.only_piece(), &mut *stream) {
+                (Some(bytes), Some(stream)) if proto.is_undisturbed() => (bytes.len(), stream.send(bytes)),
+                _ => {
+                    drop((proto, stream));
+                    return self.flush();
+                }
+            }
+        };
+        match result {
+            Ok(n) if n == offered => {
+                let mut proto = self.proto.borrow_mut();
+                self.core.metrics.sent(proto.take_queued_frames(), n);
+                proto.only_piece_left(&self.core.pool);
+            }
+            result => self.flush_on(offered, result),
+        }
     }
 
     /// Writes the queue until it is empty or the kernel refuses.
     pub(super) fn flush(self: &Rc<Self>) {
+        let (offered, result) = {
+            let proto = self.proto.borrow();
+            let mut stream = self.stream.borrow_mut();
+            let Some(stream) = stream.as_mut() else { return };
+            if proto.queued() == 0 { (0, stream.flush().map(|()| 0)) } else { write_queue(&proto, stream) }
+        };
+        self.flush_on(offered, result);
+    }
+
+    /// Goes on after a first write of `offered` bytes.
+    #[inline(never)]
+    fn flush_on(self: &Rc<Self>, offered: usize, result: io::Result<usize>) {
+        let (mut offered, mut result) = (offered, result);
         let blocked = loop {
-            let (offered, result, held) = {
-                let proto = self.proto.borrow();
-                let mut stream = self.stream.borrow_mut();
-                let Some(stream) = stream.as_mut() else { return };
-                let (offered, result) = match proto.queued_chunks() {
-                    0 => match stream.flush() {
-                        Ok(()) => break false,
-                        Err(error) => (0, Err(error)),
-                    },
-                    1 => (proto.queued(), stream.send(proto.first_slice())),
-                    _ => {
-                        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                        let count = proto.io_slices(&mut slices);
-                        let offered = slices[..count].iter().map(|slice| slice.len()).sum();
-                        (offered, stream.send_vectored(&slices[..count]))
-                    }
-                };
-                (offered, result, stream.held() > 0)
-            };
             match result {
                 Ok(n) => {
+                    let held = self.held() > 0;
                     let left = self.with_proto(|proto, out| {
                         self.core.metrics.sent(proto.take_queued_frames(), n);
                         proto.consume(n, out);
@@ -285,6 +294,9 @@ impl Conn {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
                 Err(error) => return self.io_failed("send", &error),
             }
+            let mut stream = self.stream.borrow_mut();
+            let Some(stream) = stream.as_mut() else { return };
+            (offered, result) = write_queue(&self.proto.borrow(), stream);
         };
         if blocked || self.flags.has(Flags::BLOCKED) {
             self.refusal_updated(blocked);
@@ -514,4 +526,15 @@ impl Conn {
             self.call_listener(resume, Callback::Other);
         }
     }
+}
+
+/// Hands the queue to the kernel, as much of it as fits into one call. Returns how many bytes that were.
+fn write_queue(proto: &proto::Connection, stream: &mut Stream) -> (usize, io::Result<usize>) {
+    if let Some(bytes) = proto.only_piece() {
+        return (bytes.len(), stream.send(bytes));
+    }
+    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    let count = proto.io_slices(&mut slices);
+    let offered = slices[..count].iter().map(|slice| slice.len()).sum();
+    (offered, stream.send_vectored(&slices[..count]))
 }

@@ -1,5 +1,6 @@
 //! The protocol state of one open connection.
 
+use std::cell::RefCell;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
@@ -59,6 +60,9 @@ pub struct Connection {
     pub(super) refused: bool,
     /// Frames queued since they were last asked for.
     pub(super) queued_frames: u32,
+    /// Most bytes that may be queued the short way; zero in any state in which not every data frame
+    /// may be queued without a further look.
+    pub(super) gather_limit: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +158,7 @@ pub struct SendContext<'a> {
 impl Connection {
     /// A connection whose opening handshake is done.
     pub fn new(role: Role, rules: Arc<Rules>) -> Self {
-        Self {
+        let mut connection = Self {
             receiver: Receiver::new(role, &rules),
             rules,
             queue: None,
@@ -166,7 +170,10 @@ impl Connection {
             half_closed: false,
             refused: false,
             queued_frames: 0,
-        }
+            gather_limit: 0,
+        };
+        connection.update_gathering();
+        connection
     }
 
     /// Which end this is.
@@ -275,7 +282,7 @@ impl Connection {
                 close.recv = Some(WSClose { code, reason: reason.into() });
                 self.phase =
                     if self.phase == Phase::CloseSent { Phase::Closed } else { Phase::CloseReceived };
-                self.close_gathering();
+                self.update_gathering();
                 Ok(Disposition::Deliver)
             }
             _ => Ok(Disposition::Deliver),
@@ -298,13 +305,14 @@ impl Connection {
     pub fn fail(&mut self, error: &WSProtocolError, now: Instant, out: &mut SendContext<'_>) {
         self.send_close(error.code, &error.message, now, out);
         self.phase = Phase::Failed;
+        self.update_gathering();
         self.start_deadline(now);
     }
 
     /// Stops receiving, lets what is queued leave, then closes TCP.
     pub fn leave(&mut self, now: Instant) {
         self.leaving = true;
-        self.close_gathering();
+        self.update_gathering();
         self.start_deadline(now);
     }
 
@@ -407,10 +415,38 @@ impl Connection {
         self.queue.as_ref().map_or(0, |queue| queue.io_slices(slices))
     }
 
+    /// Whether nothing waits to be sent, and no end has begun.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.queue.is_none() && self.closing.is_none()
+    }
+
+    /// Whether no end has begun, and the kernel has refused nothing of late.
+    #[inline]
+    pub(crate) fn is_undisturbed(&self) -> bool {
+        self.closing.is_none() && self.overload.is_none()
+    }
+
     /// What leaves next, up to the end of its piece of memory.
     #[inline]
     pub fn first_slice(&self) -> &[u8] {
         self.queue.as_ref().map_or(&[], |queue| queue.first())
+    }
+
+    /// Returns what waits to be sent if it is in one piece, as nearly always.
+    #[inline]
+    pub(crate) fn only_piece(&self) -> Option<&[u8]> {
+        self.queue.as_ref()?.only_piece()
+    }
+
+    /// Takes away what is queued, which is [one piece](Self::only_piece): it has left.
+    #[inline]
+    pub(crate) fn only_piece_left(&mut self, pool: &RefCell<BufferPool>) {
+        debug_assert!(self.overload.is_none());
+        if let Some(mut queue) = self.queue.take() {
+            queue.clear_gathered();
+            pool.borrow_mut().give_queue(queue);
+        }
     }
 
     /// Takes the first `n` queued bytes away: they left.
@@ -436,6 +472,7 @@ impl Connection {
     /// The socket is gone: forgets what is queued and refuses more. Returns how many bytes were queued.
     pub fn abandon(&mut self, pool: &mut BufferPool) -> usize {
         self.leaving = true;
+        self.update_gathering();
         let unsent = self.queued();
         if let Some(mut queue) = self.queue.take() {
             queue.clear(pool);
@@ -468,6 +505,7 @@ impl Connection {
         self.count_frame();
         let answered = self.phase == Phase::CloseReceived;
         self.phase = if answered { Phase::Closed } else { Phase::CloseSent };
+        self.update_gathering();
         let reason = match parse_close_payload(payload.as_bytes()) {
             Ok((_, reason)) => reason.into(),
             Err(_) => reason.into(),

@@ -30,6 +30,7 @@ pub use msg_type::WSMsgType;
 pub use prepared::WSPreparedFrame;
 pub use receiver::{FrameHead, Receiver};
 pub use rules::{Role, Rules, WSOverflowPolicy};
+pub(crate) use sending::GATHER_LIMIT;
 pub use utf8::{Utf8Error, Utf8Validator};
 
 pub(crate) use deadline::deadline_after;

@@ -1,5 +1,7 @@
 //! The sending half of a connection: what may be sent, and how it is queued.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 
 use crate::buf::{BufferPool, SendQueue, WS_HEADROOM, WSBuffer};
@@ -8,6 +10,13 @@ use crate::mask::{self, MaskKeys};
 use super::connection::{Connection, Overload, Phase, SendContext, WSDropReason};
 use super::header::FrameHeader;
 use super::{MAX_CONTROL_PAYLOAD, Role, SendOptions, WSMsgType, WSOverflowPolicy, WSPreparedFrame};
+
+/// Most bytes that are gathered. A longer queue is written before the dispatch ends: the kernel can
+/// go to work, and the memory stays in the cache.
+pub(crate) const GATHER_LIMIT: usize = 256 * 1024;
+
+/// Least room, in bytes, that the first frame of a dispatch finds.
+const MIN_OPENED: usize = 1024;
 
 /// Bytes beyond [`Rules::max_outbound`](super::Rules::max_outbound) that only control frames may use.
 const CONTROL_RESERVE: usize = 1024;
@@ -68,83 +77,92 @@ impl Connection {
         Err(WSDropReason::Overflow)
     }
 
-    /// The first frame of a burst, under the conditions of [`gather`](Self::gather): it opens the short way to those that follow, up
-    /// to `limit` bytes in all. False, and nothing done, if something is queued or the frame has to go the long way.
-    pub fn begin_gathering(
-        &mut self,
-        msg_type: WSMsgType,
-        payload: &[u8],
-        options: SendOptions,
-        limit: usize,
-        pool: &mut BufferPool,
-    ) -> bool {
-        let limit = limit.min(self.rules.max_outbound);
-        let frame_len = payload.len().saturating_add(self.max_header_len(payload.len()));
-        if self.queue.is_some() || frame_len > limit || !self.may_gather() || msg_type.is_control() {
-            return false;
-        }
-        self.queue(pool).begin(frame_len, limit, pool);
-        let gathered = self.gather(msg_type, payload, options);
-        debug_assert!(gathered, "the queue is open for it");
-        gathered
-    }
-
-    /// Opens the short way, [`gather`](Self::gather) and [`gather_prepared`](Self::gather_prepared), to frames that follow what is
-    /// queued now, up to `limit` bytes in all. It is closed by whatever else changes the queue or the state.
-    pub fn open_gathering(&mut self, limit: usize) {
-        let open = self.may_gather();
-        if let Some(queue) = self.queue.as_mut().filter(|_| open) {
-            queue.open(limit.min(self.rules.max_outbound));
-        }
-    }
-
-    /// Whether every data frame that fits may be queued as it is.
-    fn may_gather(&self) -> bool {
-        self.role == Role::Server && self.phase == Phase::Open && !self.leaving
-    }
-
-    /// Closes the short way: not every data frame may be queued without a further look.
-    pub fn close_gathering(&mut self) {
+    /// Notes that what may be gathered has changed: the state of the connection, or whether the
+    /// kernel refuses bytes. Called with every such change.
+    pub(super) fn update_gathering(&mut self) {
+        let may_gather =
+            self.role == Role::Server && self.phase == Phase::Open && !self.leaving && !self.refused;
+        // An empty queue can always be opened for so much.
+        let limit = Some(GATHER_LIMIT.min(self.rules.max_outbound)).filter(|&limit| limit >= MIN_OPENED);
+        self.gather_limit = if may_gather { limit.unwrap_or(0) } else { 0 };
         if let Some(queue) = &mut self.queue {
             queue.seal();
         }
     }
 
-    /// The short way of [`send`](Self::send), which most frames of a burst go: a server's data frame behind those that are gathered
-    /// already. False, and nothing done, if it is not open or the frame has to go the long way.
+    /// The short way of [`send`](Self::send), which nearly all frames go: a server's data frame of
+    /// at most [`MAX_SHORT_PAYLOAD`](super::MAX_SHORT_PAYLOAD) bytes behind others of the same
+    /// dispatch, or as the first. Returns `false`, and does nothing, if the frame has to go the long
+    /// way.
+    ///
+    /// The queue must be written before anything waits for it.
     #[inline]
-    pub fn gather(&mut self, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> bool {
-        let Some(queue) = self.queue.as_mut().filter(|_| !msg_type.is_control()) else { return false };
-        let header = FrameHeader::new(msg_type, options, None, payload.len());
-        let gathered = queue.append_gathered(header.header_len().saturating_add(payload.len()), |buffer| {
-            header.encode_to(buffer);
-            buffer.extend_from_slice(payload);
-        });
-        self.queued_frames = self.queued_frames.wrapping_add(gathered.into());
-        gathered
-    }
-
-    /// [`gather`](Self::gather) for at most [`MAX_SHORT_PAYLOAD`](super::MAX_SHORT_PAYLOAD) bytes, without a call.
-    #[inline]
-    pub fn gather_short(&mut self, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> bool {
-        let Some(queue) = self.queue.as_mut().filter(|_| !msg_type.is_control()) else { return false };
-        if !queue.append_short(FrameHeader::short(msg_type, options, payload.len()), payload) {
+    pub(crate) fn gather_short(
+        &mut self,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+        pool: &RefCell<BufferPool>,
+    ) -> bool {
+        if msg_type.is_control() {
             return false;
         }
-        self.count_frame();
-        true
-    }
-
-    /// The short way of [`send_prepared`](Self::send_prepared), as [`gather`](Self::gather).
-    #[inline]
-    pub fn gather_prepared(&mut self, frame: &WSPreparedFrame) -> bool {
-        let Some(queue) = self.queue.as_mut().filter(|_| !frame.msg_type().is_control()) else {
-            return false;
+        let queue = match &mut self.queue {
+            Some(queue) => queue,
+            None if self.gather_limit == 0 => return false,
+            none => none.insert(pool.borrow_mut().take_queue()),
         };
-        let encoded = frame.encoded();
-        let gathered = queue.append_gathered(encoded.len(), |buffer| buffer.extend_from_slice(encoded));
+        let header = FrameHeader::short(msg_type, options, payload.len());
+        let gathered = queue.append_short(header, payload)
+            || (queue.open(MIN_OPENED.max(header.len() + payload.len()), self.gather_limit)
+                && queue.append_short(header, payload));
         self.queued_frames = self.queued_frames.wrapping_add(gathered.into());
         gathered
+    }
+
+    /// [`gather_short`](Self::gather_short) for a payload of any length, and encoded as `write`
+    /// does it: `len` bytes in all, or fewer.
+    fn gather_with(
+        &mut self,
+        len: usize,
+        pool: &RefCell<BufferPool>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        if len > self.gather_limit {
+            return false;
+        }
+        let queue = self.queue.get_or_insert_with(|| pool.borrow_mut().take_queue());
+        let gathered =
+            (queue.has_room(len) || queue.open(len, self.gather_limit)) && queue.append_gathered(len, write);
+        self.queued_frames = self.queued_frames.wrapping_add(gathered.into());
+        gathered
+    }
+
+    /// The short way for a payload of any length, as [`gather_short`](Self::gather_short).
+    #[inline]
+    pub(crate) fn gather(
+        &mut self,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+        pool: &RefCell<BufferPool>,
+    ) -> bool {
+        if msg_type.is_control() {
+            return false;
+        }
+        let header = FrameHeader::new(msg_type, options, None, payload.len());
+        self.gather_with(header.header_len().saturating_add(payload.len()), pool, |buffer| {
+            header.encode_to(buffer);
+            buffer.extend_from_slice(payload);
+        })
+    }
+
+    /// The short way of [`send_prepared`](Self::send_prepared), as [`gather_short`](Self::gather_short).
+    #[inline]
+    pub(crate) fn gather_prepared(&mut self, frame: &WSPreparedFrame, pool: &RefCell<BufferPool>) -> bool {
+        let encoded = frame.encoded();
+        !frame.msg_type().is_control()
+            && self.gather_with(encoded.len(), pool, |buffer| buffer.extend_from_slice(encoded))
     }
 
     /// Queues a frame, copying (a client: masking) the payload.
@@ -353,8 +371,8 @@ impl Connection {
     /// answer may be queued by this call.
     pub fn set_refused(&mut self, refused: bool, out: &mut SendContext<'_>) {
         self.refused = refused;
+        self.update_gathering();
         if refused {
-            self.close_gathering();
             self.overload.get_or_insert_default().left_since_refusal = 0;
             return;
         }
@@ -413,21 +431,17 @@ mod tests {
     use super::*;
     use crate::proto::{Rules, WSCloseCode};
 
-    /// A server's connection with one frame queued, and the short way open to more.
-    fn gathering(pool: &mut BufferPool, keys: &mut MaskKeys) -> Connection {
+    /// A server's connection with one frame gathered.
+    fn gathering(pool: &RefCell<BufferPool>) -> Connection {
         let mut connection = Connection::new(Role::Server, Arc::new(Rules::default()));
-        let mut out = SendContext { pool, keys };
-        connection.send(WSMsgType::Text, b"first", SendOptions::default(), &mut out).unwrap();
-        assert!(!gathers(&mut connection), "not before it is opened");
-        connection.open_gathering(1 << 16);
-        assert!(gathers(&mut connection));
+        assert!(gathers(&mut connection, pool));
         connection
     }
 
-    fn gathers(connection: &mut Connection) -> bool {
-        let short = connection.gather_short(WSMsgType::Text, b"short", SendOptions::default());
-        let any = connection.gather(WSMsgType::Text, b"any", SendOptions::default());
-        let prepared = connection.gather_prepared(&WSPreparedFrame::new(WSMsgType::Text, "prepared"));
+    fn gathers(connection: &mut Connection, pool: &RefCell<BufferPool>) -> bool {
+        let short = connection.gather_short(WSMsgType::Text, b"short", SendOptions::default(), pool);
+        let any = connection.gather(WSMsgType::Text, b"any", SendOptions::default(), pool);
+        let prepared = connection.gather_prepared(&WSPreparedFrame::new(WSMsgType::Text, "prepared"), pool);
         assert!(short == any && any == prepared);
         any
     }
@@ -435,7 +449,7 @@ mod tests {
     #[test]
     fn the_short_way_is_closed_by_what_lets_not_every_frame_leave() {
         type Change = fn(&mut Connection, &mut SendContext<'_>);
-        let changes: [(&str, Change); 7] = [
+        let changes: [(&str, Change); 6] = [
             ("leave", |connection, _| connection.leave(Instant::now())),
             ("CLOSE arrived", |connection, out| {
                 connection.handle_control(WSMsgType::Close, b"", out).unwrap();
@@ -447,28 +461,66 @@ mod tests {
                 let fault = crate::proto::WSProtocolError::new(WSCloseCode::PROTOCOL_ERROR, "fault");
                 connection.fail(&fault, Instant::now(), out);
             }),
-            ("bytes left", |connection, out| connection.consume(1, out)),
-            ("something else queued", |connection, out| connection.enqueue_raw(b"raw", out.pool)),
+            ("abandoned", |connection, out| {
+                connection.abandon(out.pool);
+            }),
             ("the kernel refuses", |connection, out| connection.set_refused(true, out)),
         ];
         for (what, change) in changes {
-            let (mut pool, mut keys) = (BufferPool::new(1 << 20), MaskKeys::fixed([0; 4]));
-            let mut connection = gathering(&mut pool, &mut keys);
-            change(&mut connection, &mut SendContext { pool: &mut pool, keys: &mut keys });
-            assert!(!gathers(&mut connection), "{what}");
+            let (pool, mut keys) = (RefCell::new(BufferPool::new(1 << 20)), MaskKeys::fixed([0; 4]));
+            let mut connection = gathering(&pool);
+            change(&mut connection, &mut SendContext { pool: &mut pool.borrow_mut(), keys: &mut keys });
+            assert!(!gathers(&mut connection, &pool), "{what}");
         }
     }
 
     #[test]
+    fn what_is_gathered_keeps_its_place_in_the_order() {
+        type Change = fn(&mut Connection, &mut SendContext<'_>);
+        let changes: [(&str, Change); 3] = [
+            ("bytes left", |connection, out| connection.consume(1, out)),
+            ("raw bytes queued", |connection, out| connection.enqueue_raw(b"raw", out.pool)),
+            ("shared bytes queued", |connection, out| {
+                connection.enqueue_shared(Bytes::from_static(b"shared"), out.pool);
+            }),
+        ];
+        for (what, change) in changes {
+            let (pool, mut keys) = (RefCell::new(BufferPool::new(1 << 20)), MaskKeys::fixed([0; 4]));
+            let mut connection = gathering(&pool);
+            change(&mut connection, &mut SendContext { pool: &mut pool.borrow_mut(), keys: &mut keys });
+            let before = queued(&connection);
+            let gathered = gathers(&mut connection, &pool);
+            let after = queued(&connection);
+            assert!(after.starts_with(&before), "{what}");
+            assert_eq!(gathered, after.len() > before.len(), "{what}");
+        }
+    }
+
+    fn queued(connection: &Connection) -> Vec<u8> {
+        let mut slices = [std::io::IoSlice::new(&[]); 8];
+        let count = connection.io_slices(&mut slices);
+        slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    #[test]
+    fn no_more_is_gathered_than_the_limits_allow() {
+        let pool = RefCell::new(BufferPool::new(1 << 20));
+        let rules = Rules { max_outbound: 3000, ..Rules::default() };
+        let mut connection = Connection::new(Role::Server, Arc::new(rules));
+        let options = SendOptions::default();
+        while connection.gather_short(WSMsgType::Text, &[b'x'; 100], options, &pool) {}
+        assert!(connection.queued() > 1500 && connection.queued() <= 3000, "{}", connection.queued());
+        assert!(!connection.gather(WSMsgType::Text, &[b'x'; 2000], options, &pool));
+        assert!(connection.queued() <= 3000);
+    }
+
+    #[test]
     fn a_client_has_no_short_way_and_control_frames_do_not_go_it() {
-        let (mut pool, mut keys) = (BufferPool::new(1 << 20), MaskKeys::fixed([0; 4]));
-        let mut server = gathering(&mut pool, &mut keys);
-        assert!(!server.gather(WSMsgType::Ping, b"", SendOptions::default()));
-        assert!(!server.gather_short(WSMsgType::Ping, b"", SendOptions::default()));
+        let pool = RefCell::new(BufferPool::new(1 << 20));
+        let mut server = gathering(&pool);
+        assert!(!server.gather(WSMsgType::Ping, b"", SendOptions::default(), &pool));
+        assert!(!server.gather_short(WSMsgType::Ping, b"", SendOptions::default(), &pool));
         let mut client = Connection::new(Role::Client, Arc::new(Rules::default()));
-        let mut out = SendContext { pool: &mut pool, keys: &mut keys };
-        client.send(WSMsgType::Text, b"first", SendOptions::default(), &mut out).unwrap();
-        client.open_gathering(1 << 16);
-        assert!(!gathers(&mut client));
+        assert!(!gathers(&mut client, &pool));
     }
 }
