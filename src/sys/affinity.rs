@@ -1,17 +1,13 @@
 use std::io;
 
+#[cfg(target_os = "linux")]
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
 /// The CPUs that this thread may run on, in ascending order; none if the system does not tell.
 #[cfg(target_os = "linux")]
 pub(crate) fn allowed_cpus() -> Vec<usize> {
-    // SAFETY: all zeros is a set without members.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel writes at most the size that it is told; 0 is the calling thread.
-    let result = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) };
-    if result != 0 {
-        return Vec::new();
-    }
-    // SAFETY: each index is below the size of the set.
-    (0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect()
+    let Ok(allowed) = sched_getaffinity(None) else { return Vec::new() };
+    (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect()
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -22,18 +18,12 @@ pub(crate) fn allowed_cpus() -> Vec<usize> {
 /// Keeps this thread on one CPU.
 #[cfg(target_os = "linux")]
 pub(crate) fn pin_thread(cpu: usize) -> io::Result<()> {
-    if cpu >= libc::CPU_SETSIZE as usize {
+    if cpu >= CpuSet::MAX_CPU {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    // SAFETY: all zeros is a set without members.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the index is below the size of the set, which was checked.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: the kernel reads as much as it is told; 0 is the calling thread.
-    match unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(sched_setaffinity(None, &set)?)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,34 +1,40 @@
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::buf::RecvBuffer;
 
-/// A write to a connection that the peer has reset must be an error, not a signal.
+/// Makes a write to a connection that the peer has reset an error instead of a signal.
 #[cfg(not(target_vendor = "apple"))]
-const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
+const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
-const SEND_FLAGS: i32 = 0;
+const SEND_FLAGS: SendFlags = SendFlags::empty();
 
 /// Receives into the spare memory of `buffer`, which is not initialised before.
 #[inline]
 pub(crate) fn recv_into(socket: &impl AsFd, buffer: &mut RecvBuffer) -> io::Result<usize> {
-    // SAFETY: `recv` returns how many bytes at the front of the slice the kernel has written.
-    retry(|| unsafe { buffer.fill_with(|spare| SockRef::from(socket).recv(spare)) })
+    let receive = |spare: &mut [MaybeUninit<u8>]| {
+        let ((received, _), _) = recv(socket, spare, RecvFlags::empty())?;
+        Ok(received.len())
+    };
+    // SAFETY: `recv` returns the front of the slice, which the kernel has written.
+    retry(|| unsafe { buffer.fill_with(receive) })
 }
 
 /// Sends from one piece of memory, without `SIGPIPE`.
 #[inline]
 pub(crate) fn send(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    retry(|| SockRef::from(socket).send_with_flags(bytes, SEND_FLAGS))
+    retry(|| Ok(rustix::net::send(socket, bytes, SEND_FLAGS)?))
 }
 
 /// Sends from several pieces of memory, without `SIGPIPE`.
 #[inline]
 pub(crate) fn send_vectored(socket: &impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    retry(|| SockRef::from(socket).send_vectored_with_flags(slices, SEND_FLAGS))
+    retry(|| Ok(sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SEND_FLAGS)?))
 }
 
 /// Begins to connect a socket that never blocks. `configure` sees it before.
