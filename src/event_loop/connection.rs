@@ -379,7 +379,7 @@ impl Conn {
             self.flags.set(Flags::END_AHEAD);
         }
         if readiness.readable {
-            self.receive(transport);
+            self.receive(transport, 0);
         }
     }
 

@@ -55,16 +55,17 @@ impl Conn {
         received: io::Result<(usize, bool)>,
     ) {
         if self.received(transport, buffer, received) {
-            self.receive(transport);
+            self.receive(transport, 1);
         }
     }
 
     /// Reads until the socket is drained, the bound of a turn is reached, or nothing more is wanted.
-    pub(super) fn receive(self: &Rc<Self>, transport: &WSTransport) {
+    /// The turn has had `reads` before.
+    pub(super) fn receive(self: &Rc<Self>, transport: &WSTransport, reads: usize) {
         if self.flags.has(Flags::HELD) {
             self.deliver_held(transport);
         }
-        for _ in 0..self.core.config.reads_per_turn {
+        for _ in reads..self.core.config.reads_per_turn {
             let Some(mut buffer) = self.buffer_for_read() else { return self.leave_unread() };
             debug_assert!(buffer.spare() > 0, "a read without room would look like the end of the stream");
             let Some(result) = self.read(&mut buffer) else {
