@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::client::{WSInvalidProxy, WSInvalidUrl, WSProxyError};
 use crate::handshake::{WSHandshakeError, WSInvalidHeader, WSInvalidRequest, WSInvalidResponse};
 use crate::proto::WSProtocolError;
+use crate::sys::panic_message;
 
 /// Anything that can go wrong.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -159,12 +160,6 @@ impl WSListenerError {
     pub fn get_ref(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
         &*self.0
     }
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    let message = panic.downcast_ref::<&str>().copied();
-    message.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 #[cfg(test)]

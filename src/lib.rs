@@ -38,15 +38,13 @@
 //! | know more: threads, lifetimes, latency, back-pressure, defaults | the guide, [`manual`] |
 
 #[macro_use]
-mod log_limit;
+mod sys;
 
 pub mod buf;
 pub mod client;
 mod config;
-mod disconnect;
 mod error;
 mod event_loop;
-mod frame;
 pub mod handshake;
 mod listener;
 pub mod manual;
@@ -54,10 +52,8 @@ pub mod mask;
 pub mod message;
 mod metrics;
 pub mod proto;
-mod received_at;
 pub mod server;
 mod socket;
-mod sys;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 #[cfg(feature = "tls")]
@@ -85,24 +81,24 @@ pub use config::{
     WSBudgetPolicy, WSBusyPoll, WSConnectConfig, WSLimits, WSLoopConfig, WSOutbound, WSPerCoreConfig,
     WSServerConfig, WSSpread, WSTuning, WSWriteStrategy,
 };
-pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
 pub use error::{WSError, WSListenerError, WSPhase};
 pub use event_loop::{
     WSLoop, WSLoopHandle, WSLoopRemote, WSRemote, WSRemoteError, WSResolver, WSResolving, WSSleep, WSTask,
     WSTimer,
 };
-pub use frame::WSFrame;
 pub use handshake::{
     WSHandshakeError, WSHandshakeErrorKind, WSHeaders, WSInvalidHeader, WSInvalidRequest, WSInvalidResponse,
     WSUpgradeRequest, WSUpgradeResponse,
 };
 pub use listener::{WSListener, WSResult};
-pub use message::{WSMessage, WSMessageAdapter, WSMessageListener, WSPreparedMessage};
+pub use message::{WSMessage, WSMessageAdapter, WSMessageListener};
 pub use metrics::{WSHandshakeFailure, WSMetrics, WSMetricsSnapshot};
-pub use proto::WSAutoPingStrategy;
+// TEMPORARY: a shim for event_loop.
+pub(crate) use proto::received_at;
 pub use proto::{
-    SendOptions, WSClose, WSCloseCode, WSCloseHandshake, WSDropReason, WSMsgType, WSOverflowPolicy,
-    WSPreparedFrame, WSProtocolError,
+    SendOptions, WSAutoPingStrategy, WSClose, WSCloseCode, WSCloseHandshake, WSDisconnectCause,
+    WSDisconnectInfo, WSDisconnectSide, WSDropReason, WSFrame, WSMsgType, WSOverflowPolicy, WSPreparedFrame,
+    WSPreparedMessage, WSProtocolError,
 };
 pub use server::{
     WSDeferredUpgrade, WSIntoUpgrade, WSOriginPolicy, WSServer, WSServerRemote, WSServerThreads,

@@ -43,7 +43,6 @@ mod handler;
 pub(crate) mod inbound;
 mod listener;
 mod owned;
-mod prepared;
 mod request;
 mod routes;
 mod server;
@@ -51,6 +50,7 @@ mod target;
 mod websocket;
 mod wrap;
 
+pub use crate::proto::WSPreparedMessage;
 pub use client::{
     PendingWebSocket, connect_websocket, connect_websocket_url, open_websocket, open_websocket_url,
     websocket_listener,
@@ -60,7 +60,6 @@ pub use error::{CloseReason, ConnectionClosed, ConnectionRejected, StateError, W
 pub use handler::{Handler, HandlerError, IntoHandlerResult};
 pub use listener::{WSMessage, WSMessageAdapter, WSMessageListener};
 pub use owned::Message;
-pub use prepared::WSPreparedMessage;
 pub use request::WebSocketRequest;
 pub use routes::Routes;
 pub use server::{IntoRoutes, WebSocketFactory, serve_websocket, websocket_factory};

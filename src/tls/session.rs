@@ -12,7 +12,7 @@ use rustls::unbuffered::{
 use rustls::{CommonState, Error, ServerConfig};
 
 use crate::buf::RecvBuffer;
-use crate::error::panic_message;
+use crate::sys::panic_message;
 
 use super::tickets::{ClientSetup, TicketCount};
 use super::{RecordBuffer, WSTlsInfo, sni};

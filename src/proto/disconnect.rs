@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::WSCloseCode;
+use super::WSCloseCode;
 
 /// The record of a connection's end.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,7 +31,7 @@ macro_rules! warn_limited {
 macro_rules! log_limited {
     ($level:ident, $kind:expr, $($message:tt)+) => {
         if log::log_enabled!(log::Level::$level)
-            && let Some(more) = $crate::log_limit::admit($kind)
+            && let Some(more) = $crate::sys::log_limit::admit($kind)
         {
             log::log!(log::Level::$level, "{}{more}", format_args!($($message)+));
         }

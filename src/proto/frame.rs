@@ -1,8 +1,11 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use crate::proto::{FrameHead, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, parse_close_payload};
-use crate::{mask, received_at};
+use crate::mask;
+
+use super::{
+    FrameHead, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, parse_close_payload, received_at,
+};
 
 /// A frame that arrived, borrowed from the receive buffer for the time of one callback.
 ///
