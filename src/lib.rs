@@ -43,6 +43,8 @@ mod sys;
 pub mod buf;
 pub mod client;
 mod config;
+#[cfg(feature = "deflate")]
+pub mod deflate;
 mod error;
 mod event_loop;
 pub mod handshake;
@@ -75,12 +77,12 @@ pub use client::{
     WSProxyError, WSProxyErrorKind, WSReconnect, WSRetry, WSUrl, ws_connect, ws_connect_over,
     ws_connect_with,
 };
-#[cfg(feature = "deflate")]
-pub use config::WSDeflateConfig;
 pub use config::{
     WSBudgetPolicy, WSBusyPoll, WSConnectConfig, WSLimits, WSLoopConfig, WSOutbound, WSPerCoreConfig,
     WSServerConfig, WSSpread, WSTuning, WSWriteStrategy,
 };
+#[cfg(feature = "deflate")]
+pub use deflate::WSDeflateConfig;
 pub use error::{WSError, WSListenerError, WSPhase};
 pub use event_loop::{
     WSLoop, WSLoopHandle, WSLoopRemote, WSRemote, WSRemoteError, WSResolver, WSResolving, WSSleep, WSTask,

@@ -1,7 +1,7 @@
 #![no_main]
 //! Both sides read any header; what a server answers to what, a client that is content with all understands.
 
-use femtows::proto::deflate::{DeflatePreferences, accept_offer, check_response};
+use femtows::deflate::{DeflatePreferences, accept_offer, check_response};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((&[own, peer], value)) = data.split_first_chunk() else { return };

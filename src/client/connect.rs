@@ -4,7 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::WSConnectConfig;
+#[cfg(feature = "deflate")]
+use crate::deflate::{self, DEFLATE_EXTENSION, WSDeflateConfig};
 use crate::event_loop::{OpenRequest, Settings};
+#[cfg(feature = "deflate")]
+use crate::handshake::WSHeaders;
 use crate::handshake::{ClientHandshake, ClientHandshakeConfig, WSUpgradeRequest, WSUpgradeResponse};
 use crate::{
     WSError, WSHandshakeErrorKind, WSHandshakeFailure, WSListener, WSLoopHandle, WSPhase, WSTransport,
@@ -182,9 +186,22 @@ pub(crate) fn client_handshake(
     }
     #[cfg(feature = "deflate")]
     if let Some(deflate) = &config.connection.deflate {
-        deflate.offer_in(&mut request.extra_headers)?;
+        offer_deflate(deflate, &mut request.extra_headers)?;
     }
     let mut nonce = [0; 16];
     handle.core().keys.borrow_mut().fill(&mut nonce);
     Ok(ClientHandshake::new(request, nonce)?)
+}
+
+/// Adds the offer of compression to the headers of a request.
+#[cfg(feature = "deflate")]
+fn offer_deflate(config: &WSDeflateConfig, headers: &mut WSHeaders) -> Result<(), WSError> {
+    const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
+    let names = |value: &str| value.to_ascii_lowercase().contains(DEFLATE_EXTENSION);
+    if headers.get_all(EXTENSIONS).any(names) {
+        let reason = "permessage-deflate is offered both by the configuration and among the extra headers";
+        return Err(WSError::InvalidArgument(reason));
+    }
+    headers.append(EXTENSIONS, deflate::offer(&config.preferences()))?;
+    Ok(())
 }

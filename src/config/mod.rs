@@ -3,8 +3,6 @@
 mod budget;
 mod busy_poll;
 mod connect;
-#[cfg(feature = "deflate")]
-mod deflate;
 mod liveness;
 mod per_core;
 mod server;
@@ -16,12 +14,12 @@ use crate::WSError;
 use crate::handshake::HandshakeLimits;
 use crate::proto::{Rules, WSOverflowPolicy};
 
+#[cfg(feature = "deflate")]
+pub(crate) use crate::deflate::WSDeflateConfig;
 pub use budget::{WSBudgetPolicy, WSOutbound};
 pub use busy_poll::WSBusyPoll;
 pub use connect::WSConnectConfig;
 pub(crate) use connect::{ConfigureSocket, SocketHooks};
-#[cfg(feature = "deflate")]
-pub use deflate::WSDeflateConfig;
 pub(crate) use liveness::LivenessConfig;
 use liveness::liveness_setters;
 pub use per_core::{WSPerCoreConfig, WSSpread};
@@ -258,7 +256,7 @@ impl ConnectionConfig {
     pub(crate) fn check(&self) -> Result<(), WSError> {
         #[cfg(feature = "deflate")]
         if let Some(deflate) = &self.deflate {
-            deflate.check()?;
+            deflate.check().map_err(WSError::InvalidArgument)?;
         }
         if self.write_timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(WSError::InvalidArgument("write_timeout must be more than zero"));

@@ -6,8 +6,6 @@
 mod close;
 mod connection;
 mod deadline;
-#[cfg(feature = "deflate")]
-pub mod deflate;
 mod disconnect;
 mod error;
 mod fragments;
@@ -21,6 +19,10 @@ mod receiver;
 mod rules;
 mod sending;
 mod utf8;
+
+// TEMPORARY: a shim for event_loop.
+#[cfg(feature = "deflate")]
+pub(crate) use crate::deflate;
 
 pub(crate) use close::truncate_at_char;
 pub use close::{ClosePayload, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, WSCloseCode, parse_close_payload};

@@ -8,6 +8,7 @@
 //! What both ends agree on is [`DeflateParameters`]. A [`Deflater`] then makes the payload of a compressed message, which goes on the
 //! wire with RSV1 set in its first frame, and an [`Inflater`] takes the payload of a whole one.
 
+mod config;
 mod deflater;
 mod extensions;
 mod inflate;
@@ -17,6 +18,7 @@ mod scratch;
 #[cfg(test)]
 mod tests;
 
+pub use config::WSDeflateConfig;
 pub use deflater::{DeflateSettings, Deflater};
 pub use inflate::Inflater;
 pub use parameters::{

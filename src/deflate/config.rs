@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use crate::WSError;
-use crate::handshake::WSHeaders;
-use crate::proto::deflate::{
-    DEFLATE_EXTENSION, DeflatePreferences, DeflateSettings, MAX_WINDOW_BITS, MIN_WINDOW_BITS, offer,
-};
+use super::{DeflatePreferences, DeflateSettings, MAX_WINDOW_BITS, MIN_WINDOW_BITS};
 
 /// How messages are compressed (permessage-deflate, RFC 7692); for [`WSServerConfig::deflate`](crate::WSServerConfig::deflate) and
 /// [`WSConnectConfig::deflate`](crate::WSConnectConfig::deflate).
@@ -22,7 +18,7 @@ use crate::proto::deflate::{
 /// | compressor in use, other levels | 372 KiB | 161 KiB |
 /// | what the peer has said | at most 32 KiB | at most 4 KiB |
 ///
-/// Values out of range are a [`WSError::InvalidArgument`] of the call that gets the configuration.
+/// Values out of range are a [`WSError::InvalidArgument`](crate::WSError::InvalidArgument) of the call that gets the configuration.
 ///
 /// Compression lets whoever can choose part of a message and see the length of what is sent guess the rest of it: do not compress
 /// secrets together with what a stranger has written.
@@ -141,30 +137,18 @@ impl WSDeflateConfig {
         self
     }
 
-    /// What cannot be kept is the caller's fault, and told before anything is opened.
-    pub(crate) fn check(&self) -> Result<(), WSError> {
+    /// Returns what is wrong with a value that is out of its range.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
         let windows = MIN_WINDOW_BITS..=MAX_WINDOW_BITS;
         if !windows.contains(&self.own_max_window_bits) || !windows.contains(&self.peer_max_window_bits) {
-            return Err(WSError::InvalidArgument("window bits of deflate must be within 8 to 15"));
+            return Err("window bits of deflate must be within 8 to 15");
         }
         if !(1..=9).contains(&self.level) {
-            return Err(WSError::InvalidArgument("the level of deflate must be within 1 to 9"));
+            return Err("the level of deflate must be within 1 to 9");
         }
         if !(1..=9).contains(&self.memory_level) {
-            return Err(WSError::InvalidArgument("the memory level of deflate must be within 1 to 9"));
+            return Err("the memory level of deflate must be within 1 to 9");
         }
-        Ok(())
-    }
-
-    /// Adds a client's offer to its request.
-    pub(crate) fn offer_in(&self, headers: &mut WSHeaders) -> Result<(), WSError> {
-        let names = |value: &str| value.to_ascii_lowercase().contains(DEFLATE_EXTENSION);
-        if headers.get_all(EXTENSIONS).any(names) {
-            let reason =
-                "permessage-deflate is offered both by the configuration and among the extra headers";
-            return Err(WSError::InvalidArgument(reason));
-        }
-        headers.append(EXTENSIONS, offer(&self.preferences()))?;
         Ok(())
     }
 
@@ -186,5 +170,3 @@ impl WSDeflateConfig {
         len >= self.threshold
     }
 }
-
-const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
