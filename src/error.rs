@@ -5,8 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::{WSInvalidProxy, WSInvalidUrl, WSProxyError};
-use crate::handshake::{WSHandshakeError, WSInvalidHeader, WSInvalidRequest, WSInvalidResponse};
+use crate::handshake::{
+    WSHandshakeError, WSInvalidHeader, WSInvalidProxy, WSInvalidRequest, WSInvalidResponse, WSInvalidUrl,
+    WSProxyError,
+};
 use crate::proto::WSProtocolError;
 use crate::sys::panic_message;
 

@@ -73,9 +73,8 @@ pub use rustls;
 
 pub use buf::{WS_HEADROOM, WSBuffer};
 pub use client::{
-    WSAttemptOutcome, WSBackoff, WSConnectAttempt, WSConnectReport, WSInvalidProxy, WSInvalidUrl, WSProxy,
-    WSProxyError, WSProxyErrorKind, WSReconnect, WSRetry, WSUrl, ws_connect, ws_connect_over,
-    ws_connect_with,
+    WSAttemptOutcome, WSBackoff, WSConnectAttempt, WSConnectReport, WSReconnect, WSRetry, ws_connect,
+    ws_connect_over, ws_connect_with,
 };
 pub use config::{
     WSBudgetPolicy, WSBusyPoll, WSConnectConfig, WSLimits, WSLoopConfig, WSOutbound, WSPerCoreConfig,
@@ -89,8 +88,9 @@ pub use event_loop::{
     WSTimer,
 };
 pub use handshake::{
-    WSHandshakeError, WSHandshakeErrorKind, WSHeaders, WSInvalidHeader, WSInvalidRequest, WSInvalidResponse,
-    WSUpgradeRequest, WSUpgradeResponse,
+    WSHandshakeError, WSHandshakeErrorKind, WSHeaders, WSInvalidHeader, WSInvalidProxy, WSInvalidRequest,
+    WSInvalidResponse, WSInvalidUrl, WSProxy, WSProxyError, WSProxyErrorKind, WSUpgradeRequest,
+    WSUpgradeResponse, WSUrl,
 };
 pub use listener::{WSListener, WSResult};
 pub use message::{WSMessage, WSMessageAdapter, WSMessageListener};

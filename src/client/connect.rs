@@ -6,17 +6,20 @@ use std::time::Duration;
 use crate::config::WSConnectConfig;
 #[cfg(feature = "deflate")]
 use crate::deflate::{self, DEFLATE_EXTENSION, WSDeflateConfig};
-use crate::event_loop::{OpenRequest, Settings};
+use crate::error::{WSError, WSPhase};
+use crate::event_loop::{OpenRequest, Settings, WSLoopHandle};
 #[cfg(feature = "deflate")]
 use crate::handshake::WSHeaders;
-use crate::handshake::{ClientHandshake, ClientHandshakeConfig, WSUpgradeRequest, WSUpgradeResponse};
-use crate::{
-    WSError, WSHandshakeErrorKind, WSHandshakeFailure, WSListener, WSLoopHandle, WSPhase, WSTransport,
+use crate::handshake::{
+    ClientHandshake, ClientHandshakeConfig, WSHandshakeErrorKind, WSUpgradeRequest, WSUpgradeResponse, WSUrl,
 };
+use crate::listener::WSListener;
+use crate::metrics::WSHandshakeFailure;
+use crate::transport::WSTransport;
 
 use super::dial::{Dial, require_supported};
+use super::redirect;
 use super::report::Journey;
-use super::{WSUrl, redirect};
 
 /// Connects to `url` and gives the connection to `listener`.
 ///

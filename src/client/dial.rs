@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::proxy::{Scheme, Tunnel, WSProxy, WSProxyError, WSProxyErrorKind};
-use super::race::{Race, Step};
 use super::report::Journey;
-use super::{WSAttemptOutcome, WSConnectAttempt, WSUrl};
+use super::{WSAttemptOutcome, WSConnectAttempt};
 use crate::config::{ConfigureSocket, SocketHooks};
-use crate::event_loop::{ClientOpening, Settings, resolve};
-use crate::{WSError, WSLoopHandle, WSPhase, WSSleep};
+use crate::error::{WSError, WSPhase};
+use crate::event_loop::{ClientOpening, Settings, WSLoopHandle, WSSleep, resolve};
+use crate::handshake::proxy::{Scheme, Tunnel};
+use crate::handshake::race::{Race, Step};
+use crate::handshake::{WSProxy, WSProxyError, WSProxyErrorKind, WSUrl};
 
 /// The way to a server, in layers:
 ///
@@ -35,9 +36,9 @@ pub(super) struct Dial<'a> {
     /// A server has chosen the host of the URL.
     pub(super) redirected: bool,
     #[cfg(feature = "tls")]
-    pub(super) tls: Option<&'a crate::WSClientTls>,
+    pub(super) tls: Option<&'a crate::tls::WSClientTls>,
     #[cfg(feature = "tls")]
-    pub(super) proxy_tls: Option<&'a crate::WSClientTls>,
+    pub(super) proxy_tls: Option<&'a crate::tls::WSClientTls>,
     /// Never borrowed over an `await`, nor while the application's code runs.
     pub(super) journey: &'a RefCell<Journey>,
 }
@@ -92,12 +93,12 @@ impl Dial<'_> {
     }
 
     #[cfg(feature = "tls")]
-    fn tls(&self) -> crate::WSClientTls {
-        self.tls.cloned().unwrap_or_else(crate::WSClientTls::shared_default)
+    fn tls(&self) -> crate::tls::WSClientTls {
+        self.tls.cloned().unwrap_or_else(crate::tls::WSClientTls::shared_default)
     }
 
     #[cfg(feature = "tls")]
-    fn proxy_tls(&self) -> crate::WSClientTls {
+    fn proxy_tls(&self) -> crate::tls::WSClientTls {
         self.proxy_tls.cloned().unwrap_or_else(|| self.tls().without_identity())
     }
 
@@ -302,8 +303,8 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::config::ConnectionConfig;
-    use crate::{WSLoop, WSLoopConfig};
+    use crate::config::{ConnectionConfig, WSLoopConfig};
+    use crate::event_loop::WSLoop;
 
     /// Far more than any of this takes.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -363,7 +364,7 @@ mod tests {
         assert_eq!((first.addr, second.addr), (dead, good));
         assert!(matches!(first.outcome, WSAttemptOutcome::GivenUp), "{first}");
         assert!(matches!(second.outcome, WSAttemptOutcome::Won), "{second}");
-        assert!(second.started >= super::super::race::ATTEMPT_DELAY, "{second}");
+        assert!(second.started >= crate::handshake::race::ATTEMPT_DELAY, "{second}");
         assert!(first.took >= second.started, "{first}");
         println!("{first}; {second}");
     }

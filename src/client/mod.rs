@@ -1,34 +1,30 @@
-//! The client: where to connect to, and how.
+//! The client: how to connect, through what, and coming back.
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | `url`, `proxy/` | where to, and through what |
 //! | `connect` | `ws_connect`: one deadline over all attempts and redirections |
-//! | `dial`, `race` | the layers below the upgrade; which address to try when |
-//! | `redirect` | where a redirection leads, and what may go there |
+//! | `dial` | the layers below the upgrade |
+//! | `redirect` | going on elsewhere |
 //! | `report` | how the connection came to be |
 //! | `reconnect` | coming back when it is gone |
 
 mod connect;
 mod dial;
 mod over;
-mod proxy;
-mod race;
 mod reconnect;
 mod redirect;
 mod report;
-mod url;
 
+#[cfg(feature = "testkit")]
+#[doc(hidden)]
+pub use crate::handshake::fuzz_proxy_answers;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use connect::{client_handshake, within_opening_time};
 pub use connect::{ws_connect, ws_connect_with};
 pub use over::ws_connect_over;
-#[cfg(feature = "testkit")]
-#[doc(hidden)]
-pub use proxy::fuzz_proxy_answers;
-pub(crate) use proxy::{Progress, Tunnel};
-pub use proxy::{WSInvalidProxy, WSProxy, WSProxyError, WSProxyErrorKind};
+// TEMPORARY: a shim for event_loop.
+pub(crate) use crate::handshake::proxy::{Progress, Tunnel};
+pub use crate::handshake::{WSInvalidProxy, WSInvalidUrl, WSProxy, WSProxyError, WSProxyErrorKind, WSUrl};
 pub use reconnect::{WSBackoff, WSReconnect, WSRetry};
 pub(crate) use report::Journey;
 pub use report::{WSAttemptOutcome, WSConnectAttempt, WSConnectReport};
-pub use url::{WSInvalidUrl, WSUrl};

@@ -1,11 +1,15 @@
 use std::future::Future;
 
 use crate::config::WSConnectConfig;
-use crate::event_loop::{ClientOpening, OpenRequest, Settings};
-use crate::{WSError, WSListener, WSLoopHandle, WSPhase, WSSocket, WSTransport};
+use crate::error::{WSError, WSPhase};
+use crate::event_loop::{ClientOpening, OpenRequest, Settings, WSLoopHandle};
+use crate::listener::WSListener;
+use crate::socket::WSSocket;
+use crate::transport::WSTransport;
 
+use super::Journey;
 use super::connect::{client_handshake, within_opening_time};
-use super::{Journey, WSUrl};
+use crate::handshake::WSUrl;
 
 /// [`ws_connect`](crate::ws_connect) over a socket that is connected already: a Unix domain socket, one end of a pair, or one with
 /// options or a way of its own. `url` gives path and `Host`; nothing is looked up.
@@ -54,7 +58,7 @@ async fn open<L: WSListener + 'static>(
     }
     #[cfg(feature = "tls")]
     let secured = url.is_secure().then(|| {
-        (url.host().to_owned(), config.tls.clone().unwrap_or_else(crate::WSClientTls::shared_default))
+        (url.host().to_owned(), config.tls.clone().unwrap_or_else(crate::tls::WSClientTls::shared_default))
     });
     let unusable = |error| WSError::io("cannot use the socket", error);
     let settings = Settings::new(&config.connection);

@@ -5,8 +5,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use crate::client::ws_connect;
 use crate::config::WSConnectConfig;
-use crate::{WSError, WSListener, WSLoopHandle, WSTransport, ws_connect};
+use crate::error::WSError;
+use crate::event_loop::WSLoopHandle;
+use crate::listener::WSListener;
+use crate::transport::WSTransport;
 
 /// How long to wait before the next attempt: exponential back-off with full jitter.
 ///
@@ -256,8 +260,11 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::config::WSServerConfig;
+    use crate::handshake::WSUpgradeRequest;
+    use crate::listener::WSResult;
+    use crate::proto::WSFrame;
     use crate::testkit::{Pair, TestKit};
-    use crate::{WSFrame, WSResult, WSServerConfig, WSUpgradeRequest};
 
     const MS: Duration = Duration::from_millis(1);
 

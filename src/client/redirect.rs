@@ -1,12 +1,10 @@
-//! Where a redirection leads, and what may go there (RFC 9110 section 15.4).
+//! Follows redirections as far as the configuration allows.
 
-use super::WSUrl;
 use crate::config::WSConnectConfig;
-use crate::{WSError, WSHandshakeError, WSHandshakeErrorKind};
-
-/// Headers that follow to any origin, besides `Accept` and those that begin with `Accept-`. They
-/// describe the client; any other header may be a credential.
-const FOLLOW_ANYWHERE: [&str; 3] = ["user-agent", "origin", "accept"];
+use crate::error::WSError;
+use crate::handshake::{WSHandshakeError, WSUrl, leave_behind, redirect_target};
+#[cfg(feature = "tls")]
+use crate::tls::WSClientTls;
 
 /// The URL to go on with, if `error` is a redirection; from then on `config` is without what must not go there. `None` if the error is
 /// none, or if no redirection is left in the budget.
@@ -19,52 +17,19 @@ pub(super) fn follow(
     from: &WSUrl,
     config: &mut WSConnectConfig,
 ) -> Result<Option<WSUrl>, WSError> {
-    let WSHandshakeErrorKind::InvalidStatus(301 | 302 | 303 | 307 | 308) = error.kind else {
-        return Ok(None);
-    };
     if config.max_redirects == 0 {
         return Ok(None);
     }
-    let refused = |reason: String| {
-        let kind = WSHandshakeErrorKind::InvalidRedirect(reason.into());
-        WSError::from(WSHandshakeError { kind, ..error.clone() })
-    };
-    let location = error.response.as_ref().and_then(|response| response.get_header("location"));
-    let Some(location) = location else {
-        return Err(refused("lacks the header Location".to_owned()));
-    };
-    let mut to = from
-        .join(&location)
-        .map_err(|invalid| refused(format!("leads to {:?}: {}", invalid.url, invalid.reason)))?;
-    if from.is_secure() && !to.is_secure() {
-        return Err(refused("leads from wss to ws".to_owned()));
-    }
-    if to.has_same_origin(from) {
-        to.inherit_credentials(from);
-    } else {
-        leave_behind(config);
+    let Some(to) = redirect_target(error, from)? else { return Ok(None) };
+    if !to.has_same_origin(from) {
+        leave_behind(&mut config.extra_headers, &mut config.subprotocols, &config.redirect_headers);
         #[cfg(feature = "tls")]
         {
-            config.tls = config.tls.as_ref().map(crate::WSClientTls::without_identity);
+            config.tls = config.tls.as_ref().map(WSClientTls::without_identity);
         }
     }
     config.max_redirects -= 1;
     Ok(Some(to))
-}
-
-/// Removes the headers and subprotocols that must not follow to another origin.
-fn leave_behind(config: &mut WSConnectConfig) {
-    let named = &config.redirect_headers;
-    let is_named = |name: &str| named.iter().any(|other| other.eq_ignore_ascii_case(name));
-    // Subprotocols may carry a token: browsers can set no other header.
-    if !is_named("sec-websocket-protocol") {
-        config.subprotocols.clear();
-    }
-    config.extra_headers.retain(|name| {
-        let describes_client = FOLLOW_ANYWHERE.iter().any(|other| other.eq_ignore_ascii_case(name))
-            || name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("accept-"));
-        describes_client || is_named(name)
-    });
 }
 
 #[cfg(test)]
@@ -72,7 +37,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::handshake::{ClientHandshake, ClientHandshakeConfig, WSHeaders};
+    use crate::handshake::{ClientHandshake, ClientHandshakeConfig, WSHandshakeErrorKind, WSHeaders};
 
     /// The error of an answer with this status and these header lines.
     fn answer(status: u16, headers: &str) -> WSHandshakeError {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use super::WSUrl;
-use crate::WSPhase;
+use crate::error::WSPhase;
+use crate::handshake::WSUrl;
 
 /// How a client's connection came to be: what each phase took, and which addresses were tried.
 ///

@@ -9,9 +9,8 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::{ConnectionConfig, WSLimits, WSTuning, connection_setters, liveness_setters};
-use crate::WSResolver;
-use crate::client::{WSProxy, WSUrl};
-use crate::handshake::WSHeaders;
+use crate::event_loop::WSResolver;
+use crate::handshake::{WSHeaders, WSProxy, WSUrl};
 
 /// Configuration of [`ws_connect`](crate::ws_connect).
 #[derive(Clone)]
@@ -24,9 +23,9 @@ pub struct WSConnectConfig {
     pub(crate) proxy: Option<WSProxy>,
     pub(crate) sockets: SocketHooks,
     #[cfg(feature = "tls")]
-    pub(crate) tls: Option<crate::WSClientTls>,
+    pub(crate) tls: Option<crate::tls::WSClientTls>,
     #[cfg(feature = "tls")]
-    pub(crate) proxy_tls: Option<crate::WSClientTls>,
+    pub(crate) proxy_tls: Option<crate::tls::WSClientTls>,
 }
 
 /// The application's part in the making of sockets.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::WSError;
+use crate::error::WSError;
 use crate::proto::{AutoPing, KeepAliveRules, WSAutoPingStrategy};
 
 /// What the setters below set. The default is that of a client.
@@ -114,7 +114,7 @@ macro_rules! liveness_setters {
 
         /// What pings go by. Default [`PingWhenIdle`](crate::WSAutoPingStrategy::PingWhenIdle).
         #[must_use]
-        pub fn auto_ping_strategy(mut self, strategy: crate::WSAutoPingStrategy) -> Self {
+        pub fn auto_ping_strategy(mut self, strategy: crate::proto::WSAutoPingStrategy) -> Self {
             self.connection.liveness.ping_strategy = strategy;
             self
         }

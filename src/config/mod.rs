@@ -10,7 +10,7 @@ mod server;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::WSError;
+use crate::error::WSError;
 use crate::handshake::HandshakeLimits;
 use crate::proto::{Rules, WSOverflowPolicy};
 
@@ -396,7 +396,7 @@ macro_rules! connection_setters {
         /// compressed messages as they are, with [`rsv1`](crate::WSFrame::rsv1) set in the first.
         #[cfg(feature = "deflate")]
         #[must_use]
-        pub fn deflate(mut self, config: impl Into<Option<crate::WSDeflateConfig>>) -> Self {
+        pub fn deflate(mut self, config: impl Into<Option<crate::deflate::WSDeflateConfig>>) -> Self {
             self.connection.deflate = config.into();
             self
         }

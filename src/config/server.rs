@@ -24,7 +24,7 @@ pub struct WSServerConfig {
     /// Where other threads read how many connections are open.
     pub(crate) open_connections: Option<Arc<AtomicUsize>>,
     #[cfg(feature = "tls")]
-    pub(crate) tls: Option<crate::WSServerTls>,
+    pub(crate) tls: Option<crate::tls::WSServerTls>,
 }
 
 impl Default for WSServerConfig {

@@ -9,6 +9,9 @@
 //! | server | [`ServerHandshake`] | [`receive`](ServerHandshake::receive) | [`ServerProgress`], then [`WSUpgradeResponse::encode_switching`] or [`WSUpgradeResponse::encode`] |
 //! | client | [`ClientHandshake`] | [`receive`](ClientHandshake::receive), [`receive_eof`](ClientHandshake::receive_eof) | [`request_bytes`](ClientHandshake::request_bytes), [`ClientProgress`] |
 //!
+//! What a client decides before and after its request is here, too, as far as it needs neither sockets nor the loop:
+//! [`WSUrl`], the tunnels of a [`WSProxy`], the race of addresses, and where a redirection leads.
+//!
 //! A head is refused as soon as it is certain to be bad: nobody waits for a deadline to learn that he speaks TLS to
 //! a plain port.
 
@@ -23,6 +26,9 @@ mod head;
 mod headers;
 mod key;
 mod presets;
+pub(crate) mod proxy;
+pub(crate) mod race;
+mod redirect;
 mod request;
 mod request_builder;
 mod request_rules;
@@ -33,6 +39,7 @@ mod start_line;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod url;
 
 pub(crate) use authority::is_authority;
 pub use client::{ClientHandshake, ClientHandshakeConfig, ClientProgress};
@@ -46,7 +53,13 @@ pub use head::HandshakeLimits;
 pub(crate) use head::{HeadScanner, Scan};
 pub use headers::WSHeaders;
 pub use key::{accept_key, client_key};
+#[cfg(feature = "testkit")]
+#[doc(hidden)]
+pub use proxy::fuzz_proxy_answers;
+pub use proxy::{WSInvalidProxy, WSProxy, WSProxyError, WSProxyErrorKind};
+pub(crate) use redirect::{leave_behind, redirect_target};
 pub use request::WSUpgradeRequest;
 pub use response::WSUpgradeResponse;
 pub use server::{ServerHandshake, ServerProgress};
 pub(crate) use start_line::{StartLine, parse_status_line};
+pub use url::{WSInvalidUrl, WSUrl};

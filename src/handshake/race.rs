@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long an attempt is given before the next one starts beside it (RFC 8305 section 5, "Connection Attempt Delay").
-pub(super) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// The order and the times of attempts to connect to one host.
 ///
@@ -18,7 +18,7 @@ pub(super) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// ::2                             |----------- won
 /// ```
 #[derive(Debug)]
-pub(super) struct Race {
+pub(crate) struct Race {
     waiting: VecDeque<SocketAddr>,
     running: usize,
     /// When the next attempt starts, whatever becomes of those that run. Of no meaning while none runs.
@@ -27,7 +27,7 @@ pub(super) struct Race {
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Begin to connect to this address, then ask again.
     Start(SocketAddr),
     /// Nothing until an attempt ends, or until this time.
@@ -40,11 +40,11 @@ pub(super) enum Step {
 
 impl Race {
     /// A race over `addrs`, which are in the order of the system's resolver (RFC 6724).
-    pub(super) fn new(addrs: &[SocketAddr], now: Instant) -> Self {
+    pub(crate) fn new(addrs: &[SocketAddr], now: Instant) -> Self {
         Self { waiting: interleave(addrs), running: 0, next_at: now }
     }
 
-    pub(super) fn step(&mut self, now: Instant) -> Step {
+    pub(crate) fn step(&mut self, now: Instant) -> Step {
         if self.waiting.is_empty() {
             return if self.running == 0 { Step::Lost } else { Step::Wait };
         }
@@ -58,7 +58,7 @@ impl Race {
     }
 
     /// An attempt has failed: the next one does not wait for its time.
-    pub(super) fn failed(&mut self, now: Instant) {
+    pub(crate) fn failed(&mut self, now: Instant) {
         debug_assert!(self.running > 0, "only what was started can fail");
         self.running = self.running.saturating_sub(1);
         self.next_at = now;

@@ -5,8 +5,8 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use super::super::is_authority;
 use super::super::url::redacted;
-use crate::handshake::is_authority;
 
 /// A proxy on the way to the server.
 ///

@@ -2,10 +2,10 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
+use super::super::{HandshakeLimits, HeadScanner, Scan, StartLine, parse_status_line};
 use super::WSProxyErrorKind;
 use super::tunnel::{Progress, Target};
 use super::url::Credentials;
-use crate::handshake::{HandshakeLimits, HeadScanner, Scan, StartLine, parse_status_line};
 
 /// How many interim responses are skipped before the final one.
 const MAX_INTERIM_RESPONSES: usize = 8;
