@@ -43,19 +43,19 @@ mod sys;
 pub mod buf;
 pub mod client;
 mod config;
+mod connection;
 #[cfg(feature = "deflate")]
 pub mod deflate;
-mod error;
 mod event_loop;
 pub mod handshake;
 mod listener;
 pub mod manual;
 pub mod mask;
 pub mod message;
-mod metrics;
+mod net;
 pub mod proto;
+mod runtime;
 pub mod server;
-mod socket;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 #[cfg(feature = "tls")]
@@ -73,16 +73,13 @@ pub use rustls;
 
 pub use buf::{WS_HEADROOM, WSBuffer};
 pub use client::{
-    WSAttemptOutcome, WSBackoff, WSConnectAttempt, WSConnectReport, WSReconnect, WSRetry, ws_connect,
-    ws_connect_over, ws_connect_with,
+    WSBackoff, WSConnectConfig, WSReconnect, WSRetry, ws_connect, ws_connect_over, ws_connect_with,
 };
-pub use config::{
-    WSBudgetPolicy, WSBusyPoll, WSConnectConfig, WSLimits, WSLoopConfig, WSOutbound, WSPerCoreConfig,
-    WSServerConfig, WSSpread, WSTuning, WSWriteStrategy,
+pub use connection::{
+    WSAttemptOutcome, WSConnectAttempt, WSConnectReport, WSLimits, WSTuning, WSWriteStrategy,
 };
 #[cfg(feature = "deflate")]
 pub use deflate::WSDeflateConfig;
-pub use error::{WSError, WSListenerError, WSPhase};
 pub use event_loop::{
     WSLoop, WSLoopHandle, WSLoopRemote, WSRemote, WSRemoteError, WSResolver, WSResolving, WSSleep, WSTask,
     WSTimer,
@@ -94,20 +91,24 @@ pub use handshake::{
 };
 pub use listener::{WSListener, WSResult};
 pub use message::{WSMessage, WSMessageAdapter, WSMessageListener};
-pub use metrics::{WSHandshakeFailure, WSMetrics, WSMetricsSnapshot};
 // TEMPORARY: a shim for event_loop.
+pub use net::{WSListeningSocket, WSSocket};
 pub(crate) use proto::received_at;
 pub use proto::{
     SendOptions, WSAutoPingStrategy, WSClose, WSCloseCode, WSCloseHandshake, WSDisconnectCause,
     WSDisconnectInfo, WSDisconnectSide, WSDropReason, WSFrame, WSMsgType, WSOverflowPolicy, WSPreparedFrame,
     WSPreparedMessage, WSProtocolError,
 };
-pub use server::{
-    WSDeferredUpgrade, WSIntoUpgrade, WSOriginPolicy, WSServer, WSServerRemote, WSServerThreads,
-    WSUpgradeOutcome, WSUpgradeResponseWithListener, WSUpgradeTicket, ws_create_server, ws_create_server_on,
-    ws_create_server_without_socket, ws_serve_per_core,
+pub use runtime::{
+    WSBudgetPolicy, WSBusyPoll, WSError, WSHandshakeFailure, WSListenerError, WSLoopConfig, WSMetrics,
+    WSMetricsSnapshot, WSOutbound, WSPhase,
 };
-pub use socket::{WSListeningSocket, WSSocket};
+pub use server::{
+    WSDeferredUpgrade, WSIntoUpgrade, WSOriginPolicy, WSPerCoreConfig, WSServer, WSServerConfig,
+    WSServerRemote, WSServerThreads, WSSpread, WSUpgradeOutcome, WSUpgradeResponseWithListener,
+    WSUpgradeTicket, ws_create_server, ws_create_server_on, ws_create_server_without_socket,
+    ws_serve_per_core,
+};
 #[cfg(feature = "tls")]
 pub use tls::{
     WSClientCertificates, WSClientTls, WSServerTls, WSTlsConfigError, WSTlsError, WSTlsInfo, WSTlsVersion,

@@ -3,10 +3,9 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::WSConnectConfig;
+use crate::client::WSConnectConfig;
 #[cfg(feature = "deflate")]
 use crate::deflate::{self, DEFLATE_EXTENSION, WSDeflateConfig};
-use crate::error::{WSError, WSPhase};
 use crate::event_loop::{OpenRequest, Settings, WSLoopHandle};
 #[cfg(feature = "deflate")]
 use crate::handshake::WSHeaders;
@@ -14,7 +13,7 @@ use crate::handshake::{
     ClientHandshake, ClientHandshakeConfig, WSHandshakeErrorKind, WSUpgradeRequest, WSUpgradeResponse, WSUrl,
 };
 use crate::listener::WSListener;
-use crate::metrics::WSHandshakeFailure;
+use crate::runtime::{WSError, WSHandshakeFailure, WSPhase};
 use crate::transport::WSTransport;
 
 use super::dial::{Dial, require_supported};

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::config::{ConfigureSocket, SocketHooks};
 use super::report::Journey;
-use super::{WSAttemptOutcome, WSConnectAttempt};
-use crate::config::{ConfigureSocket, SocketHooks};
-use crate::error::{WSError, WSPhase};
+use crate::connection::{WSAttemptOutcome, WSConnectAttempt};
 use crate::event_loop::{ClientOpening, Settings, WSLoopHandle, WSSleep, resolve};
 use crate::handshake::proxy::{Scheme, Tunnel};
 use crate::handshake::race::{Race, Step};
 use crate::handshake::{WSProxy, WSProxyError, WSProxyErrorKind, WSUrl};
+use crate::runtime::{WSError, WSPhase};
 
 /// The way to a server, in layers:
 ///
@@ -303,8 +303,9 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::config::{ConnectionConfig, WSLoopConfig};
+    use crate::connection::ConnectionConfig;
     use crate::event_loop::WSLoop;
+    use crate::runtime::WSLoopConfig;
 
     /// Far more than any of this takes.
     const PATIENCE: Duration = Duration::from_secs(60);

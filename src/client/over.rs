@@ -1,10 +1,10 @@
 use std::future::Future;
 
-use crate::config::WSConnectConfig;
-use crate::error::{WSError, WSPhase};
+use crate::client::WSConnectConfig;
 use crate::event_loop::{ClientOpening, OpenRequest, Settings, WSLoopHandle};
 use crate::listener::WSListener;
-use crate::socket::WSSocket;
+use crate::net::WSSocket;
+use crate::runtime::{WSError, WSPhase};
 use crate::transport::WSTransport;
 
 use super::Journey;

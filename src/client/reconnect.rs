@@ -5,11 +5,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use crate::client::ws_connect;
-use crate::config::WSConnectConfig;
-use crate::error::WSError;
+use crate::client::{WSConnectConfig, ws_connect};
 use crate::event_loop::WSLoopHandle;
 use crate::listener::WSListener;
+use crate::runtime::WSError;
 use crate::transport::WSTransport;
 
 /// How long to wait before the next attempt: exponential back-off with full jitter.
@@ -260,10 +259,10 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::config::WSServerConfig;
     use crate::handshake::WSUpgradeRequest;
     use crate::listener::WSResult;
     use crate::proto::WSFrame;
+    use crate::server::WSServerConfig;
     use crate::testkit::{Pair, TestKit};
 
     const MS: Duration = Duration::from_millis(1);

@@ -1,8 +1,8 @@
 //! Follows redirections as far as the configuration allows.
 
-use crate::config::WSConnectConfig;
-use crate::error::WSError;
+use crate::client::WSConnectConfig;
 use crate::handshake::{WSHandshakeError, WSUrl, leave_behind, redirect_target};
+use crate::runtime::WSError;
 #[cfg(feature = "tls")]
 use crate::tls::WSClientTls;
 

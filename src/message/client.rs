@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use crate::client::ws_connect;
-use crate::{WSListener, WSLoopHandle};
+use crate::event_loop::WSLoopHandle;
+use crate::listener::WSListener;
 
 use super::websocket::{Block, Shared, Side, Under};
 use super::{WebSocket, WebSocketConfig, WebSocketError};
@@ -23,7 +24,7 @@ pub async fn open_websocket_url<T>(
     let websocket = connect_websocket_url(handle, url, config).await?;
     let _block = Block(&websocket);
     let result = body(websocket.clone()).await;
-    websocket.aclose(crate::WSCloseCode::OK, "").await?;
+    websocket.aclose(crate::proto::WSCloseCode::OK, "").await?;
     Ok(result)
 }
 

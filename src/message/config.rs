@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::{WSCloseCode, WSConnectConfig, WSServerConfig};
+use crate::client::WSConnectConfig;
+use crate::proto::WSCloseCode;
+use crate::server::WSServerConfig;
 
 /// Configuration of a [`WebSocket`](super::WebSocket), of either side.
 ///
@@ -210,7 +212,7 @@ impl WebSocketConfig {
         self.disconnect_timeout = server.disconnect_timeout;
     }
 
-    fn shape(&self, connection: &mut crate::config::ConnectionConfig, handshake_timeout: Duration) {
+    fn shape(&self, connection: &mut crate::connection::ConnectionConfig, handshake_timeout: Duration) {
         connection.limits.max_message_size = self.max_message_size;
         connection.limits.max_frame_size = self.max_message_size;
         connection.handshake_timeout = Some(handshake_timeout);

@@ -4,7 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{WSCloseCode, WSError, WSHandshakeErrorKind, WSHeaders};
+use crate::handshake::{WSHandshakeErrorKind, WSHeaders};
+use crate::proto::WSCloseCode;
+use crate::runtime::WSError;
 
 /// Why a connection is closed: the code and the reason of the CLOSE frame that decided it (RFC 6455 section 7.1.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,7 +198,7 @@ pub struct ConnectionRejected {
 }
 
 impl ConnectionRejected {
-    fn of(error: &crate::WSHandshakeError) -> Option<Self> {
+    fn of(error: &crate::handshake::WSHandshakeError) -> Option<Self> {
         let WSHandshakeErrorKind::InvalidStatus(status) = error.kind else { return None };
         let headers = error.response.as_ref().map(|response| response.headers().into_owned());
         let body = Bytes::copy_from_slice(&error.raw_body);

@@ -7,7 +7,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::{WSListenerError, WSLoopHandle};
+use crate::event_loop::WSLoopHandle;
+use crate::runtime::WSListenerError;
 
 use super::websocket::failure_in;
 use super::{WebSocket, WebSocketRequest};

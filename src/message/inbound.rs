@@ -2,8 +2,9 @@
 
 #[cfg(feature = "deflate")]
 use crate::event_loop::Inflated;
-use crate::proto::MessageAssembler;
-use crate::{WSCloseCode, WSFrame, WSMessage, WSMsgType, WSProtocolError, WSTransport};
+use crate::message::WSMessage;
+use crate::proto::{MessageAssembler, WSCloseCode, WSFrame, WSMsgType, WSProtocolError};
+use crate::transport::WSTransport;
 
 /// Makes whole messages of the data frames of one connection: puts fragments together, inflates, and checks text for UTF-8.
 ///

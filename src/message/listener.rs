@@ -1,4 +1,6 @@
-use crate::{WSFrame, WSListener, WSMsgType, WSResult, WSTransport};
+use crate::listener::{WSListener, WSResult};
+use crate::proto::{WSFrame, WSMsgType};
+use crate::transport::WSTransport;
 
 use super::inbound::MessageReader;
 

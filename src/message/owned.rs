@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::WSMsgType;
+use crate::proto::WSMsgType;
 
 /// A whole message, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,11 +71,11 @@ impl AsRef<[u8]> for Message {
     }
 }
 
-impl From<crate::WSMessage<'_>> for Message {
-    fn from(message: crate::WSMessage<'_>) -> Self {
+impl From<crate::message::WSMessage<'_>> for Message {
+    fn from(message: crate::message::WSMessage<'_>) -> Self {
         match message {
-            crate::WSMessage::Text(text) => Self::Text(text.to_owned()),
-            crate::WSMessage::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(bytes)),
+            crate::message::WSMessage::Text(text) => Self::Text(text.to_owned()),
+            crate::message::WSMessage::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(bytes)),
         }
     }
 }

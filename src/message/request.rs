@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use crate::WSUpgradeResponse;
+use crate::handshake::WSUpgradeResponse;
 
 use super::{AcceptOptions, WebSocket, WebSocketError};
 

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use percent_encoding::percent_decode_str;
 
-use crate::{WSLoopHandle, WSUpgradeRequest, WSUpgradeResponse};
+use crate::event_loop::WSLoopHandle;
+use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 
 use super::target::Target;
 use super::{Handler, WebSocket, WebSocketConfig};

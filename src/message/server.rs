@@ -3,8 +3,10 @@
 use std::net::ToSocketAddrs;
 use std::rc::Rc;
 
-use crate::server::{WSDeferredUpgrade, WSUpgradeOutcome, ws_create_server};
-use crate::{WSError, WSIntoUpgrade, WSLoopHandle, WSServer, WSUpgradeRequest};
+use crate::event_loop::WSLoopHandle;
+use crate::handshake::WSUpgradeRequest;
+use crate::runtime::WSError;
+use crate::server::{WSDeferredUpgrade, WSIntoUpgrade, WSServer, WSUpgradeOutcome, ws_create_server};
 
 use super::routes::Found;
 use super::websocket::{ServerSide, Shared, Side};

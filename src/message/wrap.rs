@@ -6,8 +6,10 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use crate::client::ws_connect_over;
+use crate::event_loop::WSLoopHandle;
+use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
+use crate::net::WSSocket;
 use crate::server::ws_create_server_without_socket;
-use crate::{WSLoopHandle, WSSocket, WSUpgradeRequest, WSUpgradeResponse};
 
 use super::client::websocket_listener;
 use super::server::undecided;

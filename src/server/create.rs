@@ -1,9 +1,10 @@
 use std::net::ToSocketAddrs;
 
-use crate::config::WSServerConfig;
-use crate::event_loop::{Listening, cannot_listen};
+use crate::event_loop::{Listening, WSLoopHandle, cannot_listen};
 use crate::handshake::WSUpgradeRequest;
-use crate::{WSError, WSListeningSocket, WSLoopHandle};
+use crate::net::WSListeningSocket;
+use crate::runtime::WSError;
+use crate::server::WSServerConfig;
 
 use super::{WSIntoUpgrade, WSServer};
 

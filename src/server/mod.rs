@@ -1,5 +1,6 @@
-//! The server: listening, and the decision on each request.
+//! The server: configuration, listening, and the decision on each request.
 
+mod config;
 mod create;
 mod origin;
 mod per_core;
@@ -9,6 +10,7 @@ mod threads;
 mod ticket;
 mod upgrade;
 
+pub use config::{WSPerCoreConfig, WSServerConfig, WSSpread};
 pub use create::{ws_create_server, ws_create_server_on, ws_create_server_without_socket};
 pub use origin::WSOriginPolicy;
 pub use per_core::ws_serve_per_core;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use url::{Host, Url};
 
-use crate::WSUpgradeRequest;
+use crate::handshake::WSUpgradeRequest;
 
 /// Which web pages may open connections: the defence against cross-site WebSocket hijacking (RFC 6455 section 10.2).
 ///

@@ -7,10 +7,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, PoisonError};
 use std::thread;
 
-use crate::config::{WSPerCoreConfig, WSServerConfig, WSSpread};
-use crate::event_loop::{AcceptorRemote, Listening, cannot_listen};
+use crate::event_loop::{AcceptorRemote, Listening, WSLoop, WSLoopHandle, cannot_listen};
 use crate::handshake::WSUpgradeRequest;
-use crate::{WSError, WSLoop, WSLoopHandle, sys};
+use crate::runtime::WSError;
+use crate::server::{WSPerCoreConfig, WSServerConfig, WSSpread};
+use crate::sys;
 
 use super::threads::{Member, Orders};
 use super::{WSIntoUpgrade, WSServer, WSServerThreads};

@@ -1,7 +1,7 @@
 use std::fmt;
 
-use crate::event_loop::AcceptorRemote;
-use crate::{WSRemoteError, WSSocket};
+use crate::event_loop::{AcceptorRemote, WSRemoteError};
+use crate::net::WSSocket;
 
 /// What other threads can ask of a server. `Send` and `Sync`; clones are handles to the same server.
 ///
@@ -27,9 +27,9 @@ impl WSServerRemote {
     /// # Errors
     /// [`WSError::TlsConfig`](crate::WSError::TlsConfig) if it cannot be used; then nothing has changed. [`WSError::Disconnected`](crate::WSError::Disconnected) if the loop is gone.
     #[cfg(feature = "tls")]
-    pub fn set_tls(&self, tls: &crate::WSServerTls) -> Result<(), crate::WSError> {
+    pub fn set_tls(&self, tls: &crate::tls::WSServerTls) -> Result<(), crate::runtime::WSError> {
         tls.build()?;
-        self.0.set_tls(tls.clone()).map_err(|_| crate::WSError::Disconnected)
+        self.0.set_tls(tls.clone()).map_err(|_| crate::runtime::WSError::Disconnected)
     }
 
     /// Stops accepting as [`WSServer::close`](super::WSServer::close) does. A full inbox of the

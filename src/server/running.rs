@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::WSServerConfig;
-use crate::event_loop::{Acceptor, Factory, Listening};
+use crate::event_loop::{Acceptor, Factory, Listening, WSLoopHandle};
 use crate::handshake::WSUpgradeRequest;
-use crate::{WSCloseCode, WSError, WSLoopHandle, WSSocket, WSTransport};
+use crate::net::WSSocket;
+use crate::proto::WSCloseCode;
+use crate::runtime::WSError;
+use crate::server::WSServerConfig;
+use crate::transport::WSTransport;
 
 use super::{WSIntoUpgrade, WSServerRemote};
 
@@ -132,7 +135,7 @@ impl WSServer {
     /// [`WSError::TlsConfig`] if it cannot be used, such as a key that does not belong to the certificate; then nothing has
     /// changed.
     #[cfg(feature = "tls")]
-    pub fn set_tls(&self, tls: &crate::WSServerTls) -> Result<(), WSError> {
+    pub fn set_tls(&self, tls: &crate::tls::WSServerTls) -> Result<(), WSError> {
         Ok(self.acceptor.set_tls(tls)?)
     }
 

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::event_loop::AcceptorRemote;
-use crate::{WSCloseCode, WSError, WSListenerError, WSLoopHandle, WSLoopRemote, WSRemoteError};
+use crate::event_loop::{AcceptorRemote, WSLoopHandle, WSLoopRemote, WSRemoteError};
+use crate::proto::WSCloseCode;
+use crate::runtime::{WSError, WSListenerError};
 
 /// A server on several threads: see [`ws_serve_per_core`](crate::ws_serve_per_core). `Send` and `Sync`.
 ///
@@ -118,7 +119,7 @@ impl WSServerThreads {
     /// # Errors
     /// [`WSError::TlsConfig`] if it cannot be used; then nothing has changed on any thread.
     #[cfg(feature = "tls")]
-    pub fn set_tls(&self, tls: &crate::WSServerTls) -> Result<(), WSError> {
+    pub fn set_tls(&self, tls: &crate::tls::WSServerTls) -> Result<(), WSError> {
         // Clones share what is built here, so that no thread can fail.
         tls.build()?;
         for member in &self.members {

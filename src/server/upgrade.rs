@@ -1,5 +1,5 @@
-use crate::handshake::WSUpgradeResponse;
-use crate::{WSInvalidResponse, WSListener};
+use crate::handshake::{WSInvalidResponse, WSUpgradeResponse};
+use crate::listener::WSListener;
 
 use super::WSDeferredUpgrade;
 

@@ -7,11 +7,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::config::WSLoopConfig;
-use crate::event_loop::{LoopCore, Readiness, Token};
+use crate::event_loop::{LoopCore, Readiness, Token, WSLoopHandle};
 use crate::mask::MaskKeys;
 use crate::proto::{Role, deadline_after};
-use crate::{WSLoopHandle, WSTransport};
+use crate::runtime::WSLoopConfig;
+use crate::transport::WSTransport;
 
 use super::wire::{SimStream, Wire};
 use super::{Random, SimLink};

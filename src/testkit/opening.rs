@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use crate::client::{Journey, client_handshake, within_opening_time};
-use crate::config::{WSConnectConfig, WSServerConfig};
-use crate::event_loop::{ClientOpening, OpenRequest, ServerOpening, Settings, Stream};
+use crate::client::{Journey, WSConnectConfig, client_handshake, within_opening_time};
+use crate::event_loop::{ClientOpening, OpenRequest, ServerOpening, Settings, Stream, WSLoopHandle, WSTask};
+use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse, WSUrl};
+use crate::listener::WSListener;
 use crate::proto::Role;
-use crate::{
-    WSError, WSIntoUpgrade, WSListener, WSLoopHandle, WSPhase, WSServer, WSTask, WSTransport,
-    WSUpgradeRequest, WSUpgradeResponse, WSUrl,
-};
+use crate::runtime::{WSError, WSPhase};
+use crate::server::{WSIntoUpgrade, WSServer, WSServerConfig};
+use crate::transport::WSTransport;
 
 use super::wire::SimStream;
 use super::{Peer, SimLink, TestKit};

@@ -18,7 +18,6 @@ mod pem;
 mod record_buffer;
 mod server;
 mod session;
-mod settings;
 mod sni;
 mod tickets;
 

@@ -1,7 +1,8 @@
 //! Closing.
 
+use crate::handshake::WSUpgradeResponse;
 use crate::message::{SideState, WebSocketError};
-use crate::{WSCloseCode, WSDisconnectCause, WSUpgradeResponse};
+use crate::proto::{WSCloseCode, WSDisconnectCause};
 
 use super::WebSocket;
 use super::shared::Shared;

@@ -3,8 +3,9 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
+use crate::handshake::WSUpgradeResponse;
 use crate::message::{CloseReason, Message, WebSocketError};
-use crate::{WSCloseCode, WSUpgradeResponse};
+use crate::proto::WSCloseCode;
 
 use super::shared::Shared;
 use super::waiters::Place;

@@ -5,9 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::handshake::{WSHeaders, WSUpgradeRequest};
 use crate::message::target::Target;
 use crate::message::{CloseReason, SideState};
-use crate::{WSHeaders, WSTransport, WSUpgradeRequest};
+use crate::transport::WSTransport;
 
 use super::WebSocket;
 

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::WSMsgType;
 use crate::message::{Message, WebSocketError};
+use crate::proto::WSMsgType;
 
 use super::WebSocket;
 

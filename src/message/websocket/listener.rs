@@ -3,9 +3,11 @@
 use std::rc::Rc;
 
 use crate::event_loop::random;
+use crate::listener::{WSListener, WSResult};
 use crate::message::inbound::MessageReader;
 use crate::message::{CloseReason, Message};
-use crate::{WSDisconnectCause, WSFrame, WSListener, WSMsgType, WSProtocolError, WSResult, WSTransport};
+use crate::proto::{WSDisconnectCause, WSFrame, WSMsgType, WSProtocolError};
+use crate::transport::WSTransport;
 
 use super::shared::{Shared, wake};
 

@@ -54,8 +54,8 @@ pub(super) use listener::Under;
 pub(super) use scope::{Block, failure_in};
 pub(super) use shared::{ServerSide, Shared, Side};
 
-use crate::WSCloseCode;
 use crate::message::WebSocketError;
+use crate::proto::WSCloseCode;
 
 use waiters::Place;
 

@@ -4,8 +4,10 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use crate::handshake::{WSHeaders, WSUpgradeResponse};
 use crate::message::{CloseReason, SideState, StateError, WebSocketError};
-use crate::{WSHeaders, WSTransport, WSUpgradeResponse, WSUpgradeResponseWithListener};
+use crate::server::WSUpgradeResponseWithListener;
+use crate::transport::WSTransport;
 
 use super::listener::Under;
 use super::shared::{End, ServerSide, Shared, wake};

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 
+use crate::handshake::WSUpgradeResponse;
 use crate::message::{CloseReason, ConnectionClosed, HandlerError, SideState};
-use crate::{WSCloseCode, WSUpgradeResponse};
+use crate::proto::WSCloseCode;
 
 use super::{WebSocket, code_of_drop};
 

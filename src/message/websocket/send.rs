@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::message::{CloseReason, Message, SideState, WebSocketError};
-use crate::{WSDropReason, WSMsgType, WSSendStatus, WSTransport};
+use crate::proto::{WSDropReason, WSMsgType};
+use crate::transport::{WSSendStatus, WSTransport};
 
 use super::WebSocket;
 use super::shared::{Shared, State, not_accepted, wake};
@@ -195,6 +196,6 @@ impl State {
 }
 
 fn check_size(transport: &WSTransport, size: usize) -> Result<(), WebSocketError> {
-    let limit = transport.conn().max_outbound().saturating_sub(crate::WS_HEADROOM);
+    let limit = transport.conn().max_outbound().saturating_sub(crate::buf::WS_HEADROOM);
     if size > limit { Err(WebSocketError::TooBig { size, limit }) } else { Ok(()) }
 }

@@ -5,12 +5,15 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use crate::event_loop::QueueOwner;
+use crate::event_loop::{QueueOwner, WSLoopHandle};
+use crate::handshake::WSUpgradeRequest;
 use crate::message::{
     CloseReason, ConnectionClosed, Message, SideState, StateError, WebSocketConfig, WebSocketError,
 };
+use crate::proto::{WSCloseCode, WSProtocolError};
 use crate::server::WSUpgradeTicket;
-use crate::{WSCloseCode, WSLoopHandle, WSProtocolError, WSTransport, WSUpgradeRequest, sys};
+use crate::sys;
+use crate::transport::WSTransport;
 
 use super::inbox::Inbox;
 use super::pings::Pings;

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
 
-use crate::WSCloseCode;
 #[cfg(feature = "json")]
 use crate::message::JsonMode;
 use crate::message::{Message, WebSocketError};
+use crate::proto::WSCloseCode;
 
 use super::WebSocket;
 use super::shared::not_accepted;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::error::WSError;
 use crate::proto::{AutoPing, KeepAliveRules, WSAutoPingStrategy};
+use crate::runtime::WSError;
 
 /// What the setters below set. The default is that of a client.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl LivenessConfig {
     }
 }
 
-/// The setters of liveness that [`WSServerConfig`](super::WSServerConfig) and [`WSConnectConfig`](super::WSConnectConfig) share.
+/// The setters of liveness that `WSServerConfig` and `WSConnectConfig` share.
 macro_rules! liveness_setters {
     () => {
         /// Whether a silent peer is pinged, and the connection ended if no answer comes: the peer is told 1001, and TCP is closed
@@ -108,13 +108,13 @@ macro_rules! liveness_setters {
         /// for a client, or the idle timeout if that is shorter.
         #[must_use]
         pub fn auto_ping_reply_timeout(mut self, timeout: Duration) -> Self {
-            self.connection.liveness.ping_reply_timeout = super::liveness::ReplyTimeout::Set(timeout);
+            self.connection.liveness.ping_reply_timeout = $crate::connection::ReplyTimeout::Set(timeout);
             self
         }
 
         /// What pings go by. Default [`PingWhenIdle`](crate::WSAutoPingStrategy::PingWhenIdle).
         #[must_use]
-        pub fn auto_ping_strategy(mut self, strategy: crate::proto::WSAutoPingStrategy) -> Self {
+        pub fn auto_ping_strategy(mut self, strategy: $crate::proto::WSAutoPingStrategy) -> Self {
             self.connection.liveness.ping_strategy = strategy;
             self
         }

@@ -1,4 +1,4 @@
-//! What a client may choose.
+//! Configuration of a client.
 
 use std::fmt;
 use std::io;
@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::{ConnectionConfig, WSLimits, WSTuning, connection_setters, liveness_setters};
+use crate::connection::{ConnectionConfig, WSLimits, WSTuning, connection_setters, liveness_setters};
 use crate::event_loop::WSResolver;
 use crate::handshake::{WSHeaders, WSProxy, WSUrl};
+#[cfg(feature = "tls")]
+use crate::tls::WSClientTls;
 
 /// Configuration of [`ws_connect`](crate::ws_connect).
 #[derive(Clone)]
@@ -23,9 +25,9 @@ pub struct WSConnectConfig {
     pub(crate) proxy: Option<WSProxy>,
     pub(crate) sockets: SocketHooks,
     #[cfg(feature = "tls")]
-    pub(crate) tls: Option<crate::tls::WSClientTls>,
+    pub(crate) tls: Option<WSClientTls>,
     #[cfg(feature = "tls")]
-    pub(crate) proxy_tls: Option<crate::tls::WSClientTls>,
+    pub(crate) proxy_tls: Option<WSClientTls>,
 }
 
 /// The application's part in the making of sockets.
@@ -150,6 +152,24 @@ impl WSConnectConfig {
         configure: impl Fn(SockRef<'_>, SocketAddr) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         self.sockets.configure = Some(Arc::new(configure));
+        self
+    }
+
+    /// How `wss` URLs are connected to (RFC 6455 section 3); without effect on `ws` URLs. Default: Mozilla's root certificates are
+    /// trusted, no certificate is presented.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: WSClientTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// How an `https` [`proxy`](Self::proxy) is connected to, whatever the URL. Default: as [`tls`](Self::tls) says, but that no certificate
+    /// is presented: that is the server's business.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn proxy_tls(mut self, tls: WSClientTls) -> Self {
+        self.proxy_tls = Some(tls);
         self
     }
 }

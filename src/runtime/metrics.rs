@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::WSCloseCode;
+use crate::proto::WSCloseCode;
 
 /// Codes that are counted by themselves: 1000 to 1015.
 const SINGLE_CODES: usize = 16;
@@ -95,6 +95,18 @@ pub struct WSMetricsSnapshot {
     pub longest_loop_lag: Option<Duration>,
     handshake_failures: [u64; WSHandshakeFailure::COUNT],
     close_codes: [u64; CODE_PLACES],
+}
+
+/// What waits on a loop, and what its budget cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WSOutbound {
+    /// Bytes that kernels have refused and that wait, over all connections. Zero without a budget: nothing is counted then.
+    pub waiting: usize,
+    /// Connections aborted so far.
+    pub aborted: u64,
+    /// Frames dropped so far.
+    pub dropped: u64,
 }
 
 impl WSMetricsSnapshot {

@@ -1,29 +1,17 @@
-//! Configuration: one setter per field, each with its default, its unit and what it trades.
+//! Settings of connections: one setter per field, each with its default, its unit and what it trades.
 
-mod budget;
-mod busy_poll;
-mod connect;
 mod liveness;
-mod per_core;
-mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::WSError;
+#[cfg(feature = "deflate")]
+use crate::deflate::WSDeflateConfig;
 use crate::handshake::HandshakeLimits;
 use crate::proto::{Rules, WSOverflowPolicy};
+use crate::runtime::WSError;
 
-#[cfg(feature = "deflate")]
-pub(crate) use crate::deflate::WSDeflateConfig;
-pub use budget::{WSBudgetPolicy, WSOutbound};
-pub use busy_poll::WSBusyPoll;
-pub use connect::WSConnectConfig;
-pub(crate) use connect::{ConfigureSocket, SocketHooks};
-pub(crate) use liveness::LivenessConfig;
-use liveness::liveness_setters;
-pub use per_core::{WSPerCoreConfig, WSSpread};
-pub use server::WSServerConfig;
+pub(crate) use liveness::{LivenessConfig, ReplyTimeout, liveness_setters};
 
 /// When sent frames are handed to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -280,7 +268,7 @@ impl ConnectionConfig {
     }
 }
 
-/// The setters that [`WSServerConfig`] and [`WSConnectConfig`] share.
+/// The setters that `WSServerConfig` and `WSConnectConfig` share.
 macro_rules! connection_setters {
     () => {
         /// Bounds against abuse.
@@ -396,152 +384,11 @@ macro_rules! connection_setters {
         /// compressed messages as they are, with [`rsv1`](crate::WSFrame::rsv1) set in the first.
         #[cfg(feature = "deflate")]
         #[must_use]
-        pub fn deflate(mut self, config: impl Into<Option<crate::deflate::WSDeflateConfig>>) -> Self {
+        pub fn deflate(mut self, config: impl Into<Option<$crate::deflate::WSDeflateConfig>>) -> Self {
             self.connection.deflate = config.into();
             self
         }
     };
 }
 
-use connection_setters;
-
-/// Configuration of a [`WSLoop`](crate::WSLoop).
-#[derive(Clone, Debug)]
-pub struct WSLoopConfig {
-    pub(crate) spin: Duration,
-    pub(crate) busy_poll: Option<WSBusyPoll>,
-    pub(crate) read_buffer_size: usize,
-    pub(crate) retained_memory: usize,
-    pub(crate) events_per_turn: usize,
-    pub(crate) reads_per_turn: usize,
-    pub(crate) inbox_limit: usize,
-    /// `None`: not set, so that a server's preset may set it.
-    pub(crate) outbound_budget: Option<usize>,
-    pub(crate) budget_policy: WSBudgetPolicy,
-    pub(crate) measure_callbacks: bool,
-    #[cfg(feature = "tls")]
-    pub(crate) tls_handshakes_per_turn: usize,
-}
-
-impl Default for WSLoopConfig {
-    fn default() -> Self {
-        Self {
-            spin: Duration::ZERO,
-            busy_poll: None,
-            read_buffer_size: 256 * 1024,
-            retained_memory: 8 << 20,
-            events_per_turn: 1024,
-            reads_per_turn: 4,
-            inbox_limit: 64 << 20,
-            outbound_budget: None,
-            budget_policy: WSBudgetPolicy::default(),
-            measure_callbacks: false,
-            #[cfg(feature = "tls")]
-            tls_handshakes_per_turn: 4,
-        }
-    }
-}
-
-impl WSLoopConfig {
-    /// Poll without blocking for this long after the last event before going to sleep. Default zero: sleep at once.
-    ///
-    /// A spinning loop pays no wake-up, at the price of a busy core. `Duration::MAX` never sleeps.
-    #[must_use]
-    pub fn spin(mut self, duration: Duration) -> Self {
-        self.spin = duration;
-        self
-    }
-
-    /// Sets how the kernel polls network cards for a loop that waits for events, in place of
-    /// sleeping until an interrupt (Linux 6.9, `EPIOCSPARAMS` on the loop's epoll instance). Saves
-    /// the latency of the interrupt, at the price of CPU time. Default `None`: as the system is set
-    /// up (`net.core.busy_poll`).
-    ///
-    /// The kernel polls one queue of one card per loop, that of the socket on which it last
-    /// reported an event: it works best if the connections of a loop come from one queue
-    /// (`SO_INCOMING_NAPI_ID`). The loopback interface has no queue. On older kernels and on other
-    /// systems it has no effect, which is logged at debug.
-    #[must_use]
-    pub fn busy_poll(mut self, busy_poll: impl Into<Option<WSBusyPoll>>) -> Self {
-        self.busy_poll = busy_poll.into();
-        self
-    }
-
-    /// Size of the loop's one receive buffer, in bytes; at least 4 KiB. Default 256 KiB.
-    ///
-    /// A larger one makes fewer system calls under load and falls out of the cache sooner.
-    #[must_use]
-    pub fn read_buffer_size(mut self, bytes: usize) -> Self {
-        self.read_buffer_size = bytes.max(4096);
-        self
-    }
-
-    /// Most memory that the loop keeps for reuse once connections gave it back, in bytes. Default 8 MiB.
-    #[must_use]
-    pub fn retained_memory(mut self, bytes: usize) -> Self {
-        self.retained_memory = bytes;
-        self
-    }
-
-    /// Most readiness events taken from the kernel per turn; at least 1. Default 1024.
-    #[must_use]
-    pub fn events_per_turn(mut self, events: usize) -> Self {
-        self.events_per_turn = events.max(1);
-        self
-    }
-
-    /// Most reads of one connection per turn, so that one busy peer cannot starve the others; at least 1. Default 4.
-    #[must_use]
-    pub fn reads_per_turn(mut self, reads: usize) -> Self {
-        self.reads_per_turn = reads.max(1);
-        self
-    }
-
-    /// Sets the most memory, in bytes, for requests from other threads that the loop has not
-    /// carried out. Default 64 MiB. A further request fails with
-    /// [`WSRemoteError::InboxFull`](crate::WSRemoteError::InboxFull).
-    ///
-    /// Each request counts with its entry in the queue (less than 100 bytes), with its payload or
-    /// the captures of a posted closure, and with 32 bytes for the allocation of these. A payload
-    /// that several requests share counts in each of them. Memory that a closure only points to is
-    /// not counted.
-    ///
-    /// CLOSE, disconnect, sockets to adopt, new settings of TLS and the end of accepting count, but
-    /// are never refused: sockets are bounded by the process's descriptors, and of the others one
-    /// of a kind is queued per connection or server. Waking a task,
-    /// [`stop`](crate::WSLoopRemote::stop) and [`shutdown`](crate::WSServerThreads::shutdown) need
-    /// no room.
-    #[must_use]
-    pub fn inbox_limit(mut self, bytes: usize) -> Self {
-        self.inbox_limit = bytes;
-        self
-    }
-
-    /// Bounds the bytes that may wait on all connections together because their kernels refuse
-    /// them; `usize::MAX` for no limit. Default no limit, and 64 MiB from the moment that a server
-    /// with [`WSServerConfig::public`] starts on the loop.
-    ///
-    /// [`max_outbound`](WSLimits::max_outbound) bounds one slow connection; this bounds what many
-    /// of them cost. A value set here takes precedence over that of a server.
-    #[must_use]
-    pub fn outbound_budget(mut self, bytes: usize) -> Self {
-        self.outbound_budget = Some(bytes);
-        self
-    }
-
-    /// What happens beyond [`outbound_budget`](Self::outbound_budget). Default: the slowest connections are closed.
-    #[must_use]
-    pub fn budget_policy(mut self, policy: WSBudgetPolicy) -> Self {
-        self.budget_policy = policy;
-        self
-    }
-
-    /// Measures the longest callback and the lag of the loop for [`WSMetrics`](crate::WSMetrics),
-    /// which has `None` for them otherwise. It costs two readings of the clock per callback and one
-    /// per iteration. Default false.
-    #[must_use]
-    pub fn measure_callbacks(mut self, on: bool) -> Self {
-        self.measure_callbacks = on;
-        self
-    }
-}
+pub(crate) use connection_setters;

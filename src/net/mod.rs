@@ -1,0 +1,5 @@
+//! Sockets.
+
+mod socket;
+
+pub use socket::{WSListeningSocket, WSSocket};
