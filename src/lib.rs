@@ -80,10 +80,7 @@ pub use connection::{
 };
 #[cfg(feature = "deflate")]
 pub use deflate::WSDeflateConfig;
-pub use event_loop::{
-    WSLoop, WSLoopHandle, WSLoopRemote, WSRemote, WSRemoteError, WSResolver, WSResolving, WSSleep, WSTask,
-    WSTimer,
-};
+pub use event_loop::{WSLoop, WSLoopHandle, WSLoopRemote, WSRemote, WSRemoteError, WSSleep, WSTask, WSTimer};
 pub use handshake::{
     WSHandshakeError, WSHandshakeErrorKind, WSHeaders, WSInvalidHeader, WSInvalidProxy, WSInvalidRequest,
     WSInvalidResponse, WSInvalidUrl, WSProxy, WSProxyError, WSProxyErrorKind, WSUpgradeRequest,
@@ -92,7 +89,7 @@ pub use handshake::{
 pub use listener::{WSListener, WSResult};
 pub use message::{WSMessage, WSMessageAdapter, WSMessageListener};
 // TEMPORARY: a shim for event_loop.
-pub use net::{WSListeningSocket, WSSocket};
+pub use net::{WSListeningSocket, WSResolver, WSResolving, WSSocket};
 pub(crate) use proto::received_at;
 pub use proto::{
     SendOptions, WSAutoPingStrategy, WSClose, WSCloseCode, WSCloseHandshake, WSDisconnectCause,

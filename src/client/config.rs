@@ -9,8 +9,8 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use crate::connection::{ConnectionConfig, WSLimits, WSTuning, connection_setters, liveness_setters};
-use crate::event_loop::WSResolver;
 use crate::handshake::{WSHeaders, WSProxy, WSUrl};
+use crate::net::WSResolver;
 #[cfg(feature = "tls")]
 use crate::tls::WSClientTls;
 

@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use super::config::{ConfigureSocket, SocketHooks};
 use super::report::Journey;
 use crate::connection::{WSAttemptOutcome, WSConnectAttempt};
-use crate::event_loop::{ClientOpening, Settings, WSLoopHandle, WSSleep, resolve};
+use crate::event_loop::{ClientOpening, Settings, WSLoopHandle, WSSleep};
 use crate::handshake::proxy::{Scheme, Tunnel};
 use crate::handshake::race::{Race, Step};
 use crate::handshake::{WSProxy, WSProxyError, WSProxyErrorKind, WSUrl};
+use crate::net::resolve;
 use crate::runtime::{WSError, WSPhase};
 
 /// The way to a server, in layers:
@@ -125,7 +126,8 @@ impl Dial<'_> {
     }
 
     async fn resolve(&self, host: &str, port: u16, redirected: bool) -> Result<Vec<SocketAddr>, WSError> {
-        resolve(host, port, self.sockets.resolver.as_deref(), redirected).await
+        let found = resolve(host, port, self.sockets.resolver.as_deref(), redirected).await;
+        found.map_err(|error| WSError::Resolve { host: host.into(), source: Arc::new(error) })
     }
 
     fn enter(&self, phase: WSPhase) {

@@ -69,7 +69,7 @@ async fn open<L: WSListener + 'static>(
         journey.enter(WSPhase::Tls, handle.now());
     }
     let stream = socket.into_stream().map_err(unusable)?;
-    stream.tune(&settings.tuning);
+    stream.tune(settings.tuning.socket);
     let opening = ClientOpening::connected(handle.core(), stream, &settings).map_err(unusable)?;
     #[cfg(feature = "tls")]
     let opening = match secured {

@@ -34,10 +34,22 @@ pub(super) fn follow(
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
     use bytes::Bytes;
 
     use super::*;
+    use crate::client::ws_connect;
+    use crate::event_loop::WSLoop;
     use crate::handshake::{ClientHandshake, ClientHandshakeConfig, WSHandshakeErrorKind, WSHeaders};
+    use crate::listener::{WSListener, WSResult};
+    use crate::net::with_redirections_hanging;
+    use crate::proto::WSFrame;
+    use crate::runtime::{WSLoopConfig, WSPhase};
+    use crate::transport::WSTransport;
 
     /// The error of an answer with this status and these header lines.
     fn answer(status: u16, headers: &str) -> WSHandshakeError {
@@ -174,5 +186,37 @@ mod tests {
             followed("ws://h/", "ws://other/", &mut config).expect("fine").expect("followed");
             assert_eq!(config.subprotocols, followed_names);
         }
+    }
+
+    struct Deaf;
+
+    impl WSListener for Deaf {
+        fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+            Ok(())
+        }
+    }
+
+    /// Connects to a server that redirects to another host.
+    fn connect_and_be_redirected() -> WSError {
+        let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("ws://{}/", server.local_addr().expect("bound"));
+        let answering = thread::spawn(move || {
+            let mut peer = server.accept().expect("a client").0;
+            let _ = peer.read(&mut [0; 4096]);
+            let answer = "HTTP/1.1 302 X\r\nLocation: ws://other.invalid/\r\nContent-Length: 0\r\n\r\n";
+            peer.write_all(answer.as_bytes()).expect("it waits");
+        });
+        let mut event_loop = WSLoop::new(WSLoopConfig::default()).expect("a loop");
+        let config = WSConnectConfig::default().handshake_timeout(Some(Duration::from_millis(500)));
+        let connecting = ws_connect(&event_loop.handle(), Deaf, &url, config);
+        let result = event_loop.block_on(connecting).expect("a loop");
+        answering.join().expect("no panic");
+        result.expect_err("the name does not exist")
+    }
+
+    #[test]
+    fn the_host_of_a_redirection_is_looked_up_within_the_bound() {
+        let error = with_redirections_hanging(connect_and_be_redirected);
+        assert!(matches!(error, WSError::Timeout { phase: WSPhase::Resolve, .. }), "{error}");
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::config::WSServerConfig;
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
+use crate::net::{ListenError, Listening, Stream};
 use crate::server::WSUpgradeOutcome;
 use crate::{WSError, WSHandshakeFailure, WSLoopHandle, WSLoopRemote, WSRemoteError, WSSocket};
 
@@ -17,10 +18,8 @@ use super::admission::{Admission, Seat};
 use super::connection::Settings;
 use super::core::{LoopCore, Slot};
 use super::inbox::Once;
-use super::listening::{Listening, cannot_listen};
 use super::server_opening::ServerOpening;
 use super::slots::Token;
-use super::stream::Stream;
 use super::timers::TimerAction;
 
 /// Connections accepted in one turn, so that a flood of them does not starve those that are open.
@@ -131,15 +130,15 @@ impl Acceptor {
     }
 
     /// Accepts from these sockets, from the next iteration on.
-    pub(crate) fn listen(&self, mut sockets: Vec<Listening>) -> Result<(), WSError> {
+    pub(crate) fn listen(&self, sockets: Vec<Listening>) -> Result<(), WSError> {
         let Some(token) = self.token.get() else { return Err(WSError::Disconnected) };
         let mut addrs = Vec::new();
-        for socket in &mut sockets {
-            let addr = socket.local_addr().map_err(|error| cannot_listen(None, error))?;
+        for socket in &sockets {
+            let addr = socket.local_addr().map_err(ListenError::from)?;
             socket
-                .tune(&self.settings.tuning)
+                .set_no_delay(self.settings.tuning.socket.no_delay)
                 .and_then(|()| socket.register(&self.core.registry, token.to_mio()))
-                .map_err(|error| cannot_listen(addr, error))?;
+                .map_err(|error| ListenError { addr, error })?;
             addrs.extend(addr);
         }
         self.local_addrs.replace(addrs);
@@ -180,7 +179,7 @@ impl Acceptor {
     /// Serves a connected socket as if it had accepted it. Without a seat, looks for room first.
     pub(crate) fn adopt(self: &Rc<Self>, socket: WSSocket, seat: Option<Seat>) -> io::Result<()> {
         let stream = socket.into_stream()?;
-        stream.tune(&self.settings.tuning);
+        stream.tune(self.settings.tuning.socket);
         ServerOpening::start(self, stream, seat);
         Ok(())
     }
@@ -282,7 +281,7 @@ impl Acceptor {
         if Some(successor.token) == self.token.get() && successor.is_on(&self.core) {
             return ServerOpening::start(self, stream, Some(seat));
         }
-        let Some(socket) = stream.into_socket() else { return };
+        let Some(socket) = WSSocket::from_stream(stream) else { return };
         if let Err(error) = successor.hand_over(socket, seat) {
             warn_limited!("{self}: an accepted connection is lost: {error}");
         }

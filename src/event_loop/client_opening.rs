@@ -8,12 +8,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use mio::Interest;
-use mio::net::TcpStream;
 
 use crate::buf::RecvBuffer;
 use crate::client::Journey;
 use crate::config::ConfigureSocket;
 use crate::handshake::{ClientHandshake, ClientProgress, WSUpgradeRequest, WSUpgradeResponse};
+use crate::net::{Io, Read, Socket, SocketKind, Stream};
 use crate::proto::Role;
 use crate::{WSError, WSListener, WSListenerError, WSTransport, sys};
 
@@ -22,7 +22,6 @@ use super::core::{LoopCore, Readiness, Slot};
 #[cfg(feature = "deflate")]
 use super::deflate::check_deflate;
 use super::slots::Token;
-use super::stream::Stream;
 use super::timers::{TimerAction, TimerId};
 use super::tunnelling::Tunnelling;
 
@@ -58,12 +57,11 @@ pub(crate) struct Opening {
     settings: Rc<Settings>,
     addr: SocketAddr,
     token: Token,
-    pub(super) stream: RefCell<Option<Stream>>,
+    pub(super) io: RefCell<Option<Io>>,
     pub(super) phase: RefCell<Phase>,
     waker: Cell<Option<Waker>>,
     /// Runs once the server has refused.
     timer: Cell<Option<TimerId>>,
-    end_ahead: Cell<bool>,
     /// Nobody waits for the opening any more.
     unclaimed: Cell<bool>,
 }
@@ -122,7 +120,7 @@ impl ClientOpening {
         if core.is_closed() {
             return Err(WSError::Disconnected);
         }
-        let stream = Stream::Tcp(TcpStream::from_std(socket));
+        let stream = Socket::new(socket.into(), SocketKind::Tcp).into();
         let opening = Self::register(core, stream, addr, settings, Phase::Connecting)
             .map_err(|error| connect_failed(addr, error))?;
         std::future::poll_fn(|cx| opening.inner.poll_connected(cx)).await?;
@@ -140,7 +138,7 @@ impl ClientOpening {
 
     fn register(
         core: &Rc<LoopCore>,
-        mut stream: Stream,
+        stream: Stream,
         addr: SocketAddr,
         settings: &Rc<Settings>,
         phase: Phase,
@@ -152,18 +150,17 @@ impl ClientOpening {
                 settings: Rc::clone(settings),
                 addr,
                 token,
-                stream: RefCell::new(None),
+                io: RefCell::new(None),
                 phase: RefCell::new(phase),
                 waker: Cell::new(None),
                 timer: Cell::new(None),
-                end_ahead: Cell::new(false),
                 unclaimed: Cell::new(false),
             }
         });
         let opening = Self { inner };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        stream.register(&core.registry, opening.inner.token.to_mio(), interest)?;
-        opening.inner.stream.replace(Some(stream));
+        let mut io = Io::new(stream, opening.inner.token.to_mio());
+        io.register(&core.registry, Interest::READABLE | Interest::WRITABLE)?;
+        opening.inner.io.replace(Some(io));
         Ok(opening)
     }
 
@@ -173,9 +170,9 @@ impl ClientOpening {
         &self,
         wrap: impl FnOnce(Stream, &Rc<LoopCore>) -> (Stream, io::Result<()>),
     ) -> io::Result<()> {
-        let stream = self.inner.stream.take().ok_or(io::ErrorKind::NotConnected)?;
-        let (wrapped, result) = wrap(stream, &self.inner.core);
-        self.inner.stream.replace(Some(wrapped));
+        let io = self.inner.io.take().ok_or(io::ErrorKind::NotConnected)?;
+        let (wrapped, result) = io.wrap(|stream| wrap(stream, &self.inner.core));
+        self.inner.io.replace(Some(wrapped));
         result
     }
 
@@ -204,8 +201,8 @@ impl Drop for ClientOpening {
 
 impl Opening {
     pub(crate) fn ready(self: &Rc<Self>, readiness: Readiness) {
-        if readiness.read_closed {
-            self.end_ahead.set(true);
+        if let Some(io) = self.io.borrow_mut().as_mut() {
+            io.note(readiness.read_closed);
         }
         let connecting = matches!(*self.phase.borrow(), Phase::Connecting);
         if connecting {
@@ -222,7 +219,8 @@ impl Opening {
     /// Says what is to be said in a phase that has just begun.
     pub(super) fn begin_exchange(self: &Rc<Self>) {
         self.send_outgoing();
-        if self.end_ahead.get() {
+        let end_ahead = self.io.borrow().as_ref().is_some_and(Io::is_end_ahead);
+        if end_ahead {
             // It came with an event of an earlier phase, and no event will tell of it again.
             self.receive();
         }
@@ -243,15 +241,15 @@ impl Opening {
 
     /// The event may say that TCP is connected, or that it failed, or nothing at all.
     fn check_connected(self: &Rc<Self>) {
-        let result = match &*self.stream.borrow() {
-            Some(Stream::Tcp(socket)) => connect_result(socket),
-            _ => return,
+        let result = match &*self.io.borrow() {
+            Some(io) => io.is_connected(),
+            None => return,
         };
         match result {
             Ok(false) => {}
             Ok(true) => {
-                if let Some(stream) = &*self.stream.borrow() {
-                    stream.tune(&self.settings.tuning);
+                if let Some(io) = &*self.io.borrow() {
+                    io.tune(self.settings.tuning.socket);
                 }
                 self.phase.replace(Phase::Connected);
                 self.wake();
@@ -262,17 +260,16 @@ impl Opening {
 
     /// Sends what the phase has to say to the other end.
     pub(super) fn send_outgoing(self: &Rc<Self>) {
-        let result = match (&mut *self.phase.borrow_mut(), self.stream.borrow_mut().as_mut()) {
-            (Phase::Asking { request, sent, .. }, Some(stream)) => {
-                send_rest(stream, request.handshake.request_bytes(), sent)
-                    .map_err(|error| WSError::io("cannot send the opening request", error))
-            }
-            (Phase::Tunnelling(tunnelling), Some(stream)) => {
-                send_rest(stream, tunnelling.tunnel.outgoing(), &mut tunnelling.sent)
-                    .map_err(|error| WSError::io("cannot send to the proxy", error))
-            }
+        let result = match (&mut *self.phase.borrow_mut(), self.io.borrow_mut().as_mut()) {
+            (Phase::Asking { request, sent, .. }, Some(io)) => io
+                .write_all_from(request.handshake.request_bytes(), sent)
+                .map_err(|error| WSError::io("cannot send the opening request", error)),
+            (Phase::Tunnelling(tunnelling), Some(io)) => io
+                .write_all_from(tunnelling.tunnel.outgoing(), &mut tunnelling.sent)
+                .map_err(|error| WSError::io("cannot send to the proxy", error)),
             #[cfg(feature = "tls")]
-            (Phase::Securing, Some(stream)) => send_rest(stream, &[], &mut 0)
+            (Phase::Securing, Some(io)) => io
+                .write_all_from(&[], &mut 0)
                 .map_err(|error| WSError::io("cannot send in the TLS handshake", error)),
             _ => return,
         };
@@ -294,37 +291,26 @@ impl Opening {
     fn receive(self: &Rc<Self>) {
         while self.expects_bytes() {
             let mut buffer = self.core.take_recv();
-            let room = buffer.spare();
-            let (result, drained) = match self.stream.borrow_mut().as_mut() {
-                Some(stream) => {
-                    let result = stream.recv(&mut buffer);
-                    let drained = result.as_ref().is_ok_and(|n| stream.is_drained(*n, room));
-                    (result, drained)
-                }
-                None => (Err(io::ErrorKind::NotConnected.into()), true),
+            let read = match self.io.borrow_mut().as_mut() {
+                Some(io) => io.read(&mut buffer),
+                None => Read::Failed(io::ErrorKind::NotConnected.into()),
             };
-            let unread = result.is_ok() && (!drained || self.end_ahead.get());
-            match result {
-                Ok(0) => self.peer_closed(),
-                Ok(_) => self.parse_answer(&buffer, unread),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.read_on_if_unread(),
+            let read_on = matches!(read, Read::Data { more: true, .. });
+            match read {
+                Read::End => self.peer_closed(),
+                Read::Data { .. } => self.parse_answer(&buffer),
+                Read::Blocked { again: true } => self.core.make_ready(self.token),
+                Read::Blocked { again: false } => {}
                 // It has closed without reading all that it was asked.
-                Err(_) if self.is_refused() => self.peer_closed(),
-                Err(error) => self.end(Err(WSError::io(self.receive_context(), error))),
+                Read::Failed(_) if self.is_refused() => self.peer_closed(),
+                Read::Failed(error) => self.end(Err(WSError::io(self.receive_context(), error))),
             }
             self.core.give_recv(buffer);
             #[cfg(feature = "tls")]
             self.check_secured();
-            if !unread {
+            if !read_on {
                 return;
             }
-        }
-    }
-
-    /// Schedules another read if the stream has more to read that no event will announce.
-    fn read_on_if_unread(&self) {
-        if self.stream.borrow().as_ref().is_some_and(Stream::is_unread) {
-            self.core.make_ready(self.token);
         }
     }
 
@@ -341,17 +327,17 @@ impl Opening {
         }
     }
 
-    fn parse_answer(self: &Rc<Self>, buffer: &RecvBuffer, unread: bool) {
+    fn parse_answer(self: &Rc<Self>, buffer: &RecvBuffer) {
         #[cfg(feature = "tls")]
         if matches!(*self.phase.borrow(), Phase::Securing) {
             let source = io::ErrorKind::InvalidData.into();
             return self.end(Err(WSError::io("the server spoke before it was asked", source)));
         }
         let is_proxy = matches!(*self.phase.borrow(), Phase::Tunnelling(_));
-        if is_proxy { self.parse_proxy_answer(buffer) } else { self.parse_response(buffer, unread) }
+        if is_proxy { self.parse_proxy_answer(buffer) } else { self.parse_response(buffer) }
     }
 
-    fn parse_response(self: &Rc<Self>, buffer: &RecvBuffer, unread: bool) {
+    fn parse_response(self: &Rc<Self>, buffer: &RecvBuffer) {
         let (result, early) = {
             let mut phase = self.phase.borrow_mut();
             let Phase::Asking { request, received, .. } = &mut *phase else { return };
@@ -366,7 +352,7 @@ impl Opening {
         match result {
             Ok(ClientProgress::Incomplete) if self.is_refused() => self.bound_refusal(),
             Ok(ClientProgress::Incomplete) => {}
-            Ok(ClientProgress::Accepted { response, .. }) => self.accepted(response, &early, unread),
+            Ok(ClientProgress::Accepted { response, .. }) => self.accepted(response, &early),
             Err(error) => self.end(Err(error.into())),
         }
     }
@@ -388,10 +374,10 @@ impl Opening {
         self.end(Err(error));
     }
 
-    fn accepted(self: &Rc<Self>, response: WSUpgradeResponse, early: &[u8], unread: bool) {
+    fn accepted(self: &Rc<Self>, response: WSUpgradeResponse, early: &[u8]) {
         let Phase::Asking { request, sent, .. } = self.phase.replace(Phase::Ended(None)) else { return };
         let asked = request.handshake.request().clone();
-        let held = self.stream.borrow().as_ref().map_or(0, Stream::held);
+        let held = self.io.borrow().as_ref().map_or(0, Io::held);
         if sent < request.handshake.request_bytes().len() || held > 0 {
             // An answer to half a question cannot be one: a server that does this is not to be trusted with frames.
             return self.end(Err(WSError::io(
@@ -415,14 +401,13 @@ impl Opening {
             (Err(panic), _) => return self.end(Err(WSListenerError::from_panic(&*panic).into())),
             (Ok(()), None) => return self.end(Err(WSError::Disconnected)),
         };
-        let Some(mut stream) = self.stream.take() else { return };
-        if let Err(error) = stream.reregister(&self.core.registry, self.token.to_mio(), Interest::READABLE) {
+        let Some(mut io) = self.io.take() else { return };
+        if let Err(error) = io.want_write(&self.core.registry, false) {
             return self.end(Err(WSError::io("cannot register the socket", error)));
         }
         let handshake =
             self.settings.tuning.keep_handshake.then(|| Box::new(Handshake { request: asked, response }));
-        let conn =
-            Conn::open(&self.core, &self.settings, Role::Client, stream, self.token, handshake, listener);
+        let conn = Conn::open(&self.core, &self.settings, Role::Client, io, self.token, handshake, listener);
         conn.set_connect_report(report);
         #[cfg(feature = "deflate")]
         if let Some(parameters) = deflate {
@@ -439,9 +424,7 @@ impl Opening {
         // the next one brings about, such as an error.
         self.wake();
         conn.deliver_early(early);
-        if unread {
-            conn.read_on(self.end_ahead.get());
-        }
+        conn.read_on();
     }
 
     /// Ends the attempt and frees its slot.
@@ -450,7 +433,7 @@ impl Opening {
         if let Some(timer) = self.timer.take() {
             self.core.cancel_timer(timer);
         }
-        drop(self.stream.take());
+        drop(self.io.take());
         drop(self.core.remove(self.token));
         self.wake();
         super::core::guard("dropping an opening", || drop(phase));
@@ -488,34 +471,6 @@ impl Opening {
 /// Of a stream that has none, or does not tell.
 const UNKNOWN_ADDR: SocketAddr = SocketAddr::new(net::IpAddr::V4(net::Ipv4Addr::UNSPECIFIED), 0);
 
-/// Whether a connecting socket is connected by now.
-fn connect_result(socket: &TcpStream) -> io::Result<bool> {
-    if let Some(error) = socket.take_error()? {
-        return Err(error);
-    }
-    match socket.peer_addr() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-        // A socket of another family, from a socket factory: it has a peer, whose address is none of TCP.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(true),
-        Err(error) => Err(error),
-    }
-}
-
 fn connect_failed(addr: SocketAddr, error: io::Error) -> WSError {
     WSError::io(format!("cannot connect to {addr}"), error)
-}
-
-fn send_rest(stream: &mut Stream, out: &[u8], sent: &mut usize) -> io::Result<()> {
-    while *sent < out.len() {
-        match stream.send(&out[*sent..]) {
-            Ok(n) => *sent += n,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
-    match stream.flush() {
-        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-        _ => Ok(()),
-    }
 }

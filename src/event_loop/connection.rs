@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
-use mio::Interest;
 use socket2::SockRef;
 
 use crate::buf::RecvBuffer;
@@ -20,6 +19,7 @@ use crate::buf::RecvBuffer;
 use crate::config::WSDeflateConfig;
 use crate::config::{ConnectionConfig, WSServerConfig, WSTuning};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
+use crate::net::Io;
 use crate::proto::{self, KeepAliveRules, MAX_SHORT_PAYLOAD, Role, Rules, SendContext, WSCloseHandshake};
 use crate::{
     WSConnectReport, WSDisconnectCause, WSDisconnectInfo, WSError, WSListener, WSLoopHandle, WSRemote,
@@ -35,7 +35,6 @@ use super::deflate::ConnDeflate;
 use super::ending::Ending;
 use super::liveness::Liveness;
 use super::slots::Token;
-use super::stream::Stream;
 use super::timed::Timed;
 use super::timers::TimerId;
 use super::write_timeout::WriteWatch;
@@ -124,16 +123,16 @@ pub(crate) struct Handshake {
 /// The inside of a transport.
 ///
 /// # Invariants
-/// - No borrow of `proto` or `stream` is held while user code runs.
+/// - No borrow of `proto` or `io` is held while user code runs.
 /// - `listener` is `None` only while one of its callbacks runs, and after `on_ws_disconnected`.
-/// - `stream` is `None` from the moment the socket is closed.
+/// - `io` is `None` from the moment the socket is closed.
 /// - `partial` holds bytes only while a frame is incomplete or delivery has stopped.
 /// - The protocol holds data exactly if one of [`Flags::HOLDING`] is set.
 pub(crate) struct Conn {
     pub(super) core: Rc<LoopCore>,
     pub(super) settings: Rc<Settings>,
     pub(super) proto: RefCell<proto::Connection>,
-    pub(super) stream: RefCell<Option<Stream>>,
+    pub(super) io: RefCell<Option<Io>>,
     pub(super) listener: Cell<Option<Box<dyn WSListener>>>,
     pub(super) partial: Cell<Option<Box<RecvBuffer>>>,
     pub(super) handshake: Option<Box<Handshake>>,
@@ -183,59 +182,53 @@ impl Flags {
     pub(super) const PAUSED: u32 = 1 << 2;
     /// More bytes wait than the high watermark, and they have not sunk to the low one since.
     pub(super) const WRITING_PAUSED: u32 = 1 << 3;
-    /// The socket may hold bytes that no event will announce: the last read filled its buffer, or reading was off.
-    pub(super) const UNREAD: u32 = 1 << 4;
     /// The outgoing half of TCP is ended; what arrives is thrown away until the peer ends its half.
-    pub(super) const LINGERING: u32 = 1 << 5;
+    pub(super) const LINGERING: u32 = 1 << 4;
     /// The peer has ended its half of TCP.
-    pub(super) const PEER_ENDED: u32 = 1 << 6;
+    pub(super) const PEER_ENDED: u32 = 1 << 5;
     /// `on_ws_disconnected` has returned.
-    pub(super) const GONE: u32 = 1 << 7;
-    /// The kernel said that the end of the stream, or an error, is behind the bytes: only reading up to it will show it.
-    pub(super) const END_AHEAD: u32 = 1 << 8;
+    pub(super) const GONE: u32 = 1 << 6;
     /// Delivery has stopped with frames in `partial`.
-    pub(super) const HELD: u32 = 1 << 9;
+    pub(super) const HELD: u32 = 1 << 7;
     /// The listener is to be told of a crossed watermark.
-    pub(super) const WATERMARK_DUE: u32 = 1 << 10;
+    pub(super) const WATERMARK_DUE: u32 = 1 << 8;
     /// `pause_writing` was called, `resume_writing` is owed.
-    pub(super) const PAUSE_TOLD: u32 = 1 << 11;
+    pub(super) const PAUSE_TOLD: u32 = 1 << 9;
     /// The loop's budget counts bytes that wait here.
-    pub(super) const ACCOUNTED: u32 = 1 << 12;
+    pub(super) const ACCOUNTED: u32 = 1 << 10;
     /// It counts when bytes arrive.
-    pub(super) const WATCHED: u32 = 1 << 13;
+    pub(super) const WATCHED: u32 = 1 << 11;
     /// A ping is under way: any frame may be its answer.
-    pub(super) const PONG_AWAITED: u32 = 1 << 14;
+    pub(super) const PONG_AWAITED: u32 = 1 << 12;
     /// The kernel notes when it receives bytes.
-    pub(super) const STAMPED: u32 = 1 << 15;
+    pub(super) const STAMPED: u32 = 1 << 13;
     /// The bytes go through TLS.
     #[cfg(feature = "tls")]
-    pub(super) const SECURE: u32 = 1 << 16;
+    pub(super) const SECURE: u32 = 1 << 14;
     /// Compression was agreed on.
     #[cfg(feature = "deflate")]
-    pub(super) const DEFLATE: u32 = 1 << 17;
+    pub(super) const DEFLATE: u32 = 1 << 15;
     /// Data is held because the queue of the tasks that receive is full.
-    pub(super) const QUEUE_FULL: u32 = 1 << 18;
+    pub(super) const QUEUE_FULL: u32 = 1 << 16;
     /// Data is held because the backlog is above its high watermark.
-    pub(super) const BACKLOGGED: u32 = 1 << 19;
+    pub(super) const BACKLOGGED: u32 = 1 << 17;
     /// Data is held, for any reason: delivery stops before the next data frame.
     pub(super) const HOLDING: u32 = Self::QUEUE_FULL | Self::BACKLOGGED;
     /// The timer is for an end of the stream behind data that is held.
-    pub(super) const END_TIMED: u32 = 1 << 20;
+    pub(super) const END_TIMED: u32 = 1 << 18;
     /// Tasks may still answer a peer that has ended its half of TCP.
-    pub(super) const ANSWERS_LATE: u32 = 1 << 21;
+    pub(super) const ANSWERS_LATE: u32 = 1 << 19;
     /// A client's closing handshake is complete: the server is to end TCP.
-    pub(super) const SERVER_ENDS: u32 = 1 << 22;
+    pub(super) const SERVER_ENDS: u32 = 1 << 20;
     /// Bytes of an incomplete frame, or frames that are held, are in `partial`.
-    pub(super) const PARTIAL: u32 = 1 << 23;
+    pub(super) const PARTIAL: u32 = 1 << 21;
 
     /// Any of these: receiving has to look at more than the socket.
     const RECEIVED_SLOWLY: u32 = Self::BLOCKED
         | Self::PAUSED
-        | Self::UNREAD
         | Self::LINGERING
         | Self::PEER_ENDED
         | Self::GONE
-        | Self::END_AHEAD
         | Self::HELD
         | Self::WATCHED
         | Self::PONG_AWAITED
@@ -272,7 +265,7 @@ impl Conn {
         core: &Rc<LoopCore>,
         settings: &Rc<Settings>,
         role: Role,
-        stream: Stream,
+        io: Io,
         token: Token,
         handshake: Option<Box<Handshake>>,
         listener: Box<dyn WSListener>,
@@ -284,14 +277,14 @@ impl Conn {
         };
         let flags = Flags::default();
         #[cfg(feature = "tls")]
-        if stream.tls().is_some() {
+        if io.tls().is_some() {
             flags.set(Flags::SECURE);
         }
         let conn = Rc::new(Self {
             core: Rc::clone(core),
             settings: Rc::clone(settings),
             proto: RefCell::new(proto::Connection::new(role, Arc::clone(&settings.rules))),
-            stream: RefCell::new(Some(stream)),
+            io: RefCell::new(Some(io)),
             listener: Cell::new(Some(listener)),
             partial: Cell::new(None),
             handshake,
@@ -329,17 +322,15 @@ impl Conn {
         self.dispatch(&WSTransport::new(Rc::clone(self)), buffer);
     }
 
-    /// Reads on in the next turn: bytes may be waiting that no event will announce.
-    pub(crate) fn read_on(&self, end_ahead: bool) {
-        if end_ahead {
-            self.flags.set(Flags::END_AHEAD);
+    /// Reads on in the next turn if bytes may be waiting that no event will announce.
+    pub(crate) fn read_on(&self) {
+        if self.has_unread() {
+            self.make_ready();
         }
-        self.flags.set(Flags::UNREAD);
-        self.make_ready();
     }
 
     fn enable_timestamps(&self) {
-        let enabled = match self.stream.borrow().as_ref().and_then(Stream::tcp) {
+        let enabled = match self.io.borrow().as_ref().and_then(Io::tcp) {
             Some(socket) => sys::enable_receive_timestamps(socket),
             None => return,
         };
@@ -375,8 +366,10 @@ impl Conn {
         if readiness.writable && self.flags.has(Flags::BLOCKED) {
             self.flush();
         }
-        if readiness.read_closed {
-            self.flags.set(Flags::END_AHEAD);
+        if readiness.read_closed
+            && let Some(io) = self.io.borrow_mut().as_mut()
+        {
+            io.note(true);
         }
         if readiness.readable {
             self.receive(transport, 0);
@@ -402,11 +395,23 @@ impl Conn {
 
     /// Delivers the frames that were left, then reads on, in the next iteration.
     pub(super) fn go_on_reading(&self) {
-        self.flags.set(Flags::UNREAD);
+        self.note_unread();
         if self.flags.has(Flags::WATCHED | Flags::PONG_AWAITED) {
             self.excuse_silence();
         }
         self.make_ready();
+    }
+
+    /// Notes that the stream may hold bytes that no event will announce.
+    pub(super) fn note_unread(&self) {
+        if let Some(io) = self.io.borrow_mut().as_mut() {
+            io.leave_unread();
+        }
+    }
+
+    /// Returns `true` if the stream may hold bytes that no event will announce.
+    pub(super) fn has_unread(&self) -> bool {
+        self.io.borrow().as_ref().is_some_and(Io::is_unread)
     }
 
     pub(crate) fn is_reading_paused(&self) -> bool {
@@ -475,17 +480,17 @@ impl Conn {
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.stream.borrow().as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
+        self.io.borrow().as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
     }
 
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.stream.borrow().as_ref().ok_or(io::ErrorKind::NotConnected)?.peer_addr()
+        self.io.borrow().as_ref().ok_or(io::ErrorKind::NotConnected)?.peer_addr()
     }
 
     pub(crate) fn with_socket<R>(self: &Rc<Self>, f: impl FnOnce(SockRef<'_>) -> R) -> Result<R, WSError> {
         // The closure may use the transport, so the borrow must not last: a duplicate of the descriptor would, but costs one.
-        let lent = LentStream { conn: self, stream: self.stream.take() };
-        match lent.stream.as_ref().and_then(Stream::socket) {
+        let lent = LentStream { conn: self, io: self.io.take() };
+        match lent.io.as_ref().and_then(Io::socket) {
             Some(socket) => Ok(f(socket)),
             None => Err(WSError::Disconnected),
         }
@@ -528,10 +533,8 @@ impl Conn {
             return;
         }
         self.refusal_changed(blocked);
-        let interest = if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        let token = self.token.to_mio();
-        let changed = match self.stream.borrow_mut().as_mut() {
-            Some(stream) => stream.reregister(&self.core.registry, token, interest),
+        let changed = match self.io.borrow_mut().as_mut() {
+            Some(io) => io.want_write(&self.core.registry, blocked),
             None => return,
         };
         if let Err(error) = changed {
@@ -547,13 +550,13 @@ impl Conn {
 /// The stream while `with_socket` shows it: it goes back whether the closure returns or panics, unless the connection ended.
 struct LentStream<'a> {
     conn: &'a Rc<Conn>,
-    stream: Option<Stream>,
+    io: Option<Io>,
 }
 
 impl Drop for LentStream<'_> {
     fn drop(&mut self) {
         if self.conn.ending.get().is_none() {
-            self.conn.stream.replace(self.stream.take());
+            self.conn.io.replace(self.io.take());
             // The closure may have sent.
             self.conn.touch();
         }

@@ -13,6 +13,8 @@ use mio::Registry;
 use crate::buf::{BufferPool, RecvBuffer};
 use crate::config::WSLoopConfig;
 use crate::mask::MaskKeys;
+#[cfg(feature = "tls")]
+use crate::net::TlsShared;
 use crate::{WSListenerError, WSLoopHandle, WSMetrics};
 
 use super::accept::Acceptor;
@@ -27,8 +29,6 @@ use super::server_opening::ServerOpening;
 use super::slots::{Slots, Token};
 use super::tasks::TaskQueue;
 use super::timers::{TimerAction, TimerId, Timers};
-#[cfg(feature = "tls")]
-use super::tls_stream::TlsShared;
 
 /// How often deferred work, tasks and flushes may make more of each other before I/O gets its turn.
 const SETTLE_ROUNDS: usize = 16;

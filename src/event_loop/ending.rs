@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::net::Io;
 use crate::proto::{Role, WSProtocolError};
 use crate::{
     WSCloseCode, WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide, WSError, WSListener, WSListenerError,
@@ -17,7 +18,6 @@ use crate::{
 use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
 use super::deferred::Deferred;
-use super::stream::Stream;
 use super::timers::{TimerAction, TimerId};
 
 /// Time that the peer has to end TCP after the local half-close or, at a client, after the closing
@@ -151,7 +151,7 @@ impl Conn {
 
     /// How the peer has ended its half.
     fn peer_end(&self) -> WSDisconnectCause {
-        let truncated = self.stream.borrow().as_ref().is_some_and(Stream::is_truncated);
+        let truncated = self.io.borrow().as_ref().is_some_and(Io::is_truncated);
         if truncated { WSDisconnectCause::Truncated } else { WSDisconnectCause::PeerEof }
     }
 
@@ -246,21 +246,22 @@ impl Conn {
 
     /// Everything has left: ends TCP in a way that cannot destroy what is in flight.
     fn end_tcp(self: &Rc<Self>) {
-        let drained = !self.flags.has(Flags::UNREAD | Flags::END_AHEAD | Flags::PAUSED);
+        let is_drained = |io: &Io| !io.is_unread() && !io.is_end_ahead();
+        let drained = !self.flags.has(Flags::PAUSED) && self.io.borrow().as_ref().is_none_or(is_drained);
         if self.flags.has(Flags::PEER_ENDED) || (drained && self.proto.borrow().is_closed_cleanly()) {
             return self.terminate(WSDisconnectCause::Closed, None);
         }
         if self.flags.set(Flags::LINGERING) {
             return;
         }
-        let shut = self.stream.borrow_mut().as_mut().map(Stream::shutdown_write);
+        let shut = self.io.borrow_mut().as_mut().map(Io::shutdown_write);
         if !matches!(shut, Some(Ok(()))) {
             return self.terminate(WSDisconnectCause::Closed, None);
         }
         self.update_interest(self.held() > 0);
         self.limit_linger();
         // What came before may be unread, and no event will tell of it again.
-        self.flags.set(Flags::UNREAD);
+        self.note_unread();
         self.make_ready();
     }
 
@@ -283,10 +284,10 @@ impl Conn {
         let error = error.map_or_else(OnceCell::new, OnceCell::from);
         let first = self.ending.set(Box::new(Ending { info, error })).is_ok();
         debug_assert!(first, "checked above");
-        if let Some(mut stream) = self.stream.take()
+        if let Some(mut io) = self.io.take()
             && bytes_unsent == 0
         {
-            stream.part();
+            io.part();
         }
         self.drop_partial();
         self.cancel_deadline();

@@ -5,8 +5,9 @@
 
 use std::rc::Rc;
 
+use crate::net::Io;
+
 use super::connection::{Conn, Flags};
-use super::stream::Stream;
 use super::timers::TimerAction;
 
 impl Conn {
@@ -62,13 +63,14 @@ impl Conn {
     /// Leaves the socket unread, and notices an end of TCP that reading would have found.
     #[cold]
     pub(super) fn leave_unread(self: &Rc<Self>) {
-        self.flags.set(Flags::UNREAD);
+        self.note_unread();
         // `pause_reading` hides the end of the stream, as documented. Data that is held must not.
         let holds = self.flags.has(Flags::HOLDING) && !self.flags.has(Flags::PAUSED);
-        if !holds || !self.flags.has(Flags::END_AHEAD) {
+        let end_ahead = self.io.borrow().as_ref().is_some_and(Io::is_end_ahead);
+        if !holds || !end_ahead {
             return;
         }
-        let error = self.stream.borrow().as_ref().and_then(Stream::take_error);
+        let error = self.io.borrow().as_ref().and_then(Io::take_error);
         if let Some(error) = error {
             return self.io_failed("receive", &error);
         }

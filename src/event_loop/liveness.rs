@@ -133,7 +133,8 @@ impl Conn {
     fn step(&self, now: Instant) -> KeepAliveStep {
         // Behind a backlog no PING reaches the peer, and what it sends behind data that is held is
         // not seen.
-        let unheard = self.flags.has(Flags::PAUSED | Flags::UNREAD | Flags::BACKLOGGED)
+        let unheard = self.flags.has(Flags::PAUSED | Flags::BACKLOGGED)
+            || self.has_unread()
             || self.proto.borrow().is_data_held()
             || !self.proto.borrow().is_receiving();
         let rules = &self.settings.keep_alive;

@@ -1,17 +1,16 @@
 //! Receiving on an open connection: read, find frames, deliver them, keep what is left.
 
-use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
 use crate::buf::RecvBuffer;
+use crate::net::Read;
 use crate::proto::{Disposition, FrameHead, WSProtocolError};
 use crate::received_at;
 use crate::{WSFrame, WSListener, WSListenerError, WSMsgType, WSTransport};
 
 use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
-use super::stream::Stream;
 
 /// A partial frame of at most this many bytes is copied in front of the next read, unless it would take more than half of the
 /// buffer; a larger one is read on in place.
@@ -27,35 +26,41 @@ enum Delivered {
     Failed(WSProtocolError),
 }
 
+/// What follows a read.
+enum Next {
+    /// The socket may hold more.
+    Read,
+    /// It does, but others come first.
+    LetOthersRead,
+    /// An event will tell.
+    Wait,
+}
+
 impl Conn {
     /// Reads once and delivers: nearly all reads, of a connection of which nothing is to be heeded.
     #[inline]
     pub(super) fn receive_plain(self: &Rc<Self>, transport: &WSTransport) {
         let mut buffer = self.core.take_recv();
-        let room = buffer.spare();
-        let received = match self.stream.borrow_mut().as_mut() {
-            Some(stream) => stream.recv(&mut buffer).map(|n| (n, stream.is_drained(n, room))),
+        let read = match self.io.borrow_mut().as_mut() {
+            Some(io) => io.read(&mut buffer),
             None => return self.core.give_recv(buffer),
         };
-        match received {
-            Ok((n, true)) if n > 0 => {
-                self.core.metrics.bytes_received(n);
+        match read {
+            Read::Data { len, more: false } => {
+                self.core.metrics.bytes_received(len);
                 self.dispatch(transport, buffer);
             }
-            received => self.receive_on(transport, buffer, received),
+            read => self.receive_on(transport, buffer, read),
         }
     }
 
     /// Goes on after a first read that has not drained the socket.
     #[inline(never)]
-    fn receive_on(
-        self: &Rc<Self>,
-        transport: &WSTransport,
-        buffer: Box<RecvBuffer>,
-        received: io::Result<(usize, bool)>,
-    ) {
-        if self.received(transport, buffer, received) {
-            self.receive(transport, 1);
+    fn receive_on(self: &Rc<Self>, transport: &WSTransport, buffer: Box<RecvBuffer>, read: Read) {
+        match self.received(transport, buffer, read) {
+            Next::Read => self.receive(transport, 1),
+            Next::LetOthersRead => self.make_ready(),
+            Next::Wait => {}
         }
     }
 
@@ -67,96 +72,69 @@ impl Conn {
         }
         for _ in reads..self.core.config.reads_per_turn {
             let Some(mut buffer) = self.buffer_for_read() else { return self.leave_unread() };
-            debug_assert!(buffer.spare() > 0, "a read without room would look like the end of the stream");
-            let Some(result) = self.read(&mut buffer) else {
+            let Some(read) = self.read(&mut buffer) else {
                 return self.core.give_recv(buffer);
             };
-            if !self.received(transport, buffer, result) {
-                return;
+            match self.received(transport, buffer, read) {
+                Next::Read => {}
+                Next::LetOthersRead => break,
+                Next::Wait => return,
             }
         }
         self.make_ready();
     }
 
-    /// Does what a read asks for. Returns whether to read on.
-    fn received(
-        self: &Rc<Self>,
-        transport: &WSTransport,
-        buffer: Box<RecvBuffer>,
-        result: io::Result<(usize, bool)>,
-    ) -> bool {
-        match result {
-            Ok((0, _)) => {
+    /// Does what a read asks for.
+    fn received(self: &Rc<Self>, transport: &WSTransport, buffer: Box<RecvBuffer>, read: Read) -> Next {
+        match read {
+            Read::Data { len, more } => {
+                self.core.metrics.bytes_received(len);
+                self.dispatch(transport, buffer);
+                if more { Next::Read } else { Next::Wait }
+            }
+            Read::Blocked { again } => {
+                self.keep_or_give(buffer);
+                if again { Next::LetOthersRead } else { Next::Wait }
+            }
+            Read::End => {
                 self.keep_or_give(buffer);
                 self.peer_ended();
-                false
+                Next::Wait
             }
-            Ok((n, drained)) => {
-                self.core.metrics.bytes_received(n);
-                let drained = drained && !self.flags.has(Flags::END_AHEAD);
-                if drained {
-                    self.flags.clear(Flags::UNREAD);
-                } else {
-                    self.flags.set(Flags::UNREAD);
-                }
-                self.dispatch(transport, buffer);
-                !drained
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.keep_or_give(buffer);
-                self.would_block();
-                false
-            }
-            Err(error) => {
+            Read::Failed(error) => {
                 self.core.give_recv(buffer);
                 self.io_failed("receive", &error);
-                false
+                Next::Wait
             }
         }
     }
 
-    /// Stops reading until the next event. If a layer of TLS stopped to let others come first,
-    /// makes the connection ready instead: no event will announce the bytes that are not read.
-    #[cold]
-    fn would_block(&self) {
-        if self.stream.borrow().as_ref().is_some_and(Stream::is_unread) {
-            self.flags.set(Flags::UNREAD);
-            self.make_ready();
-        } else {
-            self.flags.clear(Flags::UNREAD);
-        }
-    }
-
-    /// How many bytes were read, and whether no more were there. `None` if the socket is closed.
+    /// `None` if the socket is closed.
     #[inline]
-    fn read(&self, buffer: &mut RecvBuffer) -> Option<io::Result<(usize, bool)>> {
+    fn read(&self, buffer: &mut RecvBuffer) -> Option<Read> {
         if self.flags.has(Flags::WATCHED | Flags::STAMPED) {
             return self.read_and_note(buffer);
         }
-        let room = buffer.spare();
-        self.stream.borrow_mut().as_mut().map(|stream| {
-            let n = stream.recv(buffer)?;
-            Ok((n, stream.is_drained(n, room)))
-        })
+        self.io.borrow_mut().as_mut().map(|io| io.read(buffer))
     }
 
     /// Reads, and notes that something came, or when.
     #[cold]
-    fn read_and_note(&self, buffer: &mut RecvBuffer) -> Option<io::Result<(usize, bool)>> {
-        let room = buffer.spare();
-        let stamped = self.flags.has(Flags::STAMPED);
-        let result = self.stream.borrow_mut().as_mut().map(|stream| {
-            let (n, received_at) =
-                if stamped { stream.recv_with_timestamp(buffer)? } else { (stream.recv(buffer)?, None) };
-            if stamped {
+    fn read_and_note(&self, buffer: &mut RecvBuffer) -> Option<Read> {
+        let read = self.io.borrow_mut().as_mut().map(|io| {
+            if !self.flags.has(Flags::STAMPED) {
+                return io.read(buffer);
+            }
+            let (read, received_at) = io.read_with_timestamp(buffer);
+            if let Read::Data { .. } = read {
                 self.extras.borrow_mut().get_or_insert_default().received_at = received_at;
             }
-            Ok((n, stream.is_drained(n, room)))
+            read
         });
-        if self.flags.has(Flags::WATCHED) && matches!(result, Some(Ok(_))) {
+        if self.flags.has(Flags::WATCHED) && matches!(read, Some(Read::Data { .. } | Read::End)) {
             self.note_arrival();
         }
-        result
+        read
     }
 
     /// Makes frames tell when the kernel received them.
@@ -172,7 +150,7 @@ impl Conn {
     /// FIN is behind them.
     #[inline]
     fn buffer_for_read(&self) -> Option<Box<RecvBuffer>> {
-        if self.stream.borrow().is_none() {
+        if self.io.borrow().is_none() {
             return None;
         }
         if self.flags.has(Flags::PAUSED | Flags::HOLDING) {

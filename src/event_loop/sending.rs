@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::buf::WSBuffer;
+use crate::net::Io;
 use crate::proto::{self, GATHER_LIMIT, MAX_SHORT_PAYLOAD, Role, SendOptions, WSDropReason};
 use crate::{
     WSCloseCode, WSDisconnectCause, WSListener, WSMsgType, WSPreparedFrame, WSPreparedMessage, WSSendStatus,
@@ -15,7 +16,6 @@ use crate::{
 use super::callbacks::Callback;
 use super::connection::{Conn, Flags};
 use super::deferred::Deferred;
-use super::stream::Stream;
 
 /// Most pieces of memory handed to the kernel in one call.
 const MAX_SLICES: usize = 64;
@@ -243,11 +243,11 @@ impl Conn {
             if proto.is_at_rest() {
                 return;
             }
-            let mut stream = self.stream.borrow_mut();
-            match (proto.only_piece(), &mut *stream) {
-                (Some(bytes), Some(stream)) if proto.is_undisturbed() => (bytes.len(), stream.send(bytes)),
+            let mut io = self.io.borrow_mut();
+            match (proto.only_piece(), &mut *io) {
+                (Some(bytes), Some(io)) if proto.is_undisturbed() => (bytes.len(), io.write(bytes)),
                 _ => {
-                    drop((proto, stream));
+                    drop((proto, io));
                     return self.flush();
                 }
             }
@@ -266,9 +266,9 @@ impl Conn {
     pub(super) fn flush(self: &Rc<Self>) {
         let (offered, result) = {
             let proto = self.proto.borrow();
-            let mut stream = self.stream.borrow_mut();
-            let Some(stream) = stream.as_mut() else { return };
-            if proto.queued() == 0 { (0, stream.flush().map(|()| 0)) } else { write_queue(&proto, stream) }
+            let mut io = self.io.borrow_mut();
+            let Some(io) = io.as_mut() else { return };
+            if proto.queued() == 0 { (0, io.flush().map(|()| 0)) } else { write_queue(&proto, io) }
         };
         self.flush_on(offered, result);
     }
@@ -294,9 +294,9 @@ impl Conn {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
                 Err(error) => return self.io_failed("send", &error),
             }
-            let mut stream = self.stream.borrow_mut();
-            let Some(stream) = stream.as_mut() else { return };
-            (offered, result) = write_queue(&self.proto.borrow(), stream);
+            let mut io = self.io.borrow_mut();
+            let Some(io) = io.as_mut() else { return };
+            (offered, result) = write_queue(&self.proto.borrow(), io);
         };
         if blocked || self.flags.has(Flags::BLOCKED) {
             self.refusal_updated(blocked);
@@ -312,7 +312,7 @@ impl Conn {
 
     /// Bytes that left the queue and wait in the stream.
     pub(super) fn held(&self) -> usize {
-        self.stream.borrow().as_ref().map_or(0, Stream::held)
+        self.io.borrow().as_ref().map_or(0, Io::held)
     }
 
     /// Whether a payload of this size should go to the kernel from where it is.
@@ -320,7 +320,7 @@ impl Conn {
     fn writes_through(&self, len: usize) -> bool {
         len >= self.settings.tuning.no_copy_threshold
             && !self.flags.has(Flags::BLOCKED)
-            && self.stream.borrow().is_some()
+            && self.io.borrow().is_some()
     }
 
     fn send_through(
@@ -349,8 +349,8 @@ impl Conn {
         }
         let result = {
             let proto = self.proto.borrow();
-            let mut stream = self.stream.borrow_mut();
-            let Some(stream) = stream.as_mut() else {
+            let mut io = self.io.borrow_mut();
+            let Some(io) = io.as_mut() else {
                 return WSSendStatus::Dropped(WSDropReason::Disconnected);
             };
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
@@ -361,7 +361,7 @@ impl Conn {
             // A queue longer than the slices can show must leave first.
             let all_shown = count == proto.queued_chunks();
             if all_shown && !self.flags.has(Flags::BLOCKED) {
-                stream.send_vectored(&slices[..count + pieces.len()])
+                io.write_vectored(&slices[..count + pieces.len()])
             } else {
                 Ok(0)
             }
@@ -529,12 +529,12 @@ impl Conn {
 }
 
 /// Hands the queue to the kernel, as much of it as fits into one call. Returns how many bytes that were.
-fn write_queue(proto: &proto::Connection, stream: &mut Stream) -> (usize, io::Result<usize>) {
+fn write_queue(proto: &proto::Connection, io: &mut Io) -> (usize, io::Result<usize>) {
     if let Some(bytes) = proto.only_piece() {
-        return (bytes.len(), stream.send(bytes));
+        return (bytes.len(), io.write(bytes));
     }
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let count = proto.io_slices(&mut slices);
     let offered = slices[..count].iter().map(|slice| slice.len()).sum();
-    (offered, stream.send_vectored(&slices[..count]))
+    (offered, io.write_vectored(&slices[..count]))
 }

@@ -11,9 +11,11 @@ use crate::buf::RecvBuffer;
 use crate::handshake::{
     ServerHandshake, ServerProgress, WSUpgradeRequest, WSUpgradeResponse, encode_default_switching,
 };
+#[cfg(feature = "tls")]
+use crate::net::TlsStream;
+use crate::net::{Io, Read, Stream};
 use crate::proto::Role;
 use crate::server::{Ticket, WSUpgradeOutcome};
-use crate::sys;
 use crate::{WSHandshakeFailure, WSListener};
 
 use super::accept::Acceptor;
@@ -24,10 +26,7 @@ use super::deferred::Deferred;
 #[cfg(feature = "deflate")]
 use super::deflate::accept_deflate;
 use super::slots::Token;
-use super::stream::Stream;
 use super::timers::{TimerAction, TimerId};
-#[cfg(feature = "tls")]
-use super::tls_stream::TlsStream;
 
 /// How long a refused peer may take to read the refusal and close.
 const LINGER: Duration = Duration::from_secs(2);
@@ -40,12 +39,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// `Closed` follows on anything that goes wrong below.
 pub(crate) struct ServerOpening {
     server: Rc<Acceptor>,
-    stream: RefCell<Option<Stream>>,
+    io: RefCell<Option<Io>>,
     phase: RefCell<Phase>,
     token: Token,
     timer: Cell<Option<TimerId>>,
-    /// The peer has ended its half, as the kernel said.
-    end_ahead: Cell<bool>,
     /// The request was a HEAD: no answer to it has a body.
     is_head: Cell<bool>,
 }
@@ -68,8 +65,6 @@ enum Phase {
         sent: usize,
         /// The outgoing half was ended.
         ended: bool,
-        /// Writable interest is armed: doing it again would report again what is known.
-        armed: bool,
     },
     Closed,
 }
@@ -87,29 +82,25 @@ impl ServerOpening {
         };
         #[cfg(feature = "tls")]
         let Some(stream) = server.secure(stream) else { return };
-        let mut stream = stream;
         let handshake = ServerHandshake::new(config.limits.handshake());
         // The token has to be known before the registration, and the opening after it: the slot is filled in between.
         let token = core.insert(Slot::Acceptor(Rc::clone(server)));
-        if let Err(error) = stream.register(&core.registry, token.to_mio(), Interest::READABLE) {
+        if config.tuning.socket.quick_ack {
+            stream.acknowledge_quickly();
+        }
+        let mut io = Io::new(stream, token.to_mio());
+        if let Err(error) = io.register(&core.registry, Interest::READABLE) {
             warn_limited!("cannot register an accepted socket: {error}");
             drop(core.remove(token));
             return;
         }
         seat.take(token);
-        if config.tuning.quick_ack
-            && let Some(socket) = stream.tcp()
-            && let Err(error) = sys::set_quick_ack(socket)
-        {
-            log::debug!("TCP_QUICKACK: {error}");
-        }
         let opening = Rc::new(Self {
             server: Rc::clone(server),
-            stream: RefCell::new(Some(stream)),
+            io: RefCell::new(Some(io)),
             phase: RefCell::new(Phase::Reading { handshake, received: Vec::new() }),
             token,
             timer: Cell::new(None),
-            end_ahead: Cell::new(false),
             is_head: Cell::new(false),
         });
         opening.start_timer(config.handshake_timeout);
@@ -117,8 +108,8 @@ impl ServerOpening {
     }
 
     pub(crate) fn ready(self: &Rc<Self>, readiness: Readiness) {
-        if readiness.read_closed {
-            self.end_ahead.set(true);
+        if let Some(io) = self.io.borrow_mut().as_mut() {
+            io.note(readiness.read_closed);
         }
         let phase = match &*self.phase.borrow() {
             Phase::Reading { .. } => Serve::Read,
@@ -174,7 +165,7 @@ impl ServerOpening {
         }
         // It may hold a listener that was decided on.
         super::core::guard("dropping an opening", || drop(phase));
-        drop(self.stream.take());
+        drop(self.io.take());
         self.cancel_timer();
         if let Some(slot) = self.server.core.remove(self.token) {
             drop(slot);
@@ -192,50 +183,44 @@ impl ServerOpening {
         };
         if let Some((outcome, request, early)) = waiting {
             self.cancel_timer();
-            self.conclude(outcome, &request, &early, true);
+            // Events that came while the decision was awaited were not served.
+            if let Some(io) = self.io.borrow_mut().as_mut() {
+                io.leave_unread();
+            }
+            self.conclude(outcome, &request, &early);
         }
     }
 
     fn read_request(self: &Rc<Self>) {
         loop {
             let mut buffer = self.server.core.take_recv();
-            let room = buffer.spare();
-            let (result, drained) = match self.stream.borrow_mut().as_mut() {
-                Some(stream) => {
-                    let result = stream.recv(&mut buffer);
-                    let drained = result.as_ref().is_ok_and(|n| stream.is_drained(*n, room));
-                    (result, drained)
-                }
-                None => return self.server.core.give_recv(buffer),
-            };
-            let unread = match result {
-                Ok(0) => {
-                    self.server.core.give_recv(buffer);
-                    return self.peer_ended();
-                }
-                Ok(_) => !drained || self.end_ahead.get(),
-                Err(error) => {
-                    self.server.core.give_recv(buffer);
-                    if error.kind() == io::ErrorKind::WouldBlock {
-                        self.read_on_if_unread();
-                        return self.send_held();
-                    }
-                    log::debug!("opening {}: {error}", self.token.to_u64());
-                    #[cfg(feature = "tls")]
-                    if crate::tls::WSTlsError::in_io(&error).is_some() {
-                        // An alert is on its way.
-                        self.server.core.metrics.handshake_failed(WSHandshakeFailure::Tls);
-                        return self.leave(Vec::new());
-                    }
-                    return self.failed(WSHandshakeFailure::Io);
-                }
-            };
-            let reading = self.parse_request(&buffer, unread);
+            let read = self.io.borrow_mut().as_mut().map(|io| io.read(&mut buffer));
+            let reading = matches!(read, Some(Read::Data { .. })) && self.parse_request(&buffer);
             self.server.core.give_recv(buffer);
-            if !reading || !unread {
-                return;
+            match read {
+                Some(Read::Data { more: true, .. }) if reading => {}
+                None | Some(Read::Data { .. }) => return,
+                Some(Read::Blocked { again }) => {
+                    if again {
+                        self.server.core.make_ready(self.token);
+                    }
+                    return self.send_held();
+                }
+                Some(Read::End) => return self.peer_ended(),
+                Some(Read::Failed(error)) => return self.read_failed(&error),
             }
         }
+    }
+
+    fn read_failed(self: &Rc<Self>, error: &io::Error) {
+        log::debug!("opening {}: {error}", self.token.to_u64());
+        #[cfg(feature = "tls")]
+        if crate::tls::WSTlsError::in_io(error).is_some() {
+            // An alert is on its way.
+            self.server.core.metrics.handshake_failed(WSHandshakeFailure::Tls);
+            return self.leave(Vec::new());
+        }
+        self.failed(WSHandshakeFailure::Io);
     }
 
     /// The peer may have ended only its half of TCP: whoever has begun to ask is answered.
@@ -251,7 +236,7 @@ impl ServerOpening {
     }
 
     /// Looks at what has arrived. Whether more of the request is wanted.
-    fn parse_request(self: &Rc<Self>, buffer: &RecvBuffer, unread: bool) -> bool {
+    fn parse_request(self: &Rc<Self>, buffer: &RecvBuffer) -> bool {
         let (progress, early) = {
             let mut phase = self.phase.borrow_mut();
             let Phase::Reading { handshake, received } = &mut *phase else { return false };
@@ -278,22 +263,15 @@ impl ServerOpening {
                 self.cancel_timer();
                 self.is_head.set(request.is_head());
                 #[cfg(feature = "tls")]
-                let request = request
-                    .secure(self.stream.borrow().as_ref().is_some_and(|stream| stream.tls().is_some()));
+                let request = request.secure(self.io.borrow().as_ref().is_some_and(|io| io.tls().is_some()));
                 let outcome = self.server.decide(&request).unwrap_or_else(internal_error);
-                self.conclude(outcome, &request, &early, unread);
+                self.conclude(outcome, &request, &early);
             }
         }
         false
     }
 
-    fn conclude(
-        self: &Rc<Self>,
-        outcome: WSUpgradeOutcome,
-        request: &WSUpgradeRequest,
-        early: &[u8],
-        unread: bool,
-    ) {
+    fn conclude(self: &Rc<Self>, outcome: WSUpgradeOutcome, request: &WSUpgradeRequest, early: &[u8]) {
         if self.server.is_draining() {
             super::core::guard("dropping a listener", || drop(outcome));
             return self.refuse(WSUpgradeResponse::unavailable(), WSHandshakeFailure::Refused);
@@ -316,7 +294,7 @@ impl ServerOpening {
             Some(response) => response.encode_switching(request, &mut out),
         };
         match encoded {
-            Ok(()) => self.open(request, out, accepted.1, early, unread),
+            Ok(()) => self.open(request, out, accepted.1, early),
             Err(error) => {
                 error_limited!("the listener factory's response cannot be sent: {error}");
                 self.server.core.pool.borrow_mut().give_send(out);
@@ -331,9 +309,8 @@ impl ServerOpening {
         head: Vec<u8>,
         listener: Box<dyn WSListener>,
         early: &[u8],
-        unread: bool,
     ) {
-        let Some(stream) = self.stream.take() else { return };
+        let Some(io) = self.io.take() else { return };
         self.phase.replace(Phase::Closed);
         #[cfg(feature = "deflate")]
         let mut head = head;
@@ -345,7 +322,7 @@ impl ServerOpening {
         });
         let core = &self.server.core;
         let settings = &self.server.settings;
-        let conn = Conn::open(core, settings, Role::Server, stream, self.token, handshake, listener);
+        let conn = Conn::open(core, settings, Role::Server, io, self.token, handshake, listener);
         #[cfg(feature = "deflate")]
         if let Some(parameters) = deflate {
             conn.enable_deflate(parameters);
@@ -353,9 +330,7 @@ impl ServerOpening {
         conn.send_head(head);
         conn.connected();
         conn.deliver_early(early);
-        if unread {
-            conn.read_on(self.end_ahead.get());
-        }
+        conn.read_on();
     }
 
     fn wait(self: &Rc<Self>, ticket: Rc<Ticket>, request: &WSUpgradeRequest, early: &[u8]) {
@@ -368,7 +343,7 @@ impl ServerOpening {
         self.phase.replace(Phase::Waiting { ticket, request: request.clone(), early: early.to_vec() });
         if decided_already {
             self.server.core.defer(Deferred::UpgradeDecided(token));
-        } else if self.end_ahead.get() {
+        } else if self.io.borrow().as_ref().is_some_and(Io::is_end_ahead) {
             self.abandon();
         } else {
             self.start_timer(self.server.config.decision_timeout);
@@ -386,7 +361,7 @@ impl ServerOpening {
 
     /// Sends the last bytes of this end.
     fn leave(self: &Rc<Self>, out: Vec<u8>) {
-        self.phase.replace(Phase::Refusing { out, sent: 0, ended: false, armed: false });
+        self.phase.replace(Phase::Refusing { out, sent: 0, ended: false });
         self.start_timer(Some(LINGER));
         self.continue_refusal();
     }
@@ -394,18 +369,11 @@ impl ServerOpening {
     /// Sends what is left of the refusal, ends the outgoing half, and throws away what arrives until the peer closes: closing at
     /// once could reset the connection before the peer has read the refusal.
     fn continue_refusal(self: &Rc<Self>) {
-        let sent = match (&mut *self.phase.borrow_mut(), self.stream.borrow_mut().as_mut()) {
-            (Phase::Refusing { out, sent, ended, armed }, Some(stream)) => {
-                match send_rest(stream, out, sent, ended) {
-                    Ok(false) if !std::mem::replace(armed, true) => {
-                        let interest = Interest::READABLE | Interest::WRITABLE;
-                        stream
-                            .reregister(&self.server.core.registry, self.token.to_mio(), interest)
-                            .map(|()| false)
-                    }
-                    sent => sent,
-                }
-            }
+        let sent = match (&mut *self.phase.borrow_mut(), self.io.borrow_mut().as_mut()) {
+            (Phase::Refusing { out, sent, ended }, Some(io)) => match send_rest(io, out, sent, ended) {
+                Ok(false) => io.want_write(&self.server.core.registry, true).map(|()| false),
+                sent => sent,
+            },
             _ => return,
         };
         match sent {
@@ -418,13 +386,12 @@ impl ServerOpening {
     fn discard_until_end(self: &Rc<Self>) {
         for _ in 0..self.server.core.config.reads_per_turn {
             let mut buffer = self.server.core.take_recv();
-            let result = self.stream.borrow_mut().as_mut().map(|stream| stream.recv(&mut buffer));
+            let read = self.io.borrow_mut().as_mut().map(|io| io.read(&mut buffer));
             self.server.core.give_recv(buffer);
-            match result {
-                Some(Ok(n)) if n > 0 => {}
-                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return self.read_on_if_unread();
-                }
+            match read {
+                Some(Read::Data { .. }) => {}
+                Some(Read::Blocked { again: true }) => break,
+                Some(Read::Blocked { again: false }) => return,
                 _ => return self.abandon(),
             }
         }
@@ -441,11 +408,10 @@ impl ServerOpening {
 
     /// Sends what the stream has to say for itself. What the kernel refuses of it will be reported writable.
     fn send_held(self: &Rc<Self>) {
-        let result = match self.stream.borrow_mut().as_mut() {
-            Some(stream) if stream.held() > 0 => match stream.flush() {
+        let result = match self.io.borrow_mut().as_mut() {
+            Some(io) if io.held() > 0 => match io.flush() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let interest = Interest::READABLE | Interest::WRITABLE;
-                    stream.reregister(&self.server.core.registry, self.token.to_mio(), interest)
+                    io.want_write(&self.server.core.registry, true)
                 }
                 flushed => flushed,
             },
@@ -457,16 +423,9 @@ impl ServerOpening {
         }
     }
 
-    /// Schedules another read if the stream has more to read that no event will announce.
-    fn read_on_if_unread(&self) {
-        if self.stream.borrow().as_ref().is_some_and(Stream::is_unread) {
-            self.server.core.make_ready(self.token);
-        }
-    }
-
     #[cfg(feature = "tls")]
     fn has_to_wait(&self) -> bool {
-        self.stream.borrow().as_ref().and_then(Stream::tls).is_some_and(TlsStream::has_to_wait)
+        self.io.borrow().as_ref().and_then(Io::tls).is_some_and(TlsStream::has_to_wait)
     }
 
     fn cancel_timer(&self) {
@@ -492,20 +451,15 @@ enum Serve {
 }
 
 /// Sends the rest of `out`, and ends the outgoing half behind it. Whether it is all gone.
-fn send_rest(stream: &mut Stream, out: &[u8], sent: &mut usize, ended: &mut bool) -> io::Result<bool> {
-    while *sent < out.len() {
-        match stream.send(&out[*sent..]) {
-            Ok(n) => *sent += n,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error),
-        }
+fn send_rest(io: &mut Io, out: &[u8], sent: &mut usize, ended: &mut bool) -> io::Result<bool> {
+    if !io.write_all_from(out, sent)? {
+        return Ok(false);
     }
-    let flushed = if std::mem::replace(ended, true) { stream.flush() } else { stream.shutdown_write() };
-    match flushed {
-        Ok(()) => Ok(stream.held() == 0),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error),
+    if !std::mem::replace(ended, true) {
+        io.shutdown_write()?;
     }
+    // TLS may hold `close_notify`.
+    Ok(io.held() == 0)
 }
 
 fn internal_error() -> WSUpgradeOutcome {

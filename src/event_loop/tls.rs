@@ -6,13 +6,12 @@ use std::rc::Rc;
 use rustls::pki_types::ServerName;
 
 use crate::WSError;
+use crate::net::{Io, Stream, TlsStream};
 use crate::tls::{Session, TlsPeer, WSClientTls, WSServerTls, WSTlsConfigError, WSTlsError, WSTlsInfo};
 
 use super::accept::Acceptor;
 use super::client_opening::{ClientOpening, Opening, Phase};
 use super::connection::Conn;
-use super::stream::Stream;
-use super::tls_stream::TlsStream;
 
 impl Acceptor {
     /// What is accepted from now on is secured so. Open connections stay as they are.
@@ -38,12 +37,10 @@ impl Acceptor {
     pub(super) fn secure(&self, stream: Stream) -> Option<Stream> {
         let Some(config) = self.tls.borrow().clone() else { return Some(stream) };
         match Session::server(&config) {
-            Ok(session) => Some(Stream::Tls(Box::new(TlsStream::new(
-                stream,
-                session,
-                TlsPeer::Endpoint,
-                &self.core.tls,
-            )))),
+            Ok(session) => {
+                let tls = TlsStream::new(stream, session, TlsPeer::Endpoint, &self.core.tls);
+                Some(Stream::layer(tls))
+            }
             Err(error) => {
                 error_limited!("no TLS session: {error}");
                 None
@@ -74,7 +71,7 @@ impl ClientOpening {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
                 _ => Ok(()),
             };
-            (Stream::Tls(Box::new(tls)), begun)
+            (Stream::layer(tls), begun)
         })
         .map_err(|error| WSError::io("cannot begin TLS", error))?;
         self.inner.phase.replace(Phase::Securing);
@@ -87,8 +84,7 @@ impl ClientOpening {
 impl Opening {
     /// Something was received: it may have been the last of the TLS handshake.
     pub(super) fn check_secured(&self) {
-        let done =
-            self.stream.borrow().as_ref().and_then(Stream::tls).is_some_and(|tls| !tls.is_handshaking());
+        let done = self.io.borrow().as_ref().and_then(Io::tls).is_some_and(|tls| !tls.is_handshaking());
         if done && matches!(*self.phase.borrow(), Phase::Securing) {
             self.phase.replace(Phase::Connected);
             self.wake();
@@ -98,6 +94,6 @@ impl Opening {
 
 impl Conn {
     pub(crate) fn tls_info(self: &Rc<Self>) -> Option<WSTlsInfo> {
-        self.stream.borrow().as_ref()?.tls()?.info()
+        self.io.borrow().as_ref()?.tls()?.info()
     }
 }

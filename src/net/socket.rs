@@ -4,9 +4,7 @@ use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use mio::net as nonblocking;
-
-use crate::event_loop::{Listening, Stream};
+use crate::net::{Listening, Socket, SocketKind, Stream};
 
 /// A connected socket that the application made, accepted or inherited: a `TcpStream` or a `UnixStream` of std.
 ///
@@ -51,15 +49,25 @@ impl WSSocket {
         }
     }
 
+    /// Returns the socket of a stream, for another loop. `None` if the stream is a layer: that has
+    /// state which no other loop has.
+    pub(crate) fn from_stream(stream: Stream) -> Option<Self> {
+        let Stream::Socket(socket) = stream else { return None };
+        Some(match socket.into_parts() {
+            (fd, SocketKind::Tcp) => TcpStream::from(fd).into(),
+            (fd, SocketKind::Unix) => UnixStream::from(fd).into(),
+        })
+    }
+
     pub(crate) fn into_stream(self) -> io::Result<Stream> {
         match self.0 {
             Connected::Tcp(socket) => {
                 socket.set_nonblocking(true)?;
-                Ok(Stream::Tcp(nonblocking::TcpStream::from_std(socket)))
+                Ok(Socket::new(socket.into(), SocketKind::Tcp).into())
             }
             Connected::Unix(socket) => {
                 socket.set_nonblocking(true)?;
-                Ok(Stream::Unix(nonblocking::UnixStream::from_std(socket)))
+                Ok(Socket::new(socket.into(), SocketKind::Unix).into())
             }
         }
     }
@@ -95,11 +103,11 @@ impl WSListeningSocket {
         match self.0 {
             Bound::Tcp(socket) => {
                 socket.set_nonblocking(true)?;
-                Ok(Listening::Tcp(nonblocking::TcpListener::from_std(socket)))
+                Ok(Listening::new(socket.into(), SocketKind::Tcp))
             }
             Bound::Unix(socket) => {
                 socket.set_nonblocking(true)?;
-                Ok(Listening::Unix(nonblocking::UnixListener::from_std(socket)))
+                Ok(Listening::new(socket.into(), SocketKind::Unix))
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::connection::{
     ConnectionConfig, LivenessConfig, WSLimits, WSTuning, connection_setters, liveness_setters,
 };
+use crate::net::ListenOptions;
 use crate::runtime::WSLoopConfig;
 #[cfg(feature = "tls")]
 use crate::tls::WSServerTls;
@@ -17,9 +18,7 @@ use super::WSOriginPolicy;
 #[derive(Clone, Debug)]
 pub struct WSServerConfig {
     pub(crate) connection: ConnectionConfig,
-    pub(crate) backlog: i32,
-    pub(crate) reuse_port: bool,
-    pub(crate) ipv6_only: bool,
+    pub(crate) listen: ListenOptions,
     pub(crate) origin: WSOriginPolicy,
     pub(crate) decision_timeout: Option<Duration>,
     /// `decision_timeout` is no default.
@@ -42,9 +41,7 @@ impl Default for WSServerConfig {
                 write_timeout: Some(Duration::from_secs(30)),
                 ..ConnectionConfig::default()
             },
-            backlog: 1024,
-            reuse_port: false,
-            ipv6_only: false,
+            listen: ListenOptions { backlog: 1024, reuse_port: false, ipv6_only: false },
             origin: WSOriginPolicy::default(),
             decision_timeout: Some(Duration::from_secs(30)),
             has_own_decision_timeout: false,
@@ -99,14 +96,14 @@ impl WSServerConfig {
     /// Length of the kernel's queue of connections that were not accepted yet. Default 1024.
     #[must_use]
     pub fn backlog(mut self, connections: i32) -> Self {
-        self.backlog = connections;
+        self.listen.backlog = connections;
         self
     }
 
     /// `SO_REUSEPORT`: several loops listen on one port and the kernel spreads connections over them. Default false.
     #[must_use]
     pub fn reuse_port(mut self, on: bool) -> Self {
-        self.reuse_port = on;
+        self.listen.reuse_port = on;
         self
     }
 
@@ -114,7 +111,7 @@ impl WSServerConfig {
     /// an IPv6 address that is given together with an IPv4 address of the same port.
     #[must_use]
     pub fn ipv6_only(mut self, on: bool) -> Self {
-        self.ipv6_only = on;
+        self.listen.ipv6_only = on;
         self
     }
 

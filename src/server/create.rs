@@ -1,8 +1,8 @@
 use std::net::ToSocketAddrs;
 
-use crate::event_loop::{Listening, WSLoopHandle, cannot_listen};
+use crate::event_loop::WSLoopHandle;
 use crate::handshake::WSUpgradeRequest;
-use crate::net::WSListeningSocket;
+use crate::net::{ListenError, Listening, WSListeningSocket};
 use crate::runtime::WSError;
 use crate::server::WSServerConfig;
 
@@ -38,7 +38,7 @@ where
     F: FnMut(&WSUpgradeRequest) -> R + 'static,
     R: WSIntoUpgrade,
 {
-    let sockets = Listening::bind(addr, &config)?;
+    let sockets = Listening::bind(addr, &config.listen)?;
     WSServer::start(handle, factory, config)?.listen(sockets)
 }
 
@@ -70,7 +70,7 @@ where
     F: FnMut(&WSUpgradeRequest) -> R + 'static,
     R: WSIntoUpgrade,
 {
-    let socket = socket.into().into_listening().map_err(|error| cannot_listen(None, error))?;
+    let socket = socket.into().into_listening().map_err(ListenError::from)?;
     WSServer::start(handle, factory, config)?.listen(vec![socket])
 }
 

@@ -7,8 +7,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, PoisonError};
 use std::thread;
 
-use crate::event_loop::{AcceptorRemote, Listening, WSLoop, WSLoopHandle, cannot_listen};
+use crate::event_loop::{AcceptorRemote, WSLoop, WSLoopHandle};
 use crate::handshake::WSUpgradeRequest;
+use crate::net::{ListenError, Listening};
 use crate::runtime::WSError;
 use crate::server::{WSPerCoreConfig, WSServerConfig, WSSpread};
 use crate::sys;
@@ -113,15 +114,16 @@ fn bind(
     spread: WSSpread,
     threads: usize,
 ) -> Result<(Vec<SocketAddr>, Vec<Vec<Listening>>), WSError> {
-    let config = config.clone().reuse_port(config.reuse_port || (spread == WSSpread::Kernel && threads > 1));
-    let first = Listening::bind(addr, &config)?;
+    let mut options = config.listen;
+    options.reuse_port |= spread == WSSpread::Kernel && threads > 1;
+    let first = Listening::bind(addr, &options)?;
     let mut local_addrs = Vec::new();
     for socket in &first {
-        local_addrs.extend(socket.local_addr().map_err(|error| cannot_listen(None, error))?);
+        local_addrs.extend(socket.local_addr().map_err(ListenError::from)?);
     }
     let mut sockets = vec![first];
     while spread == WSSpread::Kernel && sockets.len() < threads {
-        sockets.push(Listening::bind(&local_addrs[..], &config)?);
+        sockets.push(Listening::bind(&local_addrs[..], &options)?);
     }
     Ok((local_addrs, sockets))
 }

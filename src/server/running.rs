@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event_loop::{Acceptor, Factory, Listening, WSLoopHandle};
+use crate::event_loop::{Acceptor, Factory, WSLoopHandle};
 use crate::handshake::WSUpgradeRequest;
-use crate::net::WSSocket;
+use crate::net::{Listening, WSSocket};
 use crate::proto::WSCloseCode;
 use crate::runtime::WSError;
 use crate::server::WSServerConfig;

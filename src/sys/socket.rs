@@ -1,7 +1,7 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -35,6 +35,22 @@ pub(crate) fn send(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 #[inline]
 pub(crate) fn send_vectored(socket: &impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     retry(|| Ok(sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SEND_FLAGS)?))
+}
+
+/// Accepts a connection; its socket never blocks.
+pub(crate) fn accept(listener: &impl AsFd) -> io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::net::{SocketFlags, accept_with};
+
+        Ok(accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let (socket, _) = SockRef::from(listener).accept()?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    }
 }
 
 /// Begins to connect a socket that never blocks. `configure` sees it before.

@@ -53,4 +53,3 @@ pub use link::{LinkDirection, SimLink};
 pub use opening::{Opening, Pair};
 pub use peer::{Peer, PeerFrame};
 pub use random::Random;
-pub(crate) use wire::SimStream;

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use crate::client::{Journey, WSConnectConfig, client_handshake, within_opening_time};
-use crate::event_loop::{ClientOpening, OpenRequest, ServerOpening, Settings, Stream, WSLoopHandle, WSTask};
+use crate::event_loop::{ClientOpening, OpenRequest, ServerOpening, Settings, WSLoopHandle, WSTask};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse, WSUrl};
 use crate::listener::WSListener;
+use crate::net::Stream;
 use crate::proto::Role;
 use crate::runtime::{WSError, WSPhase};
 use crate::server::{WSIntoUpgrade, WSServer, WSServerConfig};
@@ -121,7 +122,7 @@ impl TestKit {
     /// As [`raw_server`](Self::raw_server), at a server that may have other connections.
     pub fn connect_to(&mut self, server: &WSServer) -> Peer {
         let (link, client_end, server_end) = self.connect();
-        ServerOpening::start(server.acceptor(), Stream::Sim(server_end), None);
+        ServerOpening::start(server.acceptor(), Stream::layer(server_end), None);
         Peer::new(link, client_end)
     }
 
@@ -131,7 +132,7 @@ impl TestKit {
         R: WSIntoUpgrade,
     {
         let server = self.server(factory, config);
-        ServerOpening::start(server.acceptor(), Stream::Sim(stream), None);
+        ServerOpening::start(server.acceptor(), Stream::layer(stream), None);
     }
 }
 
@@ -154,7 +155,7 @@ where
     let url = WSUrl::parse("ws://testkit/")?;
     let handshake = client_handshake(&handle, &url, &config)?;
     let journey = Journey::new(url, handle.now());
-    let opening = ClientOpening::connected(&core, Stream::Sim(stream), &settings)
+    let opening = ClientOpening::connected(&core, Stream::layer(stream), &settings)
         .map_err(|error| WSError::io("simulated stream", error))?;
     let factory =
         Box::new(|request: &_, response: &_| Box::new(factory(request, response)) as Box<dyn WSListener>);

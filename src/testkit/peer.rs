@@ -4,6 +4,7 @@ use crate::handshake::{
     HandshakeLimits, ServerHandshake, ServerProgress, client_key, encode_default_switching,
 };
 use crate::mask;
+use crate::net::Layer;
 use crate::proto::{FrameHeader, Receiver, Role, Rules, SendOptions, WSMsgType};
 
 use super::wire::SimStream;
@@ -91,7 +92,7 @@ impl Peer {
 
     /// Writes as much of `bytes` as the link takes. Returns how much; 0 too if this end is closed or broken.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
-        match self.stream.as_mut().map(|stream| stream.send(&[IoSlice::new(bytes)])) {
+        match self.stream.as_mut().map(|stream| stream.write(&[IoSlice::new(bytes)])) {
             Some(Ok(n)) => n,
             Some(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
                 self.broken = Some(error.kind());

@@ -6,10 +6,11 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::time::Instant;
 
-use mio::Interest;
+use mio::{Interest, Registry};
 
 use crate::buf::RecvBuffer;
 use crate::event_loop::{Readiness, Token};
+use crate::net::{Layer, Read};
 use crate::proto::Role;
 
 use super::Random;
@@ -226,10 +227,6 @@ pub(crate) struct SimStream {
 
 impl SimStream {
     /// Receives what has arrived; `Ok(0)` is the end of the stream.
-    pub(crate) fn recv(&mut self, buffer: &mut RecvBuffer) -> io::Result<usize> {
-        self.recv_with(buffer.spare(), |part| buffer.extend_from_slice(part))
-    }
-
     pub(super) fn recv_with(&mut self, room: usize, take: impl FnMut(&[u8])) -> io::Result<usize> {
         let mut wire = self.wire.borrow_mut();
         let late = wire.late_arrivals;
@@ -258,8 +255,24 @@ impl SimStream {
         }
     }
 
+    /// Reports to this token from here on; what is true now is reported too, as the kernel does.
+    fn set_interest(&mut self, token: Token, interest: Interest) {
+        let mut wire = self.wire.borrow_mut();
+        let end = wire.end(self.role);
+        end.token = Some(token);
+        end.writable_interest = interest.is_writable();
+        end.armed = true;
+    }
+}
+
+impl Layer for SimStream {
+    fn read(&mut self, buffer: &mut RecvBuffer) -> Read {
+        let room = buffer.spare();
+        Read::of(self.recv_with(room, |part| buffer.extend_from_slice(part)), room)
+    }
+
     /// Sends as much as there is room for.
-    pub(crate) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut wire = self.wire.borrow_mut();
         let now = wire.now;
         let end = wire.end(self.role);
@@ -281,17 +294,8 @@ impl SimStream {
         if taken == 0 && offered > 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
     }
 
-    /// Takes the error of the socket, if it has one.
-    pub(crate) fn take_error(&self) -> Option<io::Error> {
-        let reset = &mut self.wire.borrow_mut().ends[index(self.role)].reset;
-        (*reset == Reset::Unreported).then(|| {
-            *reset = Reset::Reported;
-            io::ErrorKind::ConnectionReset.into()
-        })
-    }
-
     /// Ends the outgoing half.
-    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         let mut wire = self.wire.borrow_mut();
         let now = wire.now;
         if wire.end(self.role).reset != Reset::No {
@@ -302,13 +306,23 @@ impl SimStream {
         Ok(())
     }
 
-    /// Reports to this token from here on; what is true now is reported too, as the kernel does.
-    pub(crate) fn set_interest(&mut self, token: Token, interest: Interest) {
-        let mut wire = self.wire.borrow_mut();
-        let end = wire.end(self.role);
-        end.token = Some(token);
-        end.writable_interest = interest.is_writable();
-        end.armed = true;
+    /// The simulated network reports readiness by itself, without a poll.
+    fn register(&mut self, _: &Registry, token: mio::Token, interest: Interest) -> io::Result<()> {
+        self.set_interest(Token::from_mio(token), interest);
+        Ok(())
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: mio::Token, interest: Interest) -> io::Result<()> {
+        self.register(registry, token, interest)
+    }
+
+    /// Takes the error of the socket, if it has one.
+    fn take_error(&self) -> Option<io::Error> {
+        let reset = &mut self.wire.borrow_mut().ends[index(self.role)].reset;
+        (*reset == Reset::Unreported).then(|| {
+            *reset = Reset::Reported;
+            io::ErrorKind::ConnectionReset.into()
+        })
     }
 }
 
@@ -349,7 +363,7 @@ mod tests {
     }
 
     fn send(stream: &mut SimStream, bytes: &[u8]) -> Result<usize, io::ErrorKind> {
-        stream.send(&[IoSlice::new(bytes)]).map_err(|error| error.kind())
+        stream.write(&[IoSlice::new(bytes)]).map_err(|error| error.kind())
     }
 
     fn recv(stream: &mut SimStream, room: usize) -> Result<Vec<u8>, io::ErrorKind> {

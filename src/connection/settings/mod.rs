@@ -8,6 +8,7 @@ use std::time::Duration;
 #[cfg(feature = "deflate")]
 use crate::deflate::WSDeflateConfig;
 use crate::handshake::HandshakeLimits;
+use crate::net::SocketOptions;
 use crate::proto::{Rules, WSOverflowPolicy};
 use crate::runtime::WSError;
 
@@ -119,8 +120,7 @@ pub struct WSTuning {
     pub(crate) no_copy_threshold: usize,
     pub(crate) low_watermark: usize,
     pub(crate) high_watermark: usize,
-    pub(crate) no_delay: bool,
-    pub(crate) quick_ack: bool,
+    pub(crate) socket: SocketOptions,
     pub(crate) keep_handshake: bool,
     pub(crate) receive_timestamps: bool,
 }
@@ -132,8 +132,7 @@ impl Default for WSTuning {
             no_copy_threshold: 16 * 1024,
             low_watermark: 16 * 1024,
             high_watermark: 64 * 1024,
-            no_delay: true,
-            quick_ack: true,
+            socket: SocketOptions { no_delay: true, quick_ack: true },
             keep_handshake: true,
             receive_timestamps: false,
         }
@@ -168,7 +167,7 @@ impl WSTuning {
     /// `TCP_NODELAY`: send small segments at once. Default true.
     #[must_use]
     pub fn no_delay(mut self, on: bool) -> Self {
-        self.no_delay = on;
+        self.socket.no_delay = on;
         self
     }
 
@@ -176,7 +175,7 @@ impl WSTuning {
     /// Default true.
     #[must_use]
     pub fn quick_ack(mut self, on: bool) -> Self {
-        self.quick_ack = on;
+        self.socket.quick_ack = on;
         self
     }
 

@@ -5,10 +5,12 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 
+use mio::{Interest, Registry, Token};
+
 use crate::buf::RecvBuffer;
 use crate::tls::{MAX_PLAINTEXT, RecordBuffer, SealError, Session, TlsPeer, WSTlsError, WSTlsInfo};
 
-use super::stream::Stream;
+use super::stream::{Layer, Read, Socket, Stream};
 
 /// What is read at once, in bytes: several full records, and small enough to stay in the cache while it is opened.
 const READ_SIZE: usize = 64 * 1024;
@@ -138,14 +140,6 @@ impl TlsStream {
         self.transmit()
     }
 
-    pub(crate) fn below(&self) -> &Stream {
-        &self.below
-    }
-
-    pub(crate) fn below_mut(&mut self) -> &mut Stream {
-        &mut self.below
-    }
-
     pub(crate) fn info(&self) -> Option<WSTlsInfo> {
         self.session.info()
     }
@@ -154,31 +148,14 @@ impl TlsStream {
         self.session.is_handshaking()
     }
 
-    /// Whether the stream below ended without `close_notify`: somebody on the way may have cut it.
-    pub(crate) fn is_truncated(&self) -> bool {
-        matches!(self.incoming, Incoming::Truncated)
-    }
-
     /// Whether this is a handshake that has to wait until it may be answered.
     pub(crate) fn has_to_wait(&self) -> bool {
         self.is_handshaking() && self.shared.handshakes_left.get() == 0
     }
 
-    /// Sealed bytes that have not left, in this layer and below it.
-    pub(crate) fn held(&self) -> usize {
-        self.refused() + self.below.held()
-    }
-
     /// Sealed bytes that the stream below has refused.
     fn refused(&self) -> usize {
         self.sealed.len() - self.sent
-    }
-
-    /// Returns `true` if another read may return something that no event will announce. This may be
-    /// so behind `WouldBlock`, too: the bound of one read was reached.
-    #[inline]
-    pub(crate) fn is_unread(&self) -> bool {
-        self.unread
     }
 
     // --- in ----------------------------------------------------------------------------------------------------------------
@@ -187,9 +164,9 @@ impl TlsStream {
     /// answered on the way.
     ///
     /// # Errors
-    /// `WouldBlock` if no plaintext came; reading has to go on without an event while
-    /// [`is_unread`](Self::is_unread) is true.
-    pub(crate) fn recv(&mut self, buffer: &mut RecvBuffer) -> io::Result<usize> {
+    /// `WouldBlock` if no plaintext came; reading has to go on without an event while `unread` is
+    /// true.
+    fn receive(&mut self, buffer: &mut RecvBuffer) -> io::Result<usize> {
         let before = buffer.len();
         for _ in 0..MAX_READS {
             match &mut self.incoming {
@@ -200,7 +177,7 @@ impl TlsStream {
                     return told.map_or_else(|| self.discard(), |error| Err(error.into()));
                 }
             }
-            self.read(buffer)?;
+            self.read_below(buffer)?;
             // A fault is told even if the alert cannot leave any more: it is why the other end has gone.
             if let Err(error) = self.transmit()
                 && error.kind() != io::ErrorKind::WouldBlock
@@ -220,26 +197,31 @@ impl TlsStream {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
-    /// One read from the stream below.
-    fn read(&mut self, buffer: &mut RecvBuffer) -> io::Result<()> {
+    /// Reads once from the stream below.
+    fn read_below(&mut self, buffer: &mut RecvBuffer) -> io::Result<()> {
         let mut records = self.take_records();
-        let room = records.spare();
-        let received = self.below.recv(&mut records);
-        self.unread = match &received {
-            Ok(n) => !self.below.is_drained(*n, room),
-            // The layer below may be one of TLS.
-            Err(_) => self.below.is_unread(),
-        };
-        let result = match received {
-            Ok(0) => self.ended(),
-            Ok(_) => {
+        let result = self.receive_records(&mut records).and_then(|n| match n {
+            0 => self.ended(),
+            _ => {
                 self.open(&mut records, buffer);
                 Ok(())
             }
-            Err(error) => Err(error),
-        };
+        });
         self.keep_or_give(records);
         result
+    }
+
+    /// Receives from the stream below; `Ok(0)` is its end. What it leaves unread no event will
+    /// announce to this stream either.
+    fn receive_records(&mut self, records: &mut RecvBuffer) -> io::Result<usize> {
+        let (received, unread) = match self.below.read(records) {
+            Read::Data { len, more } => (Ok(len), more),
+            Read::Blocked { again } => (Err(io::ErrorKind::WouldBlock.into()), again),
+            Read::End => (Ok(0), false),
+            Read::Failed(error) => (Err(error), false),
+        };
+        self.unread = unread;
+        received
     }
 
     /// Returns a buffer with what is not opened yet in front, and room behind it.
@@ -321,18 +303,56 @@ impl TlsStream {
     /// After a fault: reads and throws away, so that closing the socket does not overtake the alert.
     fn discard(&mut self) -> io::Result<usize> {
         let mut records = self.shared.take_records();
-        let room = records.spare();
-        let received = self.below.recv(&mut records);
-        self.unread = received.as_ref().is_ok_and(|&n| !self.below.is_drained(n, room));
+        let received = self.receive_records(&mut records);
         self.shared.give_records(records);
         received
     }
 
     // --- out ---------------------------------------------------------------------------------------------------------------
 
+    /// Nothing follows an alert that told of a fault, nor is there anything to close before the handshake is done.
+    fn seal_close_notify(&mut self) {
+        if !matches!(self.incoming, Incoming::Failed(_)) && !self.session.is_handshaking() {
+            self.take_sealed();
+            self.session.close(rest_of(&mut self.rest), &mut self.sealed);
+        }
+    }
+
+    fn take_sealed(&mut self) {
+        if self.sealed.capacity() == 0 {
+            self.sealed = self.shared.sealed.take();
+        }
+    }
+
+    /// Sends what is sealed. `WouldBlock` if bytes are left, here or in a layer of TLS below.
+    fn transmit(&mut self) -> io::Result<()> {
+        while self.refused() > 0 {
+            self.sent += self.below.write(&self.sealed.filled()[self.sent..])?;
+        }
+        if self.sealed.capacity() > 0 {
+            let mut sealed = std::mem::take(&mut self.sealed);
+            self.sent = 0;
+            sealed.clear();
+            self.shared.sealed.set(sealed);
+        }
+        self.below.flush()
+    }
+}
+
+impl Layer for TlsStream {
+    /// A read may be `Blocked` although more is there: the bound of one read was reached.
+    fn read(&mut self, buffer: &mut RecvBuffer) -> Read {
+        match self.receive(buffer) {
+            Ok(0) => Read::End,
+            Ok(len) => Read::Data { len, more: self.unread },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Blocked { again: self.unread },
+            Err(error) => Read::Failed(error),
+        }
+    }
+
     /// Seals and sends. Returns how many bytes of plaintext were taken: fewer than offered only if the stream below has refused bytes;
     /// those wait, sealed.
-    pub(crate) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.session.is_handshaking() {
             self.transmit()?;
             return Err(io::ErrorKind::WouldBlock.into());
@@ -372,7 +392,7 @@ impl TlsStream {
     ///
     /// # Errors
     /// `WouldBlock` if bytes are left.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         self.transmit()?;
         if self.outgoing == Outgoing::Ending {
             self.outgoing = Outgoing::Ended;
@@ -382,7 +402,7 @@ impl TlsStream {
     }
 
     /// Says `close_notify`, and ends the stream below when that has left.
-    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         if self.outgoing == Outgoing::Open {
             self.seal_close_notify();
             self.outgoing = Outgoing::Ending;
@@ -394,7 +414,7 @@ impl TlsStream {
     }
 
     /// Says `close_notify`, if it can be said at once: the socket is about to be closed.
-    pub(crate) fn part(&mut self) {
+    fn part(&mut self) {
         if self.outgoing == Outgoing::Open && self.held() == 0 {
             self.seal_close_notify();
             self.outgoing = Outgoing::Ended;
@@ -405,32 +425,35 @@ impl TlsStream {
         }
     }
 
-    /// Nothing follows an alert that told of a fault, nor is there anything to close before the handshake is done.
-    fn seal_close_notify(&mut self) {
-        if !matches!(self.incoming, Incoming::Failed(_)) && !self.session.is_handshaking() {
-            self.take_sealed();
-            self.session.close(rest_of(&mut self.rest), &mut self.sealed);
-        }
+    fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.below.register(registry, token, interest)
     }
 
-    fn take_sealed(&mut self) {
-        if self.sealed.capacity() == 0 {
-            self.sealed = self.shared.sealed.take();
-        }
+    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.below.reregister(registry, token, interest)
     }
 
-    /// Sends what is sealed. `WouldBlock` if bytes are left, here or in a layer of TLS below.
-    fn transmit(&mut self) -> io::Result<()> {
-        while self.refused() > 0 {
-            self.sent += self.below.send(&self.sealed.filled()[self.sent..])?;
-        }
-        if self.sealed.capacity() > 0 {
-            let mut sealed = std::mem::take(&mut self.sealed);
-            self.sent = 0;
-            sealed.clear();
-            self.shared.sealed.set(sealed);
-        }
-        self.below.flush()
+    /// Sealed bytes that have not left, in this layer and below it.
+    fn held(&self) -> usize {
+        self.refused() + self.below.held()
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        self.below.take_error()
+    }
+
+    /// Returns `true` if the stream below ended without `close_notify`: somebody on the way may
+    /// have cut it.
+    fn is_truncated(&self) -> bool {
+        matches!(self.incoming, Incoming::Truncated)
+    }
+
+    fn socket(&self) -> Option<&Socket> {
+        self.below.socket()
+    }
+
+    fn tls(&self) -> Option<&TlsStream> {
+        Some(self)
     }
 }
 

@@ -211,17 +211,21 @@ impl Drop for Asked {
     }
 }
 
+/// Runs `work` while hanging lookups take up the bound on those for redirections.
+#[cfg(test)]
+pub(crate) fn with_redirections_hanging<R>(work: impl FnOnce() -> R) -> R {
+    let question = || Question { host: "hangs".into(), port: 1, redirected: true, answer: Arc::default() };
+    LOOKUPS.lock().running.extend(std::iter::repeat_with(question).take(MAX_REDIRECTED));
+    let result = work();
+    LOOKUPS.lock().running.retain(|running| &*running.host != "hangs");
+    result
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::net::TcpListener;
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::{
-        WSConnectConfig, WSError, WSFrame, WSListener, WSLoop, WSLoopConfig, WSPhase, WSResult, WSTransport,
-        ws_connect,
-    };
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -361,41 +365,5 @@ mod tests {
         OPEN.store(true, Ordering::SeqCst);
         let begun = BEGUN.lock().expect("not poisoned").clone();
         assert_eq!(begun.iter().find(|&&port| port >= 1000), Some(&1000), "the first that waited");
-    }
-
-    struct Deaf;
-
-    impl WSListener for Deaf {
-        fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
-            Ok(())
-        }
-    }
-
-    /// Connects to a server that redirects to another host.
-    fn connect_and_be_redirected() -> WSError {
-        let server = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let url = format!("ws://{}/", server.local_addr().expect("bound"));
-        let answering = thread::spawn(move || {
-            let mut peer = server.accept().expect("a client").0;
-            let _ = peer.read(&mut [0; 4096]);
-            let answer = "HTTP/1.1 302 X\r\nLocation: ws://other.invalid/\r\nContent-Length: 0\r\n\r\n";
-            peer.write_all(answer.as_bytes()).expect("it waits");
-        });
-        let mut event_loop = WSLoop::new(WSLoopConfig::default()).expect("a loop");
-        let config = WSConnectConfig::default().handshake_timeout(Some(Duration::from_millis(500)));
-        let connecting = ws_connect(&event_loop.handle(), Deaf, &url, config);
-        let result = event_loop.block_on(connecting).expect("a loop");
-        answering.join().expect("no panic");
-        result.expect_err("the name does not exist")
-    }
-
-    #[test]
-    fn the_host_of_a_redirection_is_looked_up_within_the_bound() {
-        let question =
-            || Question { host: "hangs".into(), port: 1, redirected: true, answer: Arc::default() };
-        LOOKUPS.lock().running.extend(std::iter::repeat_with(question).take(MAX_REDIRECTED));
-        let error = connect_and_be_redirected();
-        LOOKUPS.lock().running.retain(|running| &*running.host != "hangs");
-        assert!(matches!(error, WSError::Timeout { phase: WSPhase::Resolve, .. }), "{error}");
     }
 }

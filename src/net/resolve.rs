@@ -4,10 +4,8 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 
 use super::lookups::LOOKUPS;
-use crate::WSError;
 
 /// Looks names up in place of the system's resolver:
 /// [`WSConnectConfig::resolver`](crate::WSConnectConfig::resolver).
@@ -48,7 +46,7 @@ pub trait WSResolver: Send + Sync {
     /// with the port to connect to; as a rule that is `port`. They are raced as RFC 8305 describes.
     ///
     /// # Errors
-    /// Any; it becomes the source of [`WSError::Resolve`]. No address at all is an error, too.
+    /// Any; it becomes the source of [`WSError::Resolve`](crate::WSError::Resolve). No address at all is an error, too.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> WSResolving<'a>;
 }
 
@@ -68,24 +66,26 @@ where
 /// Returns the addresses of a host, in the order of the resolver: `resolver`, or the system's.
 ///
 /// Dropping the future gives the lookup up. `redirected`: a server has chosen the name.
+///
+/// # Errors
+/// Those of the resolver; `NotFound` if it returns no address.
 pub(crate) async fn resolve(
     host: &str,
     port: u16,
     resolver: Option<&dyn WSResolver>,
     redirected: bool,
-) -> Result<Vec<SocketAddr>, WSError> {
+) -> io::Result<Vec<SocketAddr>> {
     if let Some(known) = known_addresses(host, port) {
         return Ok(known);
     }
     let found = match resolver {
-        Some(resolver) => resolver.resolve(host, port).await,
-        None => LOOKUPS.look_up(host, port, redirected).await,
+        Some(resolver) => resolver.resolve(host, port).await?,
+        None => LOOKUPS.look_up(host, port, redirected).await?,
     };
-    let found = found.and_then(|found| {
-        let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        if found.is_empty() { Err(none()) } else { Ok(found) }
-    });
-    found.map_err(|error| WSError::Resolve { host: host.into(), source: Arc::new(error) })
+    if found.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    }
+    Ok(found)
 }
 
 /// Returns the addresses that no resolver is needed for: those of IP addresses and of `localhost`.

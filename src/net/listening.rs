@@ -2,38 +2,50 @@
 
 use std::io;
 use std::net::{self, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use mio::event::Source;
-use mio::net::{TcpListener, UnixListener};
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 
-use crate::WSError;
-use crate::config::{WSServerConfig, WSTuning};
+use crate::sys;
 
-use super::stream::Stream;
+use super::options::ListenOptions;
+use super::stream::{Socket, SocketKind, Stream};
 
 /// A listening socket that never blocks.
 #[derive(Debug)]
 pub(crate) enum Listening {
-    Tcp(TcpListener),
-    Unix(UnixListener),
+    Socket(OwnedFd, SocketKind),
     /// Fails with these errors, then has nothing to accept.
     #[cfg(test)]
     Failing(std::cell::RefCell<std::collections::VecDeque<i32>>),
+}
+
+/// Failure to listen, with the address that it concerns.
+#[derive(Debug)]
+pub(crate) struct ListenError {
+    pub(crate) addr: Option<SocketAddr>,
+    pub(crate) error: io::Error,
 }
 
 /// How often a free port is looked for that several addresses can share.
 const PORT_ATTEMPTS: usize = 16;
 
 impl Listening {
+    /// Takes over a listening socket that does not block.
+    pub(crate) fn new(fd: OwnedFd, kind: SocketKind) -> Self {
+        Self::Socket(fd, kind)
+    }
+
     /// Listens on each of the addresses, or on none, as asyncio's `create_server` does.
     ///
     /// An address that is repeated counts once. IPv6 addresses are skipped on a system without
     /// IPv6, unless there are no others. Addresses with port 0 all get the same free port.
-    pub(crate) fn bind(addrs: impl ToSocketAddrs, config: &WSServerConfig) -> Result<Vec<Self>, WSError> {
+    pub(crate) fn bind(addrs: impl ToSocketAddrs, options: &ListenOptions) -> Result<Vec<Self>, ListenError> {
         let mut wanted: Vec<SocketAddr> = Vec::new();
-        for addr in addrs.to_socket_addrs().map_err(|error| cannot_listen(None, error))? {
+        for addr in addrs.to_socket_addrs()? {
             if !wanted.contains(&addr) {
                 wanted.push(addr);
             }
@@ -42,24 +54,26 @@ impl Listening {
         let mut attempts = if sharing > 1 { PORT_ATTEMPTS } else { 1 };
         loop {
             attempts -= 1;
-            match bind_all(&wanted, config) {
+            match bind_all(&wanted, options) {
                 // The port that was free at the first address is taken at another one.
-                Err((_, error)) if error.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {}
-                outcome => return outcome.map_err(|(addr, error)| cannot_listen(addr, error)),
+                Err(failed) if failed.error.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {}
+                outcome => return outcome,
             }
         }
     }
 
-    /// Sets what accepted sockets inherit, so that it takes no system call per connection.
-    pub(super) fn tune(&self, tuning: &WSTuning) -> io::Result<()> {
-        let Self::Tcp(socket) = self else { return Ok(()) };
-        SockRef::from(socket).set_tcp_nodelay(tuning.no_delay)
+    /// Sets `TCP_NODELAY`, which accepted sockets inherit, so that it takes no system call for each
+    /// of them.
+    pub(crate) fn set_no_delay(&self, on: bool) -> io::Result<()> {
+        match self {
+            Self::Socket(fd, SocketKind::Tcp) => SockRef::from(fd).set_tcp_nodelay(on),
+            _ => Ok(()),
+        }
     }
 
-    pub(super) fn accept(&self) -> io::Result<Stream> {
+    pub(crate) fn accept(&self) -> io::Result<Stream> {
         match self {
-            Self::Tcp(socket) => socket.accept().map(|(stream, _)| Stream::Tcp(stream)),
-            Self::Unix(socket) => socket.accept().map(|(stream, _)| Stream::Unix(stream)),
+            Self::Socket(fd, kind) => Ok(Socket::new(sys::accept(fd)?, *kind).into()),
             #[cfg(test)]
             Self::Failing(errors) => Err(match errors.borrow_mut().pop_front() {
                 Some(errno) => io::Error::from_raw_os_error(errno),
@@ -68,40 +82,34 @@ impl Listening {
         }
     }
 
-    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         match self {
-            Self::Tcp(socket) => socket.register(registry, token, Interest::READABLE),
-            Self::Unix(socket) => socket.register(registry, token, Interest::READABLE),
+            Self::Socket(fd, _) => SourceFd(&fd.as_raw_fd()).register(registry, token, Interest::READABLE),
             #[cfg(test)]
             Self::Failing(_) => Ok(()),
         }
     }
 
-    /// `None` for a Unix domain socket.
+    /// Returns `None` for a Unix domain socket.
     pub(crate) fn local_addr(&self) -> io::Result<Option<SocketAddr>> {
         match self {
-            Self::Tcp(socket) => socket.local_addr().map(Some),
-            Self::Unix(_) => Ok(None),
-            #[cfg(test)]
-            Self::Failing(_) => Ok(None),
+            Self::Socket(fd, SocketKind::Tcp) => Ok(SockRef::from(fd).local_addr()?.as_socket()),
+            _ => Ok(None),
         }
     }
 }
 
-pub(crate) fn cannot_listen(addr: Option<SocketAddr>, error: io::Error) -> WSError {
-    match addr {
-        Some(addr) => WSError::io(format!("cannot listen on {addr}"), error),
-        None => WSError::io("cannot listen", error),
+impl From<io::Error> for ListenError {
+    fn from(error: io::Error) -> Self {
+        Self { addr: None, error }
     }
 }
 
-/// Binds each address, or returns the error with the address that it concerns.
-fn bind_all(
-    wanted: &[SocketAddr],
-    config: &WSServerConfig,
-) -> Result<Vec<Listening>, (Option<SocketAddr>, io::Error)> {
+/// Binds each address.
+fn bind_all(wanted: &[SocketAddr], options: &ListenOptions) -> Result<Vec<Listening>, ListenError> {
     let (mut sockets, mut port) = (Vec::new(), 0);
-    let mut failed = (None, io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on"));
+    let nothing = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
+    let mut failed = ListenError::from(nothing);
     for &addr in wanted {
         let mut place = addr;
         if addr.port() == 0 {
@@ -109,22 +117,22 @@ fn bind_all(
         }
         // A socket of both families takes the port of the other family's addresses, too.
         let beside_ipv4 = || wanted.iter().any(|other| other.is_ipv4() && other.port() == addr.port());
-        let bound = bind(place, config, config.ipv6_only || beside_ipv4()).and_then(|socket| {
+        let bound = bind(place, options, options.ipv6_only || beside_ipv4()).and_then(|socket| {
             let local = socket.local_addr()?.as_socket();
-            Ok((TcpListener::from_std(socket.into()), local))
+            Ok((Listening::new(socket.into(), SocketKind::Tcp), local))
         });
         match bound {
             Ok((socket, local)) => {
                 if addr.port() == 0 {
                     port = local.map_or(0, |local| local.port());
                 }
-                sockets.push(Listening::Tcp(socket));
+                sockets.push(socket);
             }
             Err(error) if addr.is_ipv6() && lacks_ipv6() => {
                 log::debug!("not listening on {place}: {error}");
-                failed = (Some(place), error);
+                failed = ListenError { addr: Some(place), error };
             }
-            Err(error) => return Err((Some(place), error)),
+            Err(error) => return Err(ListenError { addr: Some(place), error }),
         }
     }
     if sockets.is_empty() { Err(failed) } else { Ok(sockets) }
@@ -137,17 +145,17 @@ fn lacks_ipv6() -> bool {
     probe.is_err_and(|error| unsupported.contains(&error.raw_os_error()))
 }
 
-fn bind(addr: SocketAddr, config: &WSServerConfig, ipv6_only: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+fn bind(addr: SocketAddr, options: &ListenOptions, ipv6_only: bool) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(ipv6_only)?;
     }
     socket.set_reuse_address(true)?;
-    if config.reuse_port {
+    if options.reuse_port {
         socket.set_reuse_port(true)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
-    socket.listen(config.backlog)?;
+    socket.listen(options.backlog)?;
     Ok(socket)
 }
