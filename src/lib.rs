@@ -42,13 +42,10 @@ mod sys;
 
 pub mod buf;
 pub mod client;
-mod config;
 mod connection;
 #[cfg(feature = "deflate")]
 pub mod deflate;
-mod event_loop;
 pub mod handshake;
-mod listener;
 pub mod manual;
 pub mod mask;
 pub mod message;
@@ -60,7 +57,6 @@ pub mod server;
 pub mod testkit;
 #[cfg(feature = "tls")]
 pub mod tls;
-mod transport;
 
 /// The examples of README.md compile.
 #[cfg(doctest)]
@@ -76,21 +72,18 @@ pub use client::{
     WSBackoff, WSConnectConfig, WSReconnect, WSRetry, ws_connect, ws_connect_over, ws_connect_with,
 };
 pub use connection::{
-    WSAttemptOutcome, WSConnectAttempt, WSConnectReport, WSLimits, WSTuning, WSWriteStrategy,
+    WSAttemptOutcome, WSConnectAttempt, WSConnectReport, WSDropped, WSLimits, WSListener, WSMessageOptions,
+    WSRemote, WSResult, WSSendStatus, WSTransport, WSTuning, WSWriteStrategy,
 };
 #[cfg(feature = "deflate")]
 pub use deflate::WSDeflateConfig;
-pub use event_loop::{WSLoop, WSLoopHandle, WSLoopRemote, WSRemote, WSRemoteError, WSSleep, WSTask, WSTimer};
 pub use handshake::{
     WSHandshakeError, WSHandshakeErrorKind, WSHeaders, WSInvalidHeader, WSInvalidProxy, WSInvalidRequest,
     WSInvalidResponse, WSInvalidUrl, WSProxy, WSProxyError, WSProxyErrorKind, WSUpgradeRequest,
     WSUpgradeResponse, WSUrl,
 };
-pub use listener::{WSListener, WSResult};
 pub use message::{WSMessage, WSMessageAdapter, WSMessageListener};
-// TEMPORARY: a shim for event_loop.
 pub use net::{WSListeningSocket, WSResolver, WSResolving, WSSocket};
-pub(crate) use proto::received_at;
 pub use proto::{
     SendOptions, WSAutoPingStrategy, WSClose, WSCloseCode, WSCloseHandshake, WSDisconnectCause,
     WSDisconnectInfo, WSDisconnectSide, WSDropReason, WSFrame, WSMsgType, WSOverflowPolicy, WSPreparedFrame,
@@ -100,6 +93,7 @@ pub use runtime::{
     WSBudgetPolicy, WSBusyPoll, WSError, WSHandshakeFailure, WSListenerError, WSLoopConfig, WSMetrics,
     WSMetricsSnapshot, WSOutbound, WSPhase,
 };
+pub use runtime::{WSLoop, WSLoopHandle, WSLoopRemote, WSRemoteError, WSSleep, WSTask, WSTimer};
 pub use server::{
     WSDeferredUpgrade, WSIntoUpgrade, WSOriginPolicy, WSPerCoreConfig, WSServer, WSServerConfig,
     WSServerRemote, WSServerThreads, WSSpread, WSUpgradeOutcome, WSUpgradeResponseWithListener,
@@ -110,4 +104,3 @@ pub use server::{
 pub use tls::{
     WSClientCertificates, WSClientTls, WSServerTls, WSTlsConfigError, WSTlsError, WSTlsInfo, WSTlsVersion,
 };
-pub use transport::{WSDropped, WSMessageOptions, WSSendStatus, WSTransport};

@@ -4,19 +4,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::client::WSConnectConfig;
+use crate::connection::{Settings, WSListener, WSTransport};
 #[cfg(feature = "deflate")]
 use crate::deflate::{self, DEFLATE_EXTENSION, WSDeflateConfig};
-use crate::event_loop::{OpenRequest, Settings, WSLoopHandle};
 #[cfg(feature = "deflate")]
 use crate::handshake::WSHeaders;
 use crate::handshake::{
     ClientHandshake, ClientHandshakeConfig, WSHandshakeErrorKind, WSUpgradeRequest, WSUpgradeResponse, WSUrl,
 };
-use crate::listener::WSListener;
-use crate::runtime::{WSError, WSHandshakeFailure, WSPhase};
-use crate::transport::WSTransport;
+use crate::runtime::{WSError, WSHandshakeFailure, WSLoopHandle, WSPhase, random};
 
 use super::dial::{Dial, require_supported};
+use super::opening::OpenRequest;
 use super::redirect;
 use super::report::Journey;
 
@@ -117,7 +116,7 @@ fn count_failure(handle: &WSLoopHandle, error: &WSError) {
         WSError::Io { .. } | WSError::Resolve { .. } | WSError::Proxy(_) => WSHandshakeFailure::Io,
         _ => return,
     };
-    handle.core().metrics.handshake_failed(kind);
+    handle.core().metrics().handshake_failed(kind);
 }
 
 /// Connects and asks; again elsewhere while the answer is a redirection.
@@ -190,9 +189,7 @@ pub(crate) fn client_handshake(
     if let Some(deflate) = &config.connection.deflate {
         offer_deflate(deflate, &mut request.extra_headers)?;
     }
-    let mut nonce = [0; 16];
-    handle.core().keys.borrow_mut().fill(&mut nonce);
-    Ok(ClientHandshake::new(request, nonce)?)
+    Ok(ClientHandshake::new(request, random(handle.core()))?)
 }
 
 /// Adds the offer of compression to the headers of a request.

@@ -12,14 +12,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::config::{ConfigureSocket, SocketHooks};
+use super::opening::ClientOpening;
 use super::report::Journey;
-use crate::connection::{WSAttemptOutcome, WSConnectAttempt};
-use crate::event_loop::{ClientOpening, Settings, WSLoopHandle, WSSleep};
+use crate::connection::{Settings, WSAttemptOutcome, WSConnectAttempt};
 use crate::handshake::proxy::{Scheme, Tunnel};
 use crate::handshake::race::{Race, Step};
 use crate::handshake::{WSProxy, WSProxyError, WSProxyErrorKind, WSUrl};
 use crate::net::resolve;
-use crate::runtime::{WSError, WSPhase};
+use crate::runtime::{WSError, WSLoopHandle, WSPhase, WSSleep};
 
 /// The way to a server, in layers:
 ///
@@ -306,8 +306,7 @@ mod tests {
 
     use super::*;
     use crate::connection::ConnectionConfig;
-    use crate::event_loop::WSLoop;
-    use crate::runtime::WSLoopConfig;
+    use crate::runtime::{WSLoop, WSLoopConfig};
 
     /// Far more than any of this takes.
     const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,14 +1,13 @@
 use std::future::Future;
 
 use crate::client::WSConnectConfig;
-use crate::event_loop::{ClientOpening, OpenRequest, Settings, WSLoopHandle};
-use crate::listener::WSListener;
+use crate::connection::{Settings, WSListener, WSTransport};
 use crate::net::WSSocket;
-use crate::runtime::{WSError, WSPhase};
-use crate::transport::WSTransport;
+use crate::runtime::{WSError, WSLoopHandle, WSPhase};
 
-use super::Journey;
 use super::connect::{client_handshake, within_opening_time};
+use super::opening::{ClientOpening, OpenRequest};
+use super::report::Journey;
 use crate::handshake::WSUrl;
 
 /// [`ws_connect`](crate::ws_connect) over a socket that is connected already: a Unix domain socket, one end of a pair, or one with

@@ -6,10 +6,8 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use crate::client::{WSConnectConfig, ws_connect};
-use crate::event_loop::WSLoopHandle;
-use crate::listener::WSListener;
-use crate::runtime::WSError;
-use crate::transport::WSTransport;
+use crate::connection::{WSListener, WSTransport};
+use crate::runtime::{WSError, WSLoopHandle, random};
 
 /// How long to wait before the next attempt: exponential back-off with full jitter.
 ///
@@ -213,9 +211,8 @@ impl WSReconnect {
     }
 
     async fn wait(&mut self, error: Option<&WSError>) {
-        let mut chance = [0; 8];
-        self.handle.core().keys.borrow_mut().fill(&mut chance);
-        let wait = self.backoff.next_wait(u64::from_ne_bytes(chance));
+        let chance = u64::from_ne_bytes(random(self.handle.core()));
+        let wait = self.backoff.next_wait(chance);
         let attempt = self.backoff.attempts();
         if let Some(on_retry) = &mut self.on_retry {
             on_retry(WSRetry { attempt, wait, error });
@@ -259,8 +256,8 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::connection::WSResult;
     use crate::handshake::WSUpgradeRequest;
-    use crate::listener::WSResult;
     use crate::proto::WSFrame;
     use crate::server::WSServerConfig;
     use crate::testkit::{Pair, TestKit};

@@ -43,13 +43,11 @@ mod tests {
 
     use super::*;
     use crate::client::ws_connect;
-    use crate::event_loop::WSLoop;
+    use crate::connection::{WSListener, WSResult, WSTransport};
     use crate::handshake::{ClientHandshake, ClientHandshakeConfig, WSHandshakeErrorKind, WSHeaders};
-    use crate::listener::{WSListener, WSResult};
     use crate::net::with_redirections_hanging;
     use crate::proto::WSFrame;
-    use crate::runtime::{WSLoopConfig, WSPhase};
-    use crate::transport::WSTransport;
+    use crate::runtime::{WSLoop, WSLoopConfig, WSPhase};
 
     /// The error of an answer with this status and these header lines.
     fn answer(status: u16, headers: &str) -> WSHandshakeError {

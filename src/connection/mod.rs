@@ -1,10 +1,52 @@
-//! The open connection: its settings, and how it came to be.
+//! The open connection, and the settings for it.
+//!
+//! | file | content |
+//! |---|---|
+//! | `conn`, `receiving`, `callbacks`, `sending`, `ending` | an open connection |
+//! | `source` | an open connection as the loop sees it |
+//! | `listener`, `transport`, `remote` | what the application implements and holds |
+//! | `budget` | the limit on what may wait on all connections of a loop together |
+//! | `liveness`, `roundtrip` | pings, idle timeouts, lifetimes; how long a ping takes |
+//! | `timed` | how long callbacks take |
+//! | `config`, `settings` | what can be configured, and the form that connections share |
+//! | `report` | how a client's connection came to be |
 
+mod budget;
+mod callbacks;
+#[cfg(feature = "deflate")]
+mod compressors;
+mod config;
+mod conn;
+#[cfg(feature = "deflate")]
+mod deflate;
+mod ending;
+mod holding;
+mod listener;
+mod liveness;
+mod receiving;
+mod remote;
 mod report;
+mod roundtrip;
+mod sending;
 mod settings;
+mod source;
+mod timed;
+#[cfg(feature = "tls")]
+mod tls;
+mod transport;
+mod write_timeout;
 
-pub use report::{WSAttemptOutcome, WSConnectAttempt, WSConnectReport};
-pub(crate) use settings::{
+pub(crate) use budget::Budget;
+pub(crate) use config::{
     ConnectionConfig, LivenessConfig, ReplyTimeout, connection_setters, liveness_setters,
 };
-pub use settings::{WSLimits, WSTuning, WSWriteStrategy};
+pub use config::{WSLimits, WSTuning, WSWriteStrategy};
+pub(crate) use conn::{Conn, Handshake};
+#[cfg(feature = "deflate")]
+pub(crate) use deflate::{Inflated, accept_deflate, check_deflate};
+pub use listener::{WSListener, WSResult};
+pub use remote::WSRemote;
+pub use report::{WSAttemptOutcome, WSConnectAttempt, WSConnectReport};
+pub(crate) use roundtrip::measure_roundtrip_time;
+pub(crate) use settings::Settings;
+pub use transport::{WSDropped, WSMessageOptions, WSSendStatus, WSTransport};

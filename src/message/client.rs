@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use crate::client::ws_connect;
-use crate::event_loop::WSLoopHandle;
-use crate::listener::WSListener;
+use crate::connection::WSListener;
+use crate::runtime::WSLoopHandle;
 
 use super::websocket::{Block, Shared, Side, Under};
 use super::{WebSocket, WebSocketConfig, WebSocketError};

@@ -7,8 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::event_loop::WSLoopHandle;
-use crate::runtime::WSListenerError;
+use crate::runtime::{WSListenerError, WSLoopHandle};
 
 use super::websocket::failure_in;
 use super::{WebSocket, WebSocketRequest};

@@ -1,14 +1,14 @@
 //! From frames to whole messages.
 
 #[cfg(feature = "deflate")]
-use crate::event_loop::Inflated;
+use crate::connection::Inflated;
+use crate::connection::WSTransport;
 use crate::message::WSMessage;
 use crate::proto::{MessageAssembler, WSCloseCode, WSFrame, WSMsgType, WSProtocolError};
-use crate::transport::WSTransport;
 
 /// Makes whole messages of the data frames of one connection: puts fragments together, inflates, and checks text for UTF-8.
 ///
-/// Its connection must have been told to [`expect_messages`](crate::event_loop::Conn::expect_messages): that enforces the order of
+/// Its connection must have been told to [`expect_messages`](crate::connection::Conn::expect_messages): that enforces the order of
 /// fragments, the limits of messages, and UTF-8 of text that comes in pieces.
 ///
 /// # Contract

@@ -1,6 +1,5 @@
-use crate::listener::{WSListener, WSResult};
+use crate::connection::{WSListener, WSResult, WSTransport};
 use crate::proto::{WSFrame, WSMsgType};
-use crate::transport::WSTransport;
 
 use super::inbound::MessageReader;
 

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use percent_encoding::percent_decode_str;
 
-use crate::event_loop::WSLoopHandle;
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
+use crate::runtime::WSLoopHandle;
 
 use super::target::Target;
 use super::{Handler, WebSocket, WebSocketConfig};

@@ -3,9 +3,8 @@
 use std::net::ToSocketAddrs;
 use std::rc::Rc;
 
-use crate::event_loop::WSLoopHandle;
 use crate::handshake::WSUpgradeRequest;
-use crate::runtime::WSError;
+use crate::runtime::{WSError, WSLoopHandle};
 use crate::server::{WSDeferredUpgrade, WSIntoUpgrade, WSServer, WSUpgradeOutcome, ws_create_server};
 
 use super::routes::Found;

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use crate::client::ws_connect_over;
-use crate::event_loop::WSLoopHandle;
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::net::WSSocket;
+use crate::runtime::WSLoopHandle;
 use crate::server::ws_create_server_without_socket;
 
 use super::client::websocket_listener;

@@ -20,10 +20,6 @@ mod rules;
 mod sending;
 mod utf8;
 
-// TEMPORARY: a shim for event_loop.
-#[cfg(feature = "deflate")]
-pub(crate) use crate::deflate;
-
 pub(crate) use close::truncate_at_char;
 pub use close::{ClosePayload, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, WSCloseCode, parse_close_payload};
 pub use connection::{Connection, Disposition, SendContext, WSClose, WSCloseHandshake, WSDropReason};

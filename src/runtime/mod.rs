@@ -1,9 +1,48 @@
-//! The loop: configuration, errors and counters.
+//! The event loop: the only user of mio's poll.
+//!
+//! It depends on what lives in its slots by one trait, [`Source`], and on what upper layers keep per
+//! loop by another, [`PerLoop`]. It imports nothing of servers, clients, connections and messages.
+//!
+//! | file | content |
+//! |---|---|
+//! | `run` | the iteration: poll, dispatch, sleep, spin |
+//! | `core` | the state of the loop; the end of a dispatch (deferred callbacks, tasks, `drive`) |
+//! | `source` | the interface of what lives in a slot |
+//! | `per_loop` | state of upper layers, one of each type per loop |
+//! | `deferred` | calls that run later |
+//! | `slots`, `timers`, `tasks`, `inbox` | the parts of the loop |
+//! | `handle`, `remote` | what the application holds |
+//! | `config`, `error`, `metrics` | configuration, errors, counters |
 
 mod config;
+mod core;
+mod deferred;
 mod error;
+mod handle;
+mod inbox;
 mod metrics;
+mod per_loop;
+mod remote;
+mod run;
+mod slots;
+mod source;
+mod tasks;
+mod timers;
 
 pub use config::{WSBudgetPolicy, WSBusyPoll, WSLoopConfig};
+pub(crate) use core::{LoopCore, guard, random};
+pub(crate) use deferred::QueueOwner;
 pub use error::{WSError, WSListenerError, WSPhase};
+pub use handle::{WSLoopHandle, WSSleep, WSTimer};
+pub(crate) use inbox::Once;
+pub use inbox::WSRemoteError;
 pub use metrics::{WSHandshakeFailure, WSMetrics, WSMetricsSnapshot, WSOutbound};
+pub(crate) use per_loop::PerLoop;
+pub use remote::WSLoopRemote;
+pub use run::WSLoop;
+#[cfg(test)]
+pub(crate) use slots::Slots;
+pub(crate) use slots::Token;
+pub(crate) use source::{Command, Readiness, Shutdown, Source, TimerKind};
+pub use tasks::WSTask;
+pub(crate) use timers::TimerId;

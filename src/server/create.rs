@@ -1,9 +1,8 @@
 use std::net::ToSocketAddrs;
 
-use crate::event_loop::WSLoopHandle;
 use crate::handshake::WSUpgradeRequest;
 use crate::net::{ListenError, Listening, WSListeningSocket};
-use crate::runtime::WSError;
+use crate::runtime::{WSError, WSLoopHandle};
 use crate::server::WSServerConfig;
 
 use super::{WSIntoUpgrade, WSServer};

@@ -1,7 +1,10 @@
 //! The server: configuration, listening, and the decision on each request.
 
+mod accept;
+mod admission;
 mod config;
 mod create;
+mod opening;
 mod origin;
 mod per_core;
 mod remote;
@@ -12,11 +15,12 @@ mod upgrade;
 
 pub use config::{WSPerCoreConfig, WSServerConfig, WSSpread};
 pub use create::{ws_create_server, ws_create_server_on, ws_create_server_without_socket};
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use opening::ServerOpening;
 pub use origin::WSOriginPolicy;
 pub use per_core::ws_serve_per_core;
 pub use remote::WSServerRemote;
 pub use running::WSServer;
 pub use threads::WSServerThreads;
-pub(crate) use ticket::Ticket;
 pub use ticket::{WSDeferredUpgrade, WSUpgradeTicket};
 pub use upgrade::{WSIntoUpgrade, WSUpgradeOutcome, WSUpgradeResponseWithListener};

@@ -7,13 +7,13 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, PoisonError};
 use std::thread;
 
-use crate::event_loop::{AcceptorRemote, WSLoop, WSLoopHandle};
 use crate::handshake::WSUpgradeRequest;
 use crate::net::{ListenError, Listening};
-use crate::runtime::WSError;
+use crate::runtime::{WSError, WSLoop, WSLoopHandle};
 use crate::server::{WSPerCoreConfig, WSServerConfig, WSSpread};
 use crate::sys;
 
+use super::accept::AcceptorRemote;
 use super::threads::{Member, Orders};
 use super::{WSIntoUpgrade, WSServer, WSServerThreads};
 

@@ -1,7 +1,9 @@
 use std::fmt;
 
-use crate::event_loop::{AcceptorRemote, WSRemoteError};
 use crate::net::WSSocket;
+use crate::runtime::WSRemoteError;
+
+use super::accept::AcceptorRemote;
 
 /// What other threads can ask of a server. `Send` and `Sync`; clones are handles to the same server.
 ///

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::event_loop::{Acceptor, Factory, WSLoopHandle};
+use crate::connection::{Conn, WSTransport};
 use crate::handshake::WSUpgradeRequest;
 use crate::net::{Listening, WSSocket};
 use crate::proto::WSCloseCode;
-use crate::runtime::WSError;
+use crate::runtime::{WSError, WSLoopHandle};
 use crate::server::WSServerConfig;
-use crate::transport::WSTransport;
 
+use super::accept::{Acceptor, Factory};
 use super::{WSIntoUpgrade, WSServerRemote};
 
 /// A listening server. Clones are handles to the same server.
@@ -102,12 +102,12 @@ impl WSServer {
 
     /// Number of open connections, without those whose opening or closing is not done.
     pub fn connections(&self) -> usize {
-        self.acceptor.settings().connections.get()
+        self.acceptor.settings().connections()
     }
 
     /// The open connections.
     pub fn transports(&self) -> Vec<WSTransport> {
-        let conns = self.handle.core().conns(|conn| conn.has_settings(self.acceptor.settings()));
+        let conns = self.handle.core().sources(|conn: &Conn| conn.has_settings(self.acceptor.settings()));
         conns.into_iter().map(WSTransport::new).collect()
     }
 

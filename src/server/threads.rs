@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::event_loop::{AcceptorRemote, WSLoopHandle, WSLoopRemote, WSRemoteError};
 use crate::proto::WSCloseCode;
-use crate::runtime::{WSError, WSListenerError};
+use crate::runtime::{WSError, WSListenerError, WSLoopHandle, WSLoopRemote, WSRemoteError};
+
+use super::accept::AcceptorRemote;
 
 /// A server on several threads: see [`ws_serve_per_core`](crate::ws_serve_per_core). `Send` and `Sync`.
 ///

@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
+use crate::connection::WSListener;
 use crate::handshake::WSUpgradeResponse;
-use crate::listener::WSListener;
 
 use super::{WSIntoUpgrade, WSUpgradeOutcome, WSUpgradeResponseWithListener};
 

@@ -1,5 +1,5 @@
+use crate::connection::WSListener;
 use crate::handshake::{WSInvalidResponse, WSUpgradeResponse};
-use crate::listener::WSListener;
 
 use super::WSDeferredUpgrade;
 

@@ -15,6 +15,6 @@ mod timestamps;
 pub(crate) use affinity::{allowed_cpus, pin_thread};
 pub(crate) use busy_poll::set_busy_poll;
 pub(crate) use panic::panic_message;
-pub(crate) use prefetch::{prefetch, prefetch_at};
+pub(crate) use prefetch::prefetch;
 pub(crate) use socket::{accept, begin_connect, recv_into, send, send_vectored, set_quick_ack};
 pub(crate) use timestamps::{enable_receive_timestamps, recv_with_timestamp};

@@ -7,11 +7,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::event_loop::{LoopCore, Readiness, Token, WSLoopHandle};
+use crate::connection::{Conn, WSTransport};
 use crate::mask::MaskKeys;
 use crate::proto::{Role, deadline_after};
-use crate::runtime::WSLoopConfig;
-use crate::transport::WSTransport;
+use crate::runtime::{LoopCore, Readiness, Token, WSLoopConfig, WSLoopHandle};
 
 use super::wire::{SimStream, Wire};
 use super::{Random, SimLink};
@@ -48,7 +47,7 @@ impl TestKit {
     pub fn with_config(seed: u64, config: WSLoopConfig) -> Self {
         let core = simulated_core(config).expect("the system has descriptors left");
         core.use_virtual_time();
-        core.keys.replace(MaskKeys::seeded(seed));
+        *core.keys() = MaskKeys::seeded(seed);
         Self { core, wires: Vec::new(), random: Random::new(seed), seed, spurious: 0 }
     }
 
@@ -141,7 +140,7 @@ impl TestKit {
 
     /// When something happens next by itself: a timer, or bytes that arrive.
     pub fn next_due(&self) -> Option<Instant> {
-        let timer = self.core.timers.borrow().next_deadline();
+        let timer = self.core.next_deadline();
         let wires = self.wires.iter().filter_map(|wire| wire.borrow().next_due());
         // What came due while a turn ran is due now.
         wires.chain(timer).min().map(|due| due.max(self.now()))
@@ -150,8 +149,8 @@ impl TestKit {
     /// What the loop still holds: nothing, once every connection has ended and every timer has fired or was dropped.
     pub fn leftovers(&self) -> Vec<&'static str> {
         let left = [
-            (self.core.slots.borrow().len() > 0, "slots"),
-            (self.core.timers.borrow().next_deadline().is_some(), "timers"),
+            (self.core.slots_in_use() > 0, "slots"),
+            (self.core.next_deadline().is_some(), "timers"),
             (self.core.has_ready(), "connections that want a further turn"),
             (self.core.has_deferred(), "deferred calls"),
             (self.core.has_work(), "work"),
@@ -163,7 +162,7 @@ impl TestKit {
     /// The open connection at one end of a link.
     pub fn transport(&self, link: &SimLink, role: Role) -> Option<WSTransport> {
         let token = link.wire.borrow().token(role)?;
-        self.core.conn(token).map(WSTransport::new)
+        self.core.source::<Conn>(token).map(WSTransport::new)
     }
 
     /// A new link and its two ends, the client's first.
@@ -191,7 +190,7 @@ impl TestKit {
     }
 
     fn is_active(&self) -> bool {
-        let due = self.core.timers.borrow().next_deadline().is_some_and(|deadline| deadline <= self.now());
+        let due = self.core.next_deadline().is_some_and(|deadline| deadline <= self.now());
         due || self.core.has_work() || self.wires.iter().any(|wire| wire.borrow().is_active())
     }
 

@@ -2,15 +2,15 @@
 
 use std::rc::Rc;
 
-use crate::client::{Journey, WSConnectConfig, client_handshake, within_opening_time};
-use crate::event_loop::{ClientOpening, OpenRequest, ServerOpening, Settings, WSLoopHandle, WSTask};
+use crate::client::{
+    ClientOpening, Journey, OpenRequest, WSConnectConfig, client_handshake, within_opening_time,
+};
+use crate::connection::{Settings, WSListener, WSTransport};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse, WSUrl};
-use crate::listener::WSListener;
 use crate::net::Stream;
 use crate::proto::Role;
-use crate::runtime::{WSError, WSPhase};
-use crate::server::{WSIntoUpgrade, WSServer, WSServerConfig};
-use crate::transport::WSTransport;
+use crate::runtime::{WSError, WSLoopHandle, WSPhase, WSTask};
+use crate::server::{ServerOpening, WSIntoUpgrade, WSServer, WSServerConfig};
 
 use super::wire::SimStream;
 use super::{Peer, SimLink, TestKit};

@@ -9,9 +9,9 @@ use std::time::Instant;
 use mio::{Interest, Registry};
 
 use crate::buf::RecvBuffer;
-use crate::event_loop::{Readiness, Token};
 use crate::net::{Layer, Read};
 use crate::proto::Role;
+use crate::runtime::{Readiness, Token};
 
 use super::Random;
 use super::pipe::Pipe;

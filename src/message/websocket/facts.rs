@@ -5,10 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::connection::WSTransport;
 use crate::handshake::{WSHeaders, WSUpgradeRequest};
 use crate::message::target::Target;
 use crate::message::{CloseReason, SideState};
-use crate::transport::WSTransport;
 
 use super::WebSocket;
 

@@ -43,11 +43,6 @@ impl Inbox {
         (last.and_then(|last| self.receivers.take_waker(last)), left)
     }
 
-    /// The receiver of the next message, if it waits.
-    pub(super) fn next_receiver(&self) -> Option<&Waker> {
-        self.receivers.waker(self.messages.len())
-    }
-
     /// Returns `true` if it holds `room` messages beyond those that receivers wait for.
     #[inline]
     pub(super) fn holds(&self, room: u32) -> bool {

@@ -38,8 +38,8 @@ impl<T> Line<T> {
         }
     }
 
-    #[inline]
-    pub(super) fn get(&self, index: usize) -> Option<&T> {
+    #[cfg(test)]
+    fn get(&self, index: usize) -> Option<&T> {
         match index.checked_sub(1) {
             None => self.first.as_ref(),
             Some(behind) => self.rest.as_ref()?.get(behind),

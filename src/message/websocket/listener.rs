@@ -2,12 +2,11 @@
 
 use std::rc::Rc;
 
-use crate::event_loop::random;
-use crate::listener::{WSListener, WSResult};
+use crate::connection::{WSListener, WSResult, WSTransport};
 use crate::message::inbound::MessageReader;
 use crate::message::{CloseReason, Message};
 use crate::proto::{WSDisconnectCause, WSFrame, WSMsgType, WSProtocolError};
-use crate::transport::WSTransport;
+use crate::runtime::random;
 
 use super::shared::{Shared, wake};
 
@@ -91,10 +90,6 @@ impl WSListener for Under {
 
     fn on_peer_end(&mut self) {
         self.shared.half_closed();
-    }
-
-    fn prefetch(&self, pointers: usize) {
-        self.shared.prefetch(pointers);
     }
 
     fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {

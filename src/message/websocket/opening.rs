@@ -4,10 +4,10 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use crate::connection::WSTransport;
 use crate::handshake::{WSHeaders, WSUpgradeResponse};
 use crate::message::{CloseReason, SideState, StateError, WebSocketError};
 use crate::server::WSUpgradeResponseWithListener;
-use crate::transport::WSTransport;
 
 use super::listener::Under;
 use super::shared::{End, ServerSide, Shared, wake};

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::event_loop::random;
 use crate::message::WebSocketError;
+use crate::runtime::random;
 
 use self::sealed::Sealed;
 use super::WebSocket;

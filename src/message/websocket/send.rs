@@ -4,9 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use crate::connection::{WSSendStatus, WSTransport};
 use crate::message::{CloseReason, Message, SideState, WebSocketError};
 use crate::proto::{WSDropReason, WSMsgType};
-use crate::transport::{WSSendStatus, WSTransport};
 
 use super::WebSocket;
 use super::shared::{Shared, State, not_accepted, wake};

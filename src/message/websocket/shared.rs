@@ -5,22 +5,18 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use crate::event_loop::{QueueOwner, WSLoopHandle};
+use crate::connection::WSTransport;
 use crate::handshake::WSUpgradeRequest;
 use crate::message::{
     CloseReason, ConnectionClosed, Message, SideState, StateError, WebSocketConfig, WebSocketError,
 };
 use crate::proto::{WSCloseCode, WSProtocolError};
+use crate::runtime::{QueueOwner, WSLoopHandle};
 use crate::server::WSUpgradeTicket;
-use crate::sys;
-use crate::transport::WSTransport;
 
 use super::inbox::Inbox;
 use super::pings::Pings;
 use super::waiters::{Place, Waiters};
-
-/// Bytes at the front of a task that a short handler needs for a message.
-const TASK_HEAD: usize = 192;
 
 /// A connection, as all its handles, its futures and its listener see it.
 ///
@@ -171,16 +167,6 @@ impl Shared {
     }
 
     // --- from the listener -------------------------------------------------------------------------------------------------
-
-    /// A message may come soon: asks the caches for this, then for the task that waits.
-    pub(super) fn prefetch(&self, pointers: usize) {
-        if pointers == 0 {
-            return sys::prefetch(&self.state);
-        }
-        if let Some(waker) = self.state().inbox.next_receiver() {
-            sys::prefetch_at(waker.data().cast(), TASK_HEAD);
-        }
-    }
 
     /// The opening handshake is done.
     pub(super) fn opened(&self, transport: &WSTransport) {

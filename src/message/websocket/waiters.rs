@@ -76,11 +76,6 @@ impl Waiters {
         self.line.get_mut(index)?.waker.take()
     }
 
-    /// The waker of the one with so many in front of it.
-    pub(super) fn waker(&self, index: usize) -> Option<&Waker> {
-        self.line.get(index)?.waker.as_ref()
-    }
-
     /// All wakers, in order. The tasks keep their places.
     pub(super) fn take_wakers(&mut self) -> impl Iterator<Item = Waker> {
         self.line.iter_mut().filter_map(|waiter| waiter.waker.take())

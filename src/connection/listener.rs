@@ -1,0 +1,135 @@
+use crate::connection::WSTransport;
+use crate::proto::{WSFrame, WSMsgType, WSProtocolError};
+
+/// What a callback returns.
+///
+/// Any error goes; a [`WSProtocolError`] chooses how the connection closes.
+pub type WSResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The receiver of a connection's events. Each connection has its own.
+///
+/// All callbacks run on the thread of the loop, one at a time, never from inside a `send`. Any of them may use any transport
+/// of the same loop. While one runs, frames that it sends are gathered (see [`WSWriteStrategy`](crate::WSWriteStrategy)).
+///
+/// A panic in a callback closes this connection with 1011 and leaves the loop and all other connections running.
+pub trait WSListener {
+    /// The opening handshake is done. Frames may be sent from here on.
+    ///
+    /// # Errors
+    /// Close the connection with 1011, or as a [`WSProtocolError`] says.
+    fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+        let _ = transport;
+        Ok(())
+    }
+
+    /// A frame arrived: TEXT, BINARY, CONTINUATION, CLOSE, PONG, and PING unless pings are answered automatically.
+    ///
+    /// `frame` is borrowed from the receive buffer until this returns.
+    ///
+    /// # Errors
+    /// Close the connection with 1011 if `disconnect_on_error` is set, else are logged; a
+    /// [`WSProtocolError`] always closes, with its code. Error lines are limited to one per second,
+    /// with a count.
+    fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult;
+
+    /// The connection is gone. Called exactly once for each `on_ws_connected`, and nothing is called after it.
+    ///
+    /// [`WSTransport::disconnect_info`] returns the cause. A panic comes out of
+    /// [`WSTransport::wait_disconnected`].
+    fn on_ws_disconnected(&mut self, transport: &WSTransport) {
+        let _ = transport;
+    }
+
+    /// Sends what auto-ping and [`WSTransport::measure_roundtrip_time`] take for a ping. Default: PING without a payload.
+    ///
+    /// For peers that have a heartbeat of their own, such as a text message. Then
+    /// [`is_user_specific_pong`](Self::is_user_specific_pong) has to know the answer to it.
+    ///
+    /// # Errors
+    /// Close the connection with 1011, or with the code and text of a [`WSProtocolError`].
+    fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {
+        transport.send_ping([])?;
+        Ok(())
+    }
+
+    /// Whether `frame` is the answer to a ping. Default: every PONG is.
+    ///
+    /// Asked only while an answer is awaited, of every frame but CLOSE and PINGs that are answered automatically; a frame for which it
+    /// says true does not come to [`on_ws_frame`](Self::on_ws_frame). If to find out costs as much as to handle the frame, say
+    /// false here and call [`WSTransport::notify_user_specific_pong_received`] from there.
+    fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
+        frame.msg_type() == WSMsgType::Pong
+    }
+
+    /// The kernel refused more than the high watermark of bytes: stop sending if you can.
+    fn pause_writing(&mut self, transport: &WSTransport) {
+        let _ = transport;
+    }
+
+    /// After [`pause_writing`](Self::pause_writing), what waits has sunk to the low watermark.
+    fn resume_writing(&mut self, transport: &WSTransport) {
+        let _ = transport;
+    }
+
+    /// This end gives the connection up because of what the peer sent; `on_ws_disconnected` follows when TCP is closed. For the
+    /// layers of this library, which have to tell tasks at once.
+    #[doc(hidden)]
+    fn on_peer_fault(&mut self, fault: &WSProtocolError) {
+        let _ = fault;
+    }
+
+    /// Is called when the peer has half-closed TCP without CLOSE; frames that are sent may still
+    /// reach it. Only on a connection that [answers late](crate::connection::Conn::answer_late),
+    /// for the layers of this library.
+    #[doc(hidden)]
+    fn on_peer_end(&mut self) {}
+}
+
+macro_rules! forward_listener {
+    () => {
+        fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+            (**self).on_ws_connected(transport)
+        }
+
+        #[inline]
+        fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+            (**self).on_ws_frame(transport, frame)
+        }
+
+        fn on_ws_disconnected(&mut self, transport: &WSTransport) {
+            (**self).on_ws_disconnected(transport);
+        }
+
+        fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {
+            (**self).send_user_specific_ping(transport)
+        }
+
+        fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
+            (**self).is_user_specific_pong(frame)
+        }
+
+        fn pause_writing(&mut self, transport: &WSTransport) {
+            (**self).pause_writing(transport);
+        }
+
+        fn resume_writing(&mut self, transport: &WSTransport) {
+            (**self).resume_writing(transport);
+        }
+
+        fn on_peer_fault(&mut self, fault: &WSProtocolError) {
+            (**self).on_peer_fault(fault);
+        }
+
+        fn on_peer_end(&mut self) {
+            (**self).on_peer_end();
+        }
+    };
+}
+
+impl<L: WSListener + ?Sized> WSListener for Box<L> {
+    forward_listener!();
+}
+
+impl<L: WSListener + ?Sized> WSListener for &mut L {
+    forward_listener!();
+}

@@ -1,0 +1,420 @@
+//! Receiving on an open connection: read, find frames, deliver them, keep what is left.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
+
+use crate::buf::RecvBuffer;
+use crate::connection::{WSListener, WSTransport};
+use crate::net::Read;
+use crate::proto::{Disposition, FrameHead, WSFrame, WSMsgType, WSProtocolError, received_at};
+use crate::runtime::WSListenerError;
+
+use super::callbacks::Callback;
+use super::conn::{Conn, Flags};
+
+/// A partial frame of at most this many bytes is copied in front of the next read, unless it would take more than half of the
+/// buffer; a larger one is read on in place.
+const SMALL_PARTIAL: usize = 4096;
+
+/// Least room, in bytes, that a large partial frame is given for its next read.
+const MIN_GROWTH: usize = 16 * 1024;
+
+/// How a run over the received bytes ended.
+enum Delivered {
+    /// All whole frames were delivered, or delivery stopped for a reason that the state tells.
+    Done,
+    Failed(WSProtocolError),
+}
+
+/// What follows a read.
+enum Next {
+    /// The socket may hold more.
+    Read,
+    /// It does, but others come first.
+    LetOthersRead,
+    /// An event will tell.
+    Wait,
+}
+
+impl Conn {
+    /// Reads once and delivers: nearly all reads, of a connection of which nothing is to be heeded.
+    #[inline]
+    pub(super) fn receive_plain(self: &Rc<Self>, transport: &WSTransport) {
+        let mut buffer = self.core.take_recv();
+        let read = match self.io.borrow_mut().as_mut() {
+            Some(io) => io.read(&mut buffer),
+            None => return self.core.give_recv(buffer),
+        };
+        match read {
+            Read::Data { len, more: false } => {
+                self.core.metrics().bytes_received(len);
+                self.dispatch(transport, buffer);
+            }
+            read => self.receive_on(transport, buffer, read),
+        }
+    }
+
+    /// Goes on after a first read that has not drained the socket.
+    #[inline(never)]
+    fn receive_on(self: &Rc<Self>, transport: &WSTransport, buffer: Box<RecvBuffer>, read: Read) {
+        match self.received(transport, buffer, read) {
+            Next::Read => self.receive(transport, 1),
+            Next::LetOthersRead => self.make_ready(),
+            Next::Wait => {}
+        }
+    }
+
+    /// Reads until the socket is drained, the bound of a turn is reached, or nothing more is wanted.
+    /// The turn has had `reads` before.
+    pub(super) fn receive(self: &Rc<Self>, transport: &WSTransport, reads: usize) {
+        if self.flags.has(Flags::HELD) {
+            self.deliver_held(transport);
+        }
+        for _ in reads..self.core.config().reads_per_turn {
+            let Some(mut buffer) = self.buffer_for_read() else { return self.leave_unread() };
+            let Some(read) = self.read(&mut buffer) else {
+                return self.core.give_recv(buffer);
+            };
+            match self.received(transport, buffer, read) {
+                Next::Read => {}
+                Next::LetOthersRead => break,
+                Next::Wait => return,
+            }
+        }
+        self.make_ready();
+    }
+
+    /// Does what a read asks for.
+    fn received(self: &Rc<Self>, transport: &WSTransport, buffer: Box<RecvBuffer>, read: Read) -> Next {
+        match read {
+            Read::Data { len, more } => {
+                self.core.metrics().bytes_received(len);
+                self.dispatch(transport, buffer);
+                if more { Next::Read } else { Next::Wait }
+            }
+            Read::Blocked { again } => {
+                self.keep_or_give(buffer);
+                if again { Next::LetOthersRead } else { Next::Wait }
+            }
+            Read::End => {
+                self.keep_or_give(buffer);
+                self.peer_ended();
+                Next::Wait
+            }
+            Read::Failed(error) => {
+                self.core.give_recv(buffer);
+                self.io_failed("receive", &error);
+                Next::Wait
+            }
+        }
+    }
+
+    /// `None` if the socket is closed.
+    #[inline]
+    fn read(&self, buffer: &mut RecvBuffer) -> Option<Read> {
+        if self.flags.has(Flags::WATCHED | Flags::STAMPED) {
+            return self.read_and_note(buffer);
+        }
+        self.io.borrow_mut().as_mut().map(|io| io.read(buffer))
+    }
+
+    /// Reads, and notes that something came, or when.
+    #[cold]
+    fn read_and_note(&self, buffer: &mut RecvBuffer) -> Option<Read> {
+        let read = self.io.borrow_mut().as_mut().map(|io| {
+            if !self.flags.has(Flags::STAMPED) {
+                return io.read(buffer);
+            }
+            let (read, received_at) = io.read_with_timestamp(buffer);
+            if let Read::Data { .. } = read {
+                self.extras.borrow_mut().get_or_insert_default().received_at = received_at;
+            }
+            read
+        });
+        if self.flags.has(Flags::WATCHED) && matches!(read, Some(Read::Data { .. } | Read::End)) {
+            self.note_arrival();
+        }
+        read
+    }
+
+    /// Makes frames tell when the kernel received them.
+    #[cold]
+    fn show_received_at(&self) {
+        received_at::replace(self.extras.borrow().as_ref().and_then(|extras| extras.received_at));
+    }
+
+    // --- buffers -------------------------------------------------------------------------------
+
+    /// Returns the buffer for the next read. `None` if bytes from the socket have no use now: the
+    /// socket is closed, or delivery has stopped. At the end of a connection they do, as the peer's
+    /// FIN is behind them.
+    #[inline]
+    fn buffer_for_read(&self) -> Option<Box<RecvBuffer>> {
+        if self.io.borrow().is_none() {
+            return None;
+        }
+        if self.flags.has(Flags::PAUSED | Flags::HOLDING) {
+            return self.buffer_for_control_frames();
+        }
+        Some(self.take_buffer())
+    }
+
+    /// Returns the buffer for a read while data is held: a control frame fits in, and little of a
+    /// data frame that must wait.
+    #[cold]
+    fn buffer_for_control_frames(&self) -> Option<Box<RecvBuffer>> {
+        if self.is_stopped() {
+            return None;
+        }
+        if !self.proto.borrow().is_receiving() {
+            // All of it is thrown away.
+            self.drop_partial();
+            return Some(self.core.take_recv());
+        }
+        let mut pool = self.core.pool();
+        Some(match self.take_partial() {
+            Some(partial) => pool.grow_recv(partial, SMALL_PARTIAL),
+            None => pool.take_recv(SMALL_PARTIAL),
+        })
+    }
+
+    /// The buffer for the next read: the loop's, with a small partial frame in front; or the one that holds a large partial frame,
+    /// with room to go on. The room grows with what has arrived, not with what the header claims.
+    #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
+    fn take_buffer(&self) -> Box<RecvBuffer> {
+        let Some(partial) = self.take_partial() else { return self.core.take_recv() };
+        let arrived = partial.len();
+        if arrived <= SMALL_PARTIAL.min(self.core.config().read_buffer_size / 2) {
+            let mut buffer = self.core.take_recv();
+            buffer.extend_from_slice(partial.filled());
+            self.core.give_recv(partial);
+            return buffer;
+        }
+        let missing =
+            self.proto.borrow().pending_wire_len().map_or(0, |total| total.saturating_sub(arrived as u64));
+        let growth = (2 * arrived).max(MIN_GROWTH);
+        let room = usize::try_from(missing).unwrap_or(usize::MAX).clamp(1, growth);
+        self.core.pool().grow_recv(partial, room)
+    }
+
+    /// Keeps the bytes of an incomplete frame; a buffer without bytes goes back.
+    ///
+    /// A large part stays where it is, and the loop takes another buffer; a small one is copied, so that a connection does not hold
+    /// much more memory than has arrived.
+    fn keep_or_give(&self, buffer: Box<RecvBuffer>) {
+        if buffer.is_empty() {
+            return self.core.give_recv(buffer);
+        }
+        if buffer.len() >= buffer.capacity() / 4 {
+            return self.set_partial(buffer);
+        }
+        let mut partial = self.core.pool().take_recv(buffer.len());
+        partial.extend_from_slice(buffer.filled());
+        self.core.give_recv(buffer);
+        self.set_partial(partial);
+    }
+
+    fn set_partial(&self, partial: Box<RecvBuffer>) {
+        self.partial.set(Some(partial));
+        self.flags.set(Flags::PARTIAL);
+    }
+
+    fn take_partial(&self) -> Option<Box<RecvBuffer>> {
+        self.flags.clear(Flags::PARTIAL);
+        self.partial.take()
+    }
+
+    pub(super) fn drop_partial(&self) {
+        if let Some(partial) = self.take_partial() {
+            self.core.give_recv(partial);
+        }
+    }
+
+    /// Delivers the frames that were left when delivery stopped, unless it is to stop still.
+    #[cold]
+    fn deliver_held(self: &Rc<Self>, transport: &WSTransport) {
+        if self.is_stopped() {
+            return;
+        }
+        self.flags.clear(Flags::HELD);
+        if let Some(held) = self.take_partial() {
+            self.dispatch(transport, held);
+        }
+    }
+
+    // --- frames ------------------------------------------------------------------------------------------------------------
+
+    /// Delivers the whole frames in `buffer` and keeps the rest.
+    #[inline]
+    pub(super) fn dispatch(self: &Rc<Self>, transport: &WSTransport, mut buffer: Box<RecvBuffer>) {
+        if self.flags.has(Flags::STAMPED) {
+            self.show_received_at();
+        }
+        match self.deliver(transport, &mut buffer) {
+            Delivered::Done if buffer.is_empty() => self.core.give_recv(buffer),
+            delivered => self.delivered(delivered, buffer),
+        }
+        if self.flags.has(Flags::STAMPED) {
+            received_at::replace(None);
+        }
+    }
+
+    /// Does what is left to do after a delivery that has left bytes, or failed.
+    #[inline(never)]
+    fn delivered(self: &Rc<Self>, delivered: Delivered, mut buffer: Box<RecvBuffer>) {
+        if let Delivered::Failed(error) = delivered {
+            self.peer_failed(&error);
+            let tell = |listener: &mut dyn WSListener| {
+                listener.on_peer_fault(&error);
+                Ok(())
+            };
+            self.call_listener(tell, Callback::Other);
+        }
+        if !self.proto.borrow().is_receiving() {
+            buffer.clear();
+        } else if self.flags.has(Flags::PAUSED | Flags::HOLDING) && !buffer.is_empty() && self.is_stopped() {
+            self.flags.set(Flags::HELD);
+        }
+        self.keep_or_give(buffer);
+        self.after_change();
+    }
+
+    #[inline]
+    fn deliver(self: &Rc<Self>, transport: &WSTransport, buffer: &mut RecvBuffer) -> Delivered {
+        let Some(mut listener) = self.listener.take() else { return Delivered::Done };
+        // One guard for the whole run: what is behind it is consistent whichever callback panics.
+        let run = AssertUnwindSafe(|| {
+            if self.flags.has(Flags::PONG_AWAITED)
+                && let Some(outcome) = self.deliver_until_pong(transport, &mut listener, buffer)
+            {
+                return outcome;
+            }
+            self.deliver_frames(transport, &mut listener, buffer)
+        });
+        let result = panic::catch_unwind(run);
+        self.listener.set(Some(listener));
+        self.core.frames_delivered();
+        result.unwrap_or_else(|panic| {
+            self.listener_failed(WSListenerError::from_panic(&*panic));
+            Delivered::Done
+        })
+    }
+
+    /// Delivers frames of which each may be the answer to a ping. `None` once it has come.
+    #[cold]
+    fn deliver_until_pong(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        listener: &mut Box<dyn WSListener>,
+        buffer: &mut RecvBuffer,
+    ) -> Option<Delivered> {
+        while self.flags.has(Flags::PONG_AWAITED) {
+            let receiving = self.proto.borrow().is_receiving() && !self.flags.has(Flags::PAUSED);
+            if buffer.is_empty() || !receiving {
+                return Some(Delivered::Done);
+            }
+            match self.deliver_any(transport, &mut **listener, buffer.filled_mut()) {
+                Ok(0) => return Some(Delivered::Done),
+                Ok(wire_len) => buffer.consume(wire_len),
+                Err(error) => return Some(Delivered::Failed(error)),
+            }
+            if self.core.frame_delivered() {
+                self.run_deferred_between_frames(listener);
+            }
+        }
+        None
+    }
+
+    fn deliver_frames(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        listener: &mut Box<dyn WSListener>,
+        buffer: &mut RecvBuffer,
+    ) -> Delivered {
+        let received = buffer.len();
+        let mut rest = buffer.filled_mut();
+        let outcome = loop {
+            if rest.is_empty() {
+                break Delivered::Done;
+            }
+            let mut proto = self.proto.borrow_mut();
+            if !proto.is_receiving() || self.flags.has(Flags::PAUSED) {
+                break Delivered::Done;
+            }
+            if let Some(header) = proto.peek_plain(rest) {
+                let (head, payload, tail) = proto.take_plain(header, rest);
+                drop(proto);
+                rest = tail;
+                let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, payload));
+                self.callback_returned(result, Callback::Frame);
+            } else {
+                drop(proto);
+                match self.deliver_any(transport, &mut **listener, rest) {
+                    Ok(0) => break Delivered::Done,
+                    Ok(wire_len) => rest = &mut rest[wire_len..],
+                    Err(error) => break Delivered::Failed(error),
+                }
+            }
+            if self.core.frame_delivered() {
+                self.run_deferred_between_frames(listener);
+            }
+        };
+        let left = rest.len();
+        buffer.consume(received - left);
+        outcome
+    }
+
+    /// Delivers a frame of any kind; the bytes it had on the wire, or zero if it is not whole.
+    fn deliver_any(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        listener: &mut dyn WSListener,
+        bytes: &mut [u8],
+    ) -> Result<usize, WSProtocolError> {
+        let polled = self.proto.borrow_mut().poll(bytes);
+        let Some(head) = polled? else { return Ok(0) };
+        let wire_len = head.wire_len();
+        let payload = &mut bytes[head.header.header_len()..wire_len];
+        if head.header.msg_type().is_control() {
+            self.deliver_control(transport, listener, head, payload)?;
+        } else {
+            self.deliver_one(transport, listener, &mut WSFrame::new(head, payload));
+        }
+        Ok(wire_len)
+    }
+
+    /// Delivers a frame, unless it is the answer to a ping.
+    fn deliver_one(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        listener: &mut dyn WSListener,
+        frame: &mut WSFrame<'_>,
+    ) {
+        if self.flags.has(Flags::PONG_AWAITED) && self.is_awaited_pong(listener, frame) {
+            return;
+        }
+        let result = listener.on_ws_frame(transport, frame);
+        self.callback_returned(result, Callback::Frame);
+    }
+
+    fn deliver_control(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        listener: &mut dyn WSListener,
+        head: FrameHead,
+        payload: &mut [u8],
+    ) -> Result<(), WSProtocolError> {
+        let msg_type = head.header.msg_type();
+        let disposition = self.with_proto(|proto, out| proto.handle_control(msg_type, payload, out))?;
+        self.touch();
+        if disposition == Disposition::Deliver {
+            self.deliver_one(transport, listener, &mut WSFrame::new(head, payload));
+        }
+        if msg_type == WSMsgType::Close {
+            let now = self.core.now();
+            self.with_proto(|proto, out| proto.auto_close(now, out));
+            self.touch();
+        }
+        Ok(())
+    }
+}

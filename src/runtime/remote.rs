@@ -1,0 +1,74 @@
+use std::fmt;
+use std::sync::Arc;
+
+use super::handle::WSLoopHandle;
+use super::inbox::{Inbox, Mail, Once, WSRemoteError};
+use super::slots::Token;
+use super::source::Command;
+
+/// What other threads can ask of a loop. `Send` and `Sync`; clones are handles to the same loop.
+///
+/// Requests are carried out in order, in the next turn of the loop. A batch of them costs one wake-up, and none while the loop is awake.
+#[derive(Clone)]
+pub struct WSLoopRemote {
+    inbox: Arc<Inbox>,
+}
+
+impl WSLoopRemote {
+    pub(super) fn new(inbox: Arc<Inbox>) -> Self {
+        Self { inbox }
+    }
+
+    /// Returns `true` if both are handles to the same loop.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inbox, &other.inbox)
+    }
+
+    /// Calls `f` on the loop's thread.
+    ///
+    /// # Errors
+    /// [`WSRemoteError::LoopClosed`] and [`WSRemoteError::InboxFull`]; then `f` is dropped.
+    pub fn post(&self, f: impl FnOnce(&WSLoopHandle) + Send + 'static) -> Result<(), WSRemoteError> {
+        self.inbox.post(Mail::Call(Box::new(f)))
+    }
+
+    /// Sends a command to a source. Without effect if it has left its slot.
+    pub(crate) fn command(&self, to: Token, command: Command) -> Result<(), WSRemoteError> {
+        self.inbox.post(Mail::Command(to, command))
+    }
+
+    /// [`command`](Self::command) however full the inbox is, once per target and kind.
+    pub(crate) fn command_once(&self, to: Token, kind: Once, command: Command) -> Result<(), WSRemoteError> {
+        self.inbox.post_once(to, kind, Mail::Command(to, command))
+    }
+
+    /// [`post`](Self::post) however full the inbox is, for calls whose number is bounded by
+    /// something else.
+    pub(crate) fn post_always(
+        &self,
+        f: impl FnOnce(&WSLoopHandle) + Send + 'static,
+    ) -> Result<(), WSRemoteError> {
+        self.inbox.post_always(Mail::Call(Box::new(f)))
+    }
+
+    /// [`post`](Self::post) however full the inbox is, once per target and kind.
+    pub(crate) fn post_once(
+        &self,
+        to: Token,
+        kind: Once,
+        f: impl FnOnce(&WSLoopHandle) + Send + 'static,
+    ) -> Result<(), WSRemoteError> {
+        self.inbox.post_once(to, kind, Mail::Call(Box::new(f)))
+    }
+
+    /// Ends [`WSLoop::run`](crate::WSLoop::run) after the current turn.
+    pub fn stop(&self) {
+        self.inbox.request_stop();
+    }
+}
+
+impl fmt::Debug for WSLoopRemote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WSLoopRemote").finish_non_exhaustive()
+    }
+}
