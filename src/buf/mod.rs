@@ -7,5 +7,6 @@ mod ws_buffer;
 
 pub use pool::BufferPool;
 pub use recv::RecvBuffer;
+pub(crate) use send_queue::MIN_OPENED;
 pub use send_queue::SendQueue;
 pub use ws_buffer::{WS_HEADROOM, WSBuffer};

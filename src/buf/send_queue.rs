@@ -13,6 +13,9 @@ const GATHER_LIMIT: usize = 256 * 1024;
 /// Shared bytes that wait alone are copied into a gathered buffer when more follow, up to this many.
 const SMALL_SHARED: usize = 2048;
 
+/// Room in bytes that a queue has at least when it [begins](SendQueue::begin).
+pub(crate) const MIN_OPENED: usize = 1024;
+
 /// Least capacity, in bytes, of a buffer that small frames are gathered in.
 const MIN_GATHERED: usize = 2048;
 
@@ -151,18 +154,37 @@ impl SendQueue {
         true
     }
 
-    /// Appends a short frame; false, and nothing done, if the queue is not [open](Self::open) for it. Small, so that nothing is called
-    /// and nothing is spilled on the way of most frames of a burst.
+    /// Begins an empty queue, [open](Self::open) up to `limit` bytes. With a limit of at least
+    /// [`MIN_OPENED`], it is open for as many.
     #[inline]
-    pub fn append_short(&mut self, header: [u8; 2], payload: &[u8]) -> bool {
-        let len = header.len() + payload.len();
+    pub fn begin(&mut self, limit: usize) {
+        debug_assert!(self.is_empty());
+        self.room = self.gathered.capacity().min(limit);
+        if self.room < MIN_OPENED {
+            self.open(MIN_OPENED.min(limit), limit);
+        }
+    }
+
+    /// Appends a frame; false, and nothing done, if the queue is not [open](Self::open) for it.
+    /// Nothing is called on the way of short frames.
+    ///
+    /// # Panics
+    /// With a header of two bytes, if the payload is longer than 128 bytes.
+    #[inline]
+    pub fn append_frame<const HEADER: usize>(&mut self, header: [u8; HEADER], payload: &[u8]) -> bool {
+        let len = HEADER + payload.len();
         if len > self.room {
             return false;
         }
         let Some(place) = self.gathered.spare_capacity_mut().get_mut(..len) else { return false };
-        place[0].write(header[0]);
-        place[1].write(header[1]);
-        mask::copy_short(payload, &mut place[2..]);
+        let (front, back) = place.split_at_mut(HEADER);
+        front.write_copy_of_slice(&header);
+        // Such a header has room for lengths up to 125 only.
+        if HEADER == 2 {
+            mask::copy_short(payload, back);
+        } else {
+            back.write_copy_of_slice(payload);
+        }
         // SAFETY: the `len` bytes behind the old length are within the capacity and were just written.
         unsafe { self.gathered.set_len(self.gathered.len() + len) };
         self.len += len;

@@ -198,10 +198,12 @@ impl Conn {
         if io.tls().is_some() {
             flags.set(Flags::SECURE);
         }
+        let mut proto = proto::Connection::new(role, Arc::clone(&settings.rules));
+        proto.gather_below(settings.tuning.no_copy_threshold);
         let conn = Rc::new(Self {
             core: Rc::clone(core),
             settings: Rc::clone(settings),
-            proto: RefCell::new(proto::Connection::new(role, Arc::clone(&settings.rules))),
+            proto: RefCell::new(proto),
             io: RefCell::new(Some(io)),
             listener: Cell::new(Some(listener)),
             partial: Cell::new(None),
@@ -303,10 +305,12 @@ impl Conn {
 
     pub(crate) fn pause_reading(&self) {
         self.flags.set(Flags::PAUSED);
+        self.proto.borrow_mut().stop_plain();
     }
 
     pub(crate) fn resume_reading(&self) {
         if self.flags.clear(Flags::PAUSED) {
+            self.proto.borrow_mut().resume_plain();
             self.go_on_reading();
         }
     }

@@ -48,7 +48,10 @@ impl Conn {
         match read {
             Read::Data { len, more: false } => {
                 self.core.metrics().bytes_received(len);
-                self.dispatch(transport, buffer);
+                match self.deliver_all::<true>(transport, &mut buffer) {
+                    Delivered::Done if buffer.is_empty() => self.core.give_recv(buffer),
+                    delivered => self.delivered(delivered, buffer),
+                }
             }
             read => self.receive_on(transport, buffer, read),
         }
@@ -245,12 +248,12 @@ impl Conn {
     // --- frames ------------------------------------------------------------------------------------------------------------
 
     /// Delivers the whole frames in `buffer` and keeps the rest.
-    #[inline]
+    #[inline(never)]
     pub(super) fn dispatch(self: &Rc<Self>, transport: &WSTransport, mut buffer: Box<RecvBuffer>) {
         if self.flags.has(Flags::STAMPED) {
             self.show_received_at();
         }
-        match self.deliver(transport, &mut buffer) {
+        match self.deliver_all::<false>(transport, &mut buffer) {
             Delivered::Done if buffer.is_empty() => self.core.give_recv(buffer),
             delivered => self.delivered(delivered, buffer),
         }
@@ -279,12 +282,19 @@ impl Conn {
         self.after_change();
     }
 
-    #[inline]
-    fn deliver(self: &Rc<Self>, transport: &WSTransport, buffer: &mut RecvBuffer) -> Delivered {
+    /// Delivers the whole frames in `buffer`. `PLAIN`: no ping is under way.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "saving registers for each call costs as much as a stage does")]
+    fn deliver_all<const PLAIN: bool>(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        buffer: &mut RecvBuffer,
+    ) -> Delivered {
         let Some(mut listener) = self.listener.take() else { return Delivered::Done };
         // One guard for the whole run: what is behind it is consistent whichever callback panics.
         let run = AssertUnwindSafe(|| {
-            if self.flags.has(Flags::PONG_AWAITED)
+            if !PLAIN
+                && self.flags.has(Flags::PONG_AWAITED)
                 && let Some(outcome) = self.deliver_until_pong(transport, &mut listener, buffer)
             {
                 return outcome;
@@ -325,6 +335,8 @@ impl Conn {
         None
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "see `deliver_all`")]
     fn deliver_frames(
         self: &Rc<Self>,
         transport: &WSTransport,
@@ -334,13 +346,7 @@ impl Conn {
         let received = buffer.len();
         let mut rest = buffer.filled_mut();
         let outcome = loop {
-            if rest.is_empty() {
-                break Delivered::Done;
-            }
             let mut proto = self.proto.borrow_mut();
-            if !proto.is_receiving() || self.flags.has(Flags::PAUSED) {
-                break Delivered::Done;
-            }
             if let Some(header) = proto.peek_plain(rest) {
                 let (head, payload, tail) = proto.take_plain(header, rest);
                 drop(proto);
@@ -348,6 +354,9 @@ impl Conn {
                 let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, payload));
                 self.callback_returned(result, Callback::Frame);
             } else {
+                if rest.is_empty() || !proto.is_receiving() || self.flags.has(Flags::PAUSED) {
+                    break Delivered::Done;
+                }
                 drop(proto);
                 match self.deliver_any(transport, &mut **listener, rest) {
                     Ok(0) => break Delivered::Done,

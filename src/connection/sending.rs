@@ -9,8 +9,8 @@ use crate::buf::WSBuffer;
 use crate::connection::{WSListener, WSSendStatus, WSTransport};
 use crate::net::Io;
 use crate::proto::{
-    self, GATHER_LIMIT, MAX_SHORT_PAYLOAD, Role, SendOptions, WSCloseCode, WSDisconnectCause, WSDropReason,
-    WSMsgType, WSPreparedFrame, WSPreparedMessage,
+    self, GATHER_LIMIT, Role, SendOptions, WSCloseCode, WSDisconnectCause, WSDropReason, WSMsgType,
+    WSPreparedFrame, WSPreparedMessage,
 };
 
 use super::callbacks::Callback;
@@ -30,8 +30,7 @@ impl Conn {
         options: SendOptions,
     ) -> WSSendStatus {
         if self.flags.has(Flags::CORKED)
-            && payload.len() <= MAX_SHORT_PAYLOAD
-            && self.proto.borrow_mut().gather_short(msg_type, payload, options, self.core.pool_cell())
+            && self.proto.borrow_mut().gather(msg_type, payload, options, self.core.pool_cell())
         {
             return WSSendStatus::Queued;
         }
@@ -56,10 +55,7 @@ impl Conn {
 
     #[inline(never)]
     fn send_any(self: &Rc<Self>, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> WSSendStatus {
-        if payload.len() < self.settings.tuning.no_copy_threshold
-            && self.cork()
-            && self.proto.borrow_mut().gather(msg_type, payload, options, self.core.pool_cell())
-        {
+        if self.cork() && self.proto.borrow_mut().gather(msg_type, payload, options, self.core.pool_cell()) {
             return WSSendStatus::Queued;
         }
         if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
@@ -173,10 +169,7 @@ impl Conn {
 
     pub(crate) fn send_prepared(self: &Rc<Self>, frame: &WSPreparedFrame) -> WSSendStatus {
         let copy_below = self.settings.tuning.no_copy_threshold;
-        if frame.encoded().len() < copy_below
-            && self.cork()
-            && self.proto.borrow_mut().gather_prepared(frame, self.core.pool_cell())
-        {
+        if self.cork() && self.proto.borrow_mut().gather_prepared(frame, self.core.pool_cell()) {
             return WSSendStatus::Queued;
         }
         if let Err(reason) = self.make_room(frame.msg_type(), frame.options(), frame.payload().len()) {
@@ -231,34 +224,32 @@ impl Conn {
 
     /// Brings the connection up to date at the end of a dispatch: writes what was gathered, then
     /// does what is due.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "an event costs one; saving registers would cost as much again")]
     pub(crate) fn drive(self: &Rc<Self>) {
         self.flags.clear(Flags::CORKED);
         if self.flags.has(Flags::DRIVEN_SLOWLY) {
             return self.flush();
         }
         let (offered, result) = {
-            let proto = self.proto.borrow();
+            let mut proto = self.proto.borrow_mut();
             if proto.is_at_rest() {
                 return;
             }
             let mut io = self.io.borrow_mut();
-            match (proto.only_piece(), &mut *io) {
-                (Some(bytes), Some(io)) if proto.is_undisturbed() => (bytes.len(), io.write(bytes)),
-                _ => {
-                    drop((proto, io));
-                    return self.flush();
+            let (true, Some(bytes), Some(io)) = (proto.is_undisturbed(), proto.only_piece(), &mut *io) else {
+                drop((proto, io));
+                return self.flush();
+            };
+            match (bytes.len(), io.write(bytes)) {
+                (offered, Ok(n)) if n == offered => {
+                    self.core.metrics().sent(proto.take_queued_frames(), n);
+                    return proto.only_piece_left(self.core.pool_cell());
                 }
+                result => result,
             }
         };
-        match result {
-            Ok(n) if n == offered => {
-                let mut proto = self.proto.borrow_mut();
-                self.core.metrics().sent(proto.take_queued_frames(), n);
-                proto.only_piece_left(self.core.pool_cell());
-            }
-            result => self.flush_on(offered, result),
-        }
+        self.flush_on(offered, result);
     }
 
     /// Writes the queue until it is empty or the kernel refuses.

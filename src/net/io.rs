@@ -83,7 +83,8 @@ impl Io {
     ///
     /// A read that does not fill the room has drained the stream, unless the end is announced: so
     /// most events take one system call.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "an event costs one; saving registers would cost as much again")]
     pub(crate) fn read(&mut self, buffer: &mut RecvBuffer) -> Read {
         let read = self.stream.read(buffer);
         self.note_read(read)

@@ -63,6 +63,8 @@ pub struct Connection {
     /// Most bytes that may be queued the short way; zero in any state in which not every data frame
     /// may be queued without a further look.
     pub(super) gather_limit: usize,
+    /// The longest payload that is gathered, in bytes.
+    pub(super) gathered_end: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,8 +173,9 @@ impl Connection {
             refused: false,
             queued_frames: 0,
             gather_limit: 0,
+            gathered_end: u16::MAX,
         };
-        connection.update_gathering();
+        connection.state_changed();
         connection
     }
 
@@ -213,6 +216,19 @@ impl Connection {
         self.receiver.is_data_held()
     }
 
+    /// Stops before the next frame of any kind, until [`resume_plain`](Self::resume_plain): the
+    /// short way of receiving does not ask whether reading is paused.
+    pub(crate) fn stop_plain(&mut self) {
+        self.receiver.stop_plain();
+    }
+
+    /// Undoes [`stop_plain`](Self::stop_plain).
+    pub(crate) fn resume_plain(&mut self) {
+        if self.is_receiving() {
+            self.receiver.resume_plain(&self.rules);
+        }
+    }
+
     /// See [`Receiver::expect_compression`].
     pub fn expect_compression(&mut self) {
         self.receiver.expect_compression();
@@ -240,7 +256,6 @@ impl Connection {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "see there")]
     pub fn peek_plain(&self, bytes: &[u8]) -> Option<FrameHeader> {
-        debug_assert!(self.is_receiving());
         self.receiver.peek_plain(bytes)
     }
 
@@ -282,7 +297,7 @@ impl Connection {
                 close.recv = Some(WSClose { code, reason: reason.into() });
                 self.phase =
                     if self.phase == Phase::CloseSent { Phase::Closed } else { Phase::CloseReceived };
-                self.update_gathering();
+                self.state_changed();
                 Ok(Disposition::Deliver)
             }
             _ => Ok(Disposition::Deliver),
@@ -305,14 +320,14 @@ impl Connection {
     pub fn fail(&mut self, error: &WSProtocolError, now: Instant, out: &mut SendContext<'_>) {
         self.send_close(error.code, &error.message, now, out);
         self.phase = Phase::Failed;
-        self.update_gathering();
+        self.state_changed();
         self.start_deadline(now);
     }
 
     /// Stops receiving, lets what is queued leave, then closes TCP.
     pub fn leave(&mut self, now: Instant) {
         self.leaving = true;
-        self.update_gathering();
+        self.state_changed();
         self.start_deadline(now);
     }
 
@@ -472,7 +487,7 @@ impl Connection {
     /// The socket is gone: forgets what is queued and refuses more. Returns how many bytes were queued.
     pub fn abandon(&mut self, pool: &mut BufferPool) -> usize {
         self.leaving = true;
-        self.update_gathering();
+        self.state_changed();
         let unsent = self.queued();
         if let Some(mut queue) = self.queue.take() {
             queue.clear(pool);
@@ -505,7 +520,7 @@ impl Connection {
         self.count_frame();
         let answered = self.phase == Phase::CloseReceived;
         self.phase = if answered { Phase::Closed } else { Phase::CloseSent };
-        self.update_gathering();
+        self.state_changed();
         let reason = match parse_close_payload(payload.as_bytes()) {
             Ok((_, reason)) => reason.into(),
             Err(_) => reason.into(),

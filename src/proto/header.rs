@@ -319,6 +319,14 @@ impl FrameHeader {
         [options.bits() | msg_type.opcode(), payload_len as u8]
     }
 
+    /// The whole header of an unmasked frame of 126 to 65535 bytes.
+    #[inline]
+    pub(super) fn medium(msg_type: WSMsgType, options: SendOptions, payload_len: usize) -> [u8; 4] {
+        debug_assert!((126..=0xffff).contains(&payload_len));
+        let [high, low] = (payload_len as u16).to_be_bytes();
+        [options.bits() | msg_type.opcode(), LENGTH_16, high, low]
+    }
+
     /// Appends the header to `out`.
     #[inline]
     pub fn encode_to(&self, out: &mut Vec<u8>) {

@@ -31,6 +31,8 @@ pub struct Receiver {
     /// Whether [long](FrameHeader::is_long) frames are left masked.
     leave_masked: bool,
     hold: Hold,
+    /// No frame may go the short way.
+    is_plain_stopped: bool,
     plain: PlainFrames,
     message: Message,
     ahead: Ahead,
@@ -144,6 +146,7 @@ impl Receiver {
             deflate: false,
             leave_masked: false,
             hold: Hold::Off,
+            is_plain_stopped: false,
             plain: PlainFrames::new(rules, text_check, false),
             message: Message::None,
             ahead: Ahead::Unknown,
@@ -181,8 +184,26 @@ impl Receiver {
             Ahead::Header(header) if !header.msg_type().is_control() => Hold::Reached,
             Ahead::Header(_) | Ahead::Unknown => Hold::On,
         };
-        // The look-ahead has promised it the short way, which is closed now. Parsing it has changed
-        // nothing.
+        self.forget_plain();
+    }
+
+    /// Closes the short way: [`peek_plain`](Self::peek_plain) finds no frame any more. So delivery
+    /// has to ask only once, for a frame that goes the long way, whether it is to go on.
+    pub(crate) fn stop_plain(&mut self) {
+        self.is_plain_stopped = true;
+        self.plain = PlainFrames::NONE;
+        self.forget_plain();
+    }
+
+    /// Undoes [`stop_plain`](Self::stop_plain).
+    pub(crate) fn resume_plain(&mut self, rules: &Rules) {
+        self.is_plain_stopped = false;
+        self.choose_plain(rules);
+    }
+
+    /// The look-ahead has promised a frame the short way, which is closed now. Parsing it has
+    /// changed nothing.
+    fn forget_plain(&mut self) {
         if let Ahead::Plain(_) = self.ahead {
             self.ahead = Ahead::Unknown;
         }
@@ -204,7 +225,7 @@ impl Receiver {
 
     /// Derives which frames may go the short way.
     fn choose_plain(&mut self, rules: &Rules) {
-        if self.hold != Hold::Off {
+        if self.hold != Hold::Off || self.is_plain_stopped {
             return;
         }
         self.plain = PlainFrames::new(rules, self.text_check, self.count_messages);

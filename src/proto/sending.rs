@@ -4,19 +4,18 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 
-use crate::buf::{BufferPool, SendQueue, WS_HEADROOM, WSBuffer};
+use crate::buf::{BufferPool, MIN_OPENED, SendQueue, WS_HEADROOM, WSBuffer};
 use crate::mask::{self, MaskKeys};
 
 use super::connection::{Connection, Overload, Phase, SendContext, WSDropReason};
 use super::header::FrameHeader;
-use super::{MAX_CONTROL_PAYLOAD, Role, SendOptions, WSMsgType, WSOverflowPolicy, WSPreparedFrame};
+use super::{
+    MAX_CONTROL_PAYLOAD, MAX_SHORT_PAYLOAD, Role, SendOptions, WSMsgType, WSOverflowPolicy, WSPreparedFrame,
+};
 
 /// Most bytes that are gathered. A longer queue is written before the dispatch ends: the kernel can
 /// go to work, and the memory stays in the cache.
 pub(crate) const GATHER_LIMIT: usize = 256 * 1024;
-
-/// Least room, in bytes, that the first frame of a dispatch finds.
-const MIN_OPENED: usize = 1024;
 
 /// Bytes beyond [`Rules::max_outbound`](super::Rules::max_outbound) that only control frames may use.
 const CONTROL_RESERVE: usize = 1024;
@@ -77,9 +76,9 @@ impl Connection {
         Err(WSDropReason::Overflow)
     }
 
-    /// Notes that what may be gathered has changed: the state of the connection, or whether the
-    /// kernel refuses bytes. Called with every such change.
-    pub(super) fn update_gathering(&mut self) {
+    /// Updates what the short ways of sending and receiving depend on. Called after each change of
+    /// the state, and of whether the kernel refuses bytes.
+    pub(super) fn state_changed(&mut self) {
         let may_gather =
             self.role == Role::Server && self.phase == Phase::Open && !self.leaving && !self.refused;
         // An empty queue can always be opened for so much.
@@ -88,57 +87,22 @@ impl Connection {
         if let Some(queue) = &mut self.queue {
             queue.seal();
         }
+        if !self.is_receiving() {
+            self.receiver.stop_plain();
+        }
     }
 
-    /// The short way of [`send`](Self::send), which nearly all frames go: a server's data frame of
-    /// at most [`MAX_SHORT_PAYLOAD`](super::MAX_SHORT_PAYLOAD) bytes behind others of the same
-    /// dispatch, or as the first. Returns `false`, and does nothing, if the frame has to go the long
-    /// way.
+    /// Sets the length in bytes from which on a payload is not [gathered](Self::gather). Default:
+    /// 65536, which is also the most.
+    pub(crate) fn gather_below(&mut self, payload_len: usize) {
+        self.gathered_end = u16::try_from(payload_len.saturating_sub(1)).unwrap_or(u16::MAX);
+    }
+
+    /// The short way of [`send`](Self::send), which nearly all frames go: a server's data frame
+    /// behind others of the same dispatch, or as the first. Returns `false`, and does nothing, if
+    /// the frame has to go the long way.
     ///
-    /// The queue must be written before anything waits for it.
-    #[inline]
-    pub(crate) fn gather_short(
-        &mut self,
-        msg_type: WSMsgType,
-        payload: &[u8],
-        options: SendOptions,
-        pool: &RefCell<BufferPool>,
-    ) -> bool {
-        if msg_type.is_control() {
-            return false;
-        }
-        let queue = match &mut self.queue {
-            Some(queue) => queue,
-            None if self.gather_limit == 0 => return false,
-            none => none.insert(pool.borrow_mut().take_queue()),
-        };
-        let header = FrameHeader::short(msg_type, options, payload.len());
-        let gathered = queue.append_short(header, payload)
-            || (queue.open(MIN_OPENED.max(header.len() + payload.len()), self.gather_limit)
-                && queue.append_short(header, payload));
-        self.queued_frames = self.queued_frames.wrapping_add(gathered.into());
-        gathered
-    }
-
-    /// [`gather_short`](Self::gather_short) for a payload of any length, and encoded as `write`
-    /// does it: `len` bytes in all, or fewer.
-    fn gather_with(
-        &mut self,
-        len: usize,
-        pool: &RefCell<BufferPool>,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> bool {
-        if len > self.gather_limit {
-            return false;
-        }
-        let queue = self.queue.get_or_insert_with(|| pool.borrow_mut().take_queue());
-        let gathered =
-            (queue.has_room(len) || queue.open(len, self.gather_limit)) && queue.append_gathered(len, write);
-        self.queued_frames = self.queued_frames.wrapping_add(gathered.into());
-        gathered
-    }
-
-    /// The short way for a payload of any length, as [`gather_short`](Self::gather_short).
+    /// The queue must be written when the dispatch ends.
     #[inline]
     pub(crate) fn gather(
         &mut self,
@@ -147,22 +111,67 @@ impl Connection {
         options: SendOptions,
         pool: &RefCell<BufferPool>,
     ) -> bool {
+        if payload.len() > MAX_SHORT_PAYLOAD {
+            return self.gather_longer(msg_type, payload, options, pool);
+        }
         if msg_type.is_control() {
             return false;
         }
-        let header = FrameHeader::new(msg_type, options, None, payload.len());
-        self.gather_with(header.header_len().saturating_add(payload.len()), pool, |buffer| {
-            header.encode_to(buffer);
-            buffer.extend_from_slice(payload);
-        })
+        let limit = self.gather_limit;
+        let Some(queue) = self.gathering_queue(pool) else { return false };
+        let header = FrameHeader::short(msg_type, options, payload.len());
+        let gathered = queue.append_frame(header, payload)
+            || (queue.open(MIN_OPENED, limit) && queue.append_frame(header, payload));
+        self.queued_frames = self.queued_frames.wrapping_add(gathered.into());
+        gathered
     }
 
-    /// The short way of [`send_prepared`](Self::send_prepared), as [`gather_short`](Self::gather_short).
+    #[inline(never)]
+    fn gather_longer(
+        &mut self,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+        pool: &RefCell<BufferPool>,
+    ) -> bool {
+        if payload.len() > usize::from(self.gathered_end) || msg_type.is_control() {
+            return false;
+        }
+        let limit = self.gather_limit;
+        let Some(queue) = self.gathering_queue(pool) else { return false };
+        let header = FrameHeader::medium(msg_type, options, payload.len());
+        let gathered = queue.append_frame(header, payload)
+            || (queue.open(header.len() + payload.len(), limit) && queue.append_frame(header, payload));
+        self.queued_frames = self.queued_frames.wrapping_add(gathered.into());
+        gathered
+    }
+
+    /// The short way of [`send_prepared`](Self::send_prepared), as [`gather`](Self::gather).
     #[inline]
     pub(crate) fn gather_prepared(&mut self, frame: &WSPreparedFrame, pool: &RefCell<BufferPool>) -> bool {
+        if frame.payload().len() > usize::from(self.gathered_end) || frame.msg_type().is_control() {
+            return false;
+        }
+        let limit = self.gather_limit;
+        let Some(queue) = self.gathering_queue(pool) else { return false };
         let encoded = frame.encoded();
-        !frame.msg_type().is_control()
-            && self.gather_with(encoded.len(), pool, |buffer| buffer.extend_from_slice(encoded))
+        let gathered = queue.append_frame([], encoded)
+            || (queue.open(encoded.len(), limit) && queue.append_frame([], encoded));
+        self.queued_frames = self.queued_frames.wrapping_add(gathered.into());
+        gathered
+    }
+
+    /// Returns the queue, begun if nothing waits. `None` if nothing may be gathered.
+    #[inline]
+    fn gathering_queue(&mut self, pool: &RefCell<BufferPool>) -> Option<&mut SendQueue> {
+        if self.queue.is_none() {
+            if self.gather_limit == 0 {
+                return None;
+            }
+            let queue = self.queue.insert(pool.borrow_mut().take_queue());
+            queue.begin(self.gather_limit);
+        }
+        self.queue.as_deref_mut()
     }
 
     /// Queues a frame, copying (a client: masking) the payload.
@@ -371,7 +380,7 @@ impl Connection {
     /// answer may be queued by this call.
     pub fn set_refused(&mut self, refused: bool, out: &mut SendContext<'_>) {
         self.refused = refused;
-        self.update_gathering();
+        self.state_changed();
         if refused {
             self.overload.get_or_insert_default().left_since_refusal = 0;
             return;
@@ -439,8 +448,8 @@ mod tests {
     }
 
     fn gathers(connection: &mut Connection, pool: &RefCell<BufferPool>) -> bool {
-        let short = connection.gather_short(WSMsgType::Text, b"short", SendOptions::default(), pool);
-        let any = connection.gather(WSMsgType::Text, b"any", SendOptions::default(), pool);
+        let short = connection.gather(WSMsgType::Text, b"short", SendOptions::default(), pool);
+        let any = connection.gather(WSMsgType::Text, &[b'l'; 200], SendOptions::default(), pool);
         let prepared = connection.gather_prepared(&WSPreparedFrame::new(WSMsgType::Text, "prepared"), pool);
         assert!(short == any && any == prepared);
         any
@@ -508,7 +517,7 @@ mod tests {
         let rules = Rules { max_outbound: 3000, ..Rules::default() };
         let mut connection = Connection::new(Role::Server, Arc::new(rules));
         let options = SendOptions::default();
-        while connection.gather_short(WSMsgType::Text, &[b'x'; 100], options, &pool) {}
+        while connection.gather(WSMsgType::Text, &[b'x'; 100], options, &pool) {}
         assert!(connection.queued() > 1500 && connection.queued() <= 3000, "{}", connection.queued());
         assert!(!connection.gather(WSMsgType::Text, &[b'x'; 2000], options, &pool));
         assert!(connection.queued() <= 3000);
@@ -519,7 +528,7 @@ mod tests {
         let pool = RefCell::new(BufferPool::new(1 << 20));
         let mut server = gathering(&pool);
         assert!(!server.gather(WSMsgType::Ping, b"", SendOptions::default(), &pool));
-        assert!(!server.gather_short(WSMsgType::Ping, b"", SendOptions::default(), &pool));
+        assert!(!server.gather(WSMsgType::Ping, &[0; 200], SendOptions::default(), &pool));
         let mut client = Connection::new(Role::Client, Arc::new(Rules::default()));
         assert!(!gathers(&mut client, &pool));
     }

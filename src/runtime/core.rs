@@ -562,6 +562,18 @@ impl LoopCore {
     /// large frame the memory goes back.
     #[inline]
     pub(crate) fn give_recv(&self, mut buffer: Box<RecvBuffer>) {
+        if buffer.capacity() != self.config.read_buffer_size {
+            return self.give_other_recv(buffer);
+        }
+        buffer.clear();
+        if let Some(other) = self.recv.replace(Some(buffer)) {
+            self.give_other_recv(other);
+        }
+    }
+
+    /// Takes back a buffer that is not needed as the loop's, or has another size.
+    #[inline(never)]
+    fn give_other_recv(&self, mut buffer: Box<RecvBuffer>) {
         let size = self.config.read_buffer_size;
         if buffer.capacity() > MAX_GROWN.max(4 * size) {
             return;
