@@ -48,7 +48,7 @@ pub mod deflate;
 pub mod handshake;
 pub mod manual;
 pub mod mask;
-pub mod message;
+mod messages;
 mod net;
 pub mod proto;
 mod runtime;
@@ -57,6 +57,61 @@ pub mod server;
 pub mod testkit;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod websocket;
+
+pub mod message {
+    //! Messages in place of frames: for callbacks, and for tasks.
+    //!
+    //! # Callbacks
+    //! [`WSMessageListener`] is [`WSListener`](crate::WSListener) on whole messages.
+    //!
+    //! # Tasks
+    //! A [`WebSocket`] is what the tasks of the loop receive from and send to. A server is [`serve_websocket`] with one `async fn` per
+    //! connection; a client is [`open_websocket_url`] or [`connect_websocket_url`]. The tasks run on the loop's own thread, woken tasks are
+    //! polled before what the dispatch has gathered is sent: an answer leaves in the same system call as that of a callback.
+    //!
+    //! ```
+    //! use femtows::message::{HandlerError, Message, WebSocketConfig, WebSocketRequest, open_websocket_url, serve_websocket};
+    //! use femtows::{WSLoop, WSLoopConfig};
+    //!
+    //! async fn echo(request: WebSocketRequest) -> Result<(), HandlerError> {
+    //!     let ws = request.accept().await?;
+    //!     loop {
+    //!         let message = ws.get_message().await?;
+    //!         ws.send_message(message).await?;
+    //!     }
+    //! }
+    //!
+    //! let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
+    //! let handle = event_loop.handle();
+    //! let server = serve_websocket(&handle, echo, "127.0.0.1:0", WebSocketConfig::default())?;
+    //!
+    //! let url = format!("ws://{}/", server.local_addr());
+    //! let answer = event_loop.block_on(async move {
+    //!     open_websocket_url(&handle, &url, WebSocketConfig::default(), async |ws| {
+    //!         ws.send_text("Hello").await?;
+    //!         ws.get_message().await
+    //!     })
+    //!     .await?
+    //! })??;
+    //! assert_eq!(answer, Message::from("Hello"));
+    //! # Ok::<(), Box<dyn std::error::Error>>(())
+    //! ```
+
+    pub use crate::messages::{Message, WSMessage, WSMessageAdapter, WSMessageListener};
+    pub use crate::proto::WSPreparedMessage;
+    pub use crate::websocket::{
+        AcceptOptions, CatchDisconnect, CloseReason, ConnectionClosed, ConnectionRejected, GetMessage,
+        Handler, HandlerError, IntoHandlerResult, IntoRoutes, InvalidMessageType, IterBytes, IterText,
+        MessageType, Messages, PendingWebSocket, Ping, PingPayload, ReceiveEvent, Routes, SendEvent,
+        SendMessage, SideState, StateError, Value, Values, WebSocket, WebSocketConfig, WebSocketError,
+        WebSocketFactory, WebSocketReceiver, WebSocketRequest, WebSocketSender, connect_websocket,
+        connect_websocket_url, open_websocket, open_websocket_url, serve_websocket, websocket_factory,
+        websocket_listener, wrap_client_stream, wrap_server_stream,
+    };
+    #[cfg(feature = "json")]
+    pub use crate::websocket::{IterJson, JsonMode};
+}
 
 /// The examples of README.md compile.
 #[cfg(doctest)]
@@ -82,7 +137,7 @@ pub use handshake::{
     WSInvalidResponse, WSInvalidUrl, WSProxy, WSProxyError, WSProxyErrorKind, WSUpgradeRequest,
     WSUpgradeResponse, WSUrl,
 };
-pub use message::{WSMessage, WSMessageAdapter, WSMessageListener};
+pub use messages::{WSMessage, WSMessageAdapter, WSMessageListener};
 pub use net::{WSListeningSocket, WSResolver, WSResolving, WSSocket};
 pub use proto::{
     SendOptions, WSAutoPingStrategy, WSClose, WSCloseCode, WSCloseHandshake, WSDisconnectCause,

@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_core::Stream;
 
-use crate::message::{Message, MessageType, Messages, WebSocketError};
+use crate::messages::Message;
 
-use super::WebSocket;
+use super::{MessageType, Messages, WebSocket, WebSocketError};
 
 /// What [`WebSocket::receive`] gives and [`WebSocket::send`] takes.
 #[derive(Clone, Debug, PartialEq)]

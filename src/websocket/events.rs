@@ -4,12 +4,12 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use crate::handshake::WSUpgradeResponse;
-use crate::message::{CloseReason, Message, WebSocketError};
+use crate::messages::Message;
 use crate::proto::WSCloseCode;
 
 use super::shared::Shared;
 use super::waiters::Place;
-use super::{AcceptOptions, WebSocket};
+use super::{AcceptOptions, CloseReason, WebSocket, WebSocketError};
 
 /// How far one side of a connection has come; see the picture at [`WebSocket`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

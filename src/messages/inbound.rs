@@ -3,8 +3,9 @@
 #[cfg(feature = "deflate")]
 use crate::connection::Inflated;
 use crate::connection::WSTransport;
-use crate::message::WSMessage;
 use crate::proto::{MessageAssembler, WSCloseCode, WSFrame, WSMsgType, WSProtocolError};
+
+use super::WSMessage;
 
 /// Makes whole messages of the data frames of one connection: puts fragments together, inflates, and checks text for UTF-8.
 ///

@@ -1,7 +1,10 @@
-//! A connection as tasks see it.
+//! Connections for tasks: one `WebSocket`, what it is configured by and where it comes from.
 //!
 //! | file | what is in it |
 //! |---|---|
+//! | `client`, `server`, `wrap` | from a URL, an address or a stream to a `WebSocket` |
+//! | `routes`, `target`, `handler`, `request` | which handler serves a request, and what it gets |
+//! | `config`, `error` | what may be chosen; what may go wrong |
 //! | `shared` | what all handles of a connection and its listener share; how it ends |
 //! | `listener` | from callbacks to what tasks wait for |
 //! | `inbox`, `waiters`, `line`, `pings` | the parts of that, without I/O |
@@ -13,9 +16,13 @@
 //! | `scope` | a body between accept and close |
 //! | `facts` | what is known of the connection |
 
+mod client;
 mod close;
+mod config;
+mod error;
 mod events;
 mod facts;
+mod handler;
 mod inbox;
 #[cfg(feature = "json")]
 mod json;
@@ -25,12 +32,17 @@ mod opening;
 mod ping;
 mod pings;
 mod receive;
+mod request;
+mod routes;
 mod scope;
 mod send;
+mod server;
 mod shared;
 mod streams;
+mod target;
 mod typed;
 mod waiters;
+mod wrap;
 
 use std::fmt;
 use std::future::Future;
@@ -38,25 +50,32 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::thread;
 
+use crate::proto::WSCloseCode;
+
+pub use client::{
+    PendingWebSocket, connect_websocket, connect_websocket_url, open_websocket, open_websocket_url,
+    websocket_listener,
+};
+pub use config::{CatchDisconnect, InvalidMessageType, MessageType, WebSocketConfig};
+pub use error::{CloseReason, ConnectionClosed, ConnectionRejected, StateError, WebSocketError};
 pub use events::{ReceiveEvent, SendEvent, SideState};
+pub use handler::{Handler, HandlerError, IntoHandlerResult};
 #[cfg(feature = "json")]
 pub use json::JsonMode;
 pub use opening::AcceptOptions;
 pub use ping::{Ping, PingPayload};
 pub use receive::GetMessage;
+pub use request::WebSocketRequest;
+pub use routes::Routes;
 pub use send::SendMessage;
+pub use server::{IntoRoutes, WebSocketFactory, serve_websocket, websocket_factory};
 #[cfg(feature = "json")]
 pub use streams::IterJson;
 pub use streams::{IterBytes, IterText, Messages, WebSocketReceiver, WebSocketSender};
 pub use typed::{Value, Values};
+pub use wrap::{wrap_client_stream, wrap_server_stream};
 
-pub(super) use listener::Under;
-pub(super) use scope::{Block, failure_in};
-pub(super) use shared::{ServerSide, Shared, Side};
-
-use crate::message::WebSocketError;
-use crate::proto::WSCloseCode;
-
+use shared::Shared;
 use waiters::Place;
 
 /// A connection that tasks of its loop receive messages from and send messages to.
@@ -88,12 +107,12 @@ pub struct WebSocket {
 }
 
 impl WebSocket {
-    pub(super) fn new(shared: Rc<Shared>) -> Self {
+    fn new(shared: Rc<Shared>) -> Self {
         shared.handles.set(shared.handles.get() + 1);
         Self { shared, places: None }
     }
 
-    pub(super) fn shared(&self) -> &Rc<Shared> {
+    fn shared(&self) -> &Rc<Shared> {
         &self.shared
     }
 }

@@ -4,6 +4,8 @@ use bytes::Bytes;
 
 use crate::proto::WSMsgType;
 
+use super::WSMessage;
+
 /// A whole message, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -71,11 +73,11 @@ impl AsRef<[u8]> for Message {
     }
 }
 
-impl From<crate::message::WSMessage<'_>> for Message {
-    fn from(message: crate::message::WSMessage<'_>) -> Self {
+impl From<WSMessage<'_>> for Message {
+    fn from(message: WSMessage<'_>) -> Self {
         match message {
-            crate::message::WSMessage::Text(text) => Self::Text(text.to_owned()),
-            crate::message::WSMessage::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(bytes)),
+            WSMessage::Text(text) => Self::Text(text.to_owned()),
+            WSMessage::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(bytes)),
         }
     }
 }

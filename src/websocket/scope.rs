@@ -3,10 +3,9 @@
 use std::error::Error;
 
 use crate::handshake::WSUpgradeResponse;
-use crate::message::{CloseReason, ConnectionClosed, HandlerError, SideState};
 use crate::proto::WSCloseCode;
 
-use super::{WebSocket, code_of_drop};
+use super::{CloseReason, ConnectionClosed, HandlerError, SideState, WebSocket, code_of_drop};
 
 impl WebSocket {
     /// Accepts if that was not done yet, runs `body`, and closes in any case: with 1000 if the body succeeds, with 1011 if it fails;
@@ -51,7 +50,7 @@ impl WebSocket {
     }
 
     /// Closes as the outcome of a handler asks for; refuses, if the request was not decided on.
-    pub(in crate::message) fn finish<T>(&self, result: &Result<T, HandlerError>) {
+    pub(super) fn finish<T>(&self, result: &Result<T, HandlerError>) {
         // In each case an error says only that it is closed already.
         let _ = match failure_in(result) {
             None => self.close(WSCloseCode::OK, ""),
@@ -67,7 +66,7 @@ impl WebSocket {
 }
 
 /// A connection that is closed when this is dropped, if it was not before: its block was left half-way.
-pub(in crate::message) struct Block<'a>(pub(in crate::message) &'a WebSocket);
+pub(super) struct Block<'a>(pub(super) &'a WebSocket);
 
 impl Drop for Block<'_> {
     fn drop(&mut self) {
@@ -77,7 +76,7 @@ impl Drop for Block<'_> {
 }
 
 /// Why a handler failed, if it did: that the connection is closed is no failure.
-pub(in crate::message) fn failure_in<T>(result: &Result<T, HandlerError>) -> Option<&HandlerError> {
+pub(super) fn failure_in<T>(result: &Result<T, HandlerError>) -> Option<&HandlerError> {
     result.as_ref().err().filter(|error| disconnect_in(&***error).is_none())
 }
 

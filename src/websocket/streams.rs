@@ -8,14 +8,14 @@ use bytes::Bytes;
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
 
-#[cfg(feature = "json")]
-use crate::message::JsonMode;
-use crate::message::{Message, WebSocketError};
+use crate::messages::Message;
 use crate::proto::WSCloseCode;
 
-use super::WebSocket;
+#[cfg(feature = "json")]
+use super::JsonMode;
 use super::shared::not_accepted;
 use super::waiters::Place;
+use super::{WebSocket, WebSocketError};
 
 impl WebSocket {
     /// All messages; at the end one error that says why, [`Closed`](WebSocketError::Closed) mostly.

@@ -6,7 +6,9 @@ use crate::client::ws_connect;
 use crate::connection::WSListener;
 use crate::runtime::WSLoopHandle;
 
-use super::websocket::{Block, Shared, Side, Under};
+use super::listener::Under;
+use super::scope::Block;
+use super::shared::{Shared, Side};
 use super::{WebSocket, WebSocketConfig, WebSocketError};
 
 /// Connects to `url`, runs `body` with the connection, and closes it with 1000 in any case; waits until TCP is closed. Dropped before

@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use crate::message::{Message, WebSocketError};
+use crate::messages::Message;
 
-use super::WebSocket;
 use super::waiters::Place;
+use super::{WebSocket, WebSocketError};
 
 impl WebSocket {
     /// The next message.

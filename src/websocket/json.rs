@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::message::{Message, WebSocketError};
+use crate::messages::Message;
 use crate::proto::WSMsgType;
 
-use super::WebSocket;
+use super::{WebSocket, WebSocketError};
 
 /// In which type of messages JSON travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -3,21 +3,21 @@
 use std::rc::Rc;
 
 use crate::connection::{WSListener, WSResult, WSTransport};
-use crate::message::inbound::MessageReader;
-use crate::message::{CloseReason, Message};
+use crate::messages::{Message, MessageReader};
 use crate::proto::{WSDisconnectCause, WSFrame, WSMsgType, WSProtocolError};
 use crate::runtime::random;
 
+use super::CloseReason;
 use super::shared::{Shared, wake};
 
 /// Turns callbacks into what tasks wait for.
-pub(in crate::message) struct Under {
+pub(super) struct Under {
     shared: Rc<Shared>,
     reader: MessageReader,
 }
 
 impl Under {
-    pub(in crate::message) fn new(shared: Rc<Shared>) -> Self {
+    pub(super) fn new(shared: Rc<Shared>) -> Self {
         Self { shared, reader: MessageReader::default() }
     }
 

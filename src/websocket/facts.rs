@@ -5,12 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::target::Target;
 use crate::connection::WSTransport;
 use crate::handshake::{WSHeaders, WSUpgradeRequest};
-use crate::message::target::Target;
-use crate::message::{CloseReason, SideState};
 
-use super::WebSocket;
+use super::{CloseReason, SideState, WebSocket};
 
 /// The cookie that sessions go by.
 const SESSION: &str = "session_id";

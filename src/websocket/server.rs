@@ -8,7 +8,7 @@ use crate::runtime::{WSError, WSLoopHandle};
 use crate::server::{WSDeferredUpgrade, WSIntoUpgrade, WSServer, WSUpgradeOutcome, ws_create_server};
 
 use super::routes::Found;
-use super::websocket::{ServerSide, Shared, Side};
+use super::shared::{ServerSide, Shared, Side};
 use super::{Handler, Routes, WebSocket, WebSocketConfig};
 
 /// Listens on `addr` and runs `handler` for each request: an `async fn` of a [`WebSocket`] or a

@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::connection::{WSSendStatus, WSTransport};
-use crate::message::{CloseReason, Message, SideState, WebSocketError};
+use crate::messages::Message;
 use crate::proto::{WSDropReason, WSMsgType};
 
-use super::WebSocket;
 use super::shared::{Shared, State, not_accepted, wake};
 use super::waiters::Place;
+use super::{CloseReason, SideState, WebSocket, WebSocketError};
 
 impl WebSocket {
     /// Sends a message. Done when the message is queued, which is at once unless more than the high watermark

@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use crate::message::Message;
+use crate::messages::Message;
 
 use super::line::Line;
 use super::waiters::{Place, Waiters};

@@ -6,13 +6,12 @@ use std::task::{Poll, Waker};
 
 use crate::connection::WSTransport;
 use crate::handshake::{WSHeaders, WSUpgradeResponse};
-use crate::message::{CloseReason, SideState, StateError, WebSocketError};
 use crate::server::WSUpgradeResponseWithListener;
 
 use super::listener::Under;
 use super::shared::{End, ServerSide, Shared, wake};
 use super::waiters::Place;
-use super::{ReceiveEvent, WebSocket};
+use super::{CloseReason, ReceiveEvent, SideState, StateError, WebSocket, WebSocketError};
 
 /// What the response that accepts a request says. The default adds nothing.
 ///
@@ -238,7 +237,7 @@ impl Shared {
     }
 
     /// The client has gone, or the time for a decision, before there was one.
-    pub(in crate::message) fn given_up(&self) {
+    pub(super) fn given_up(&self) {
         self.ended(CloseReason::abnormal(), false);
     }
 

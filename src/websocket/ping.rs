@@ -5,12 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::message::WebSocketError;
 use crate::runtime::random;
 
 use self::sealed::Sealed;
-use super::WebSocket;
 use super::shared::not_accepted;
+use super::{WebSocket, WebSocketError};
 
 /// Longest payload of a PING or PONG, in bytes (RFC 6455 section 5.5).
 const MAX_PAYLOAD: usize = 125;

@@ -1,11 +1,10 @@
 //! Closing.
 
 use crate::handshake::WSUpgradeResponse;
-use crate::message::{SideState, WebSocketError};
 use crate::proto::{WSCloseCode, WSDisconnectCause};
 
-use super::WebSocket;
 use super::shared::Shared;
+use super::{SideState, WebSocket, WebSocketError};
 
 impl WebSocket {
     /// Closes the connection, and does not wait for the peer to do its part: sends CLOSE. What was received and not taken is
@@ -70,11 +69,7 @@ fn sendable(code: WSCloseCode) -> Result<WSCloseCode, WebSocketError> {
 
 impl Shared {
     /// Closes; before the decision on the request, refuses it.
-    pub(in crate::message) fn close_or_refuse(
-        &self,
-        code: WSCloseCode,
-        reason: &str,
-    ) -> Result<(), WebSocketError> {
+    pub(super) fn close_or_refuse(&self, code: WSCloseCode, reason: &str) -> Result<(), WebSocketError> {
         if self.state().application == SideState::Connecting {
             return self.refuse(WSUpgradeResponse::forbidden());
         }

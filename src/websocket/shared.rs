@@ -7,9 +7,7 @@ use std::task::{Poll, Waker};
 
 use crate::connection::WSTransport;
 use crate::handshake::WSUpgradeRequest;
-use crate::message::{
-    CloseReason, ConnectionClosed, Message, SideState, StateError, WebSocketConfig, WebSocketError,
-};
+use crate::messages::Message;
 use crate::proto::{WSCloseCode, WSProtocolError};
 use crate::runtime::{QueueOwner, WSLoopHandle};
 use crate::server::WSUpgradeTicket;
@@ -17,6 +15,7 @@ use crate::server::WSUpgradeTicket;
 use super::inbox::Inbox;
 use super::pings::Pings;
 use super::waiters::{Place, Waiters};
+use super::{CloseReason, ConnectionClosed, SideState, StateError, WebSocketConfig, WebSocketError};
 
 /// A connection, as all its handles, its futures and its listener see it.
 ///
@@ -25,27 +24,27 @@ use super::waiters::{Place, Waiters};
 /// - `transport` is set from `on_ws_connected` on, and never changes.
 /// - What each message needs are `state` and `transport`, and they are two cache lines: with many connections it is lines that count.
 #[repr(C, align(64))]
-pub(in crate::message) struct Shared {
+pub(super) struct Shared {
     state: RefCell<State>,
     transport: OnceCell<WSTransport>,
-    pub(in crate::message) config: Rc<WebSocketConfig>,
-    pub(in crate::message) handle: WSLoopHandle,
+    pub(super) config: Rc<WebSocketConfig>,
+    pub(super) handle: WSLoopHandle,
     /// How many [`WebSocket`](super::WebSocket)s there are.
     pub(super) handles: Cell<usize>,
     pub(super) side: Side,
 }
 
 /// Which end this is, and what only that end has.
-pub(in crate::message) enum Side {
+pub(super) enum Side {
     Client,
     Server(Box<ServerSide>),
 }
 
 /// What a server knows of a connection before it is open.
-pub(in crate::message) struct ServerSide {
-    pub(in crate::message) request: WSUpgradeRequest,
+pub(super) struct ServerSide {
+    pub(super) request: WSUpgradeRequest,
     /// Parameters of the route, by name.
-    pub(in crate::message) parameters: Vec<(Box<str>, String)>,
+    pub(super) parameters: Vec<(Box<str>, String)>,
     /// The right to decide, until it is used.
     pub(super) ticket: Cell<Option<WSUpgradeTicket>>,
     /// The session that `accept` has set.
@@ -55,7 +54,7 @@ pub(in crate::message) struct ServerSide {
 }
 
 impl ServerSide {
-    pub(in crate::message) fn new(request: WSUpgradeRequest, parameters: Vec<(Box<str>, String)>) -> Self {
+    pub(super) fn new(request: WSUpgradeRequest, parameters: Vec<(Box<str>, String)>) -> Self {
         Self {
             request,
             parameters,
@@ -118,7 +117,7 @@ impl End {
 }
 
 impl Shared {
-    pub(in crate::message) fn new(handle: WSLoopHandle, config: Rc<WebSocketConfig>, side: Side) -> Rc<Self> {
+    pub(super) fn new(handle: WSLoopHandle, config: Rc<WebSocketConfig>, side: Side) -> Rc<Self> {
         let state = match side {
             Side::Client => SideState::Connected,
             Side::Server(_) => SideState::Connecting,
@@ -160,7 +159,7 @@ impl Shared {
     }
 
     /// The request is to be decided on by this.
-    pub(in crate::message) fn decides_with(&self, ticket: WSUpgradeTicket) {
+    pub(super) fn decides_with(&self, ticket: WSUpgradeTicket) {
         if let Some(server) = self.server() {
             server.ticket.set(Some(ticket));
         }
