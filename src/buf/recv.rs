@@ -1,4 +1,3 @@
-use std::io;
 use std::mem::MaybeUninit;
 
 /// Bytes that arrived and are not parsed yet.
@@ -101,10 +100,10 @@ impl RecvBuffer {
     /// # Panics
     /// If `read` claims more bytes than it was given.
     #[inline]
-    pub unsafe fn fill_with(
+    pub unsafe fn fill_with<E>(
         &mut self,
-        read: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+        read: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
         let spare = self.data.spare_capacity_mut();
         let room = spare.len();
         let n = read(spare)?;
@@ -124,7 +123,7 @@ mod tests {
         let read = |spare: &mut [MaybeUninit<u8>]| {
             let n = bytes.len().min(spare.len());
             spare[..n].write_copy_of_slice(&bytes[..n]);
-            Ok(n)
+            Ok::<_, ()>(n)
         };
         // SAFETY: `read` writes the `n` bytes that it reports.
         unsafe { buffer.fill_with(read).unwrap() }
@@ -151,7 +150,7 @@ mod tests {
     fn lying_reader() {
         let mut buffer = RecvBuffer::with_capacity(8);
         // SAFETY: never returns `Ok` within bounds; the assertion fires before the length is taken over.
-        let _ = unsafe { buffer.fill_with(|spare| Ok(spare.len() + 1)) };
+        let _ = unsafe { buffer.fill_with(|spare| Ok::<_, ()>(spare.len() + 1)) };
     }
 
     #[test]

@@ -229,3 +229,6 @@ impl fmt::Debug for Io {
         f.debug_struct("Io").field("stream", &self.stream).field("token", &self.token).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,7 @@ impl Listening {
     ///
     /// An address that is repeated counts once. IPv6 addresses are skipped on a system without
     /// IPv6, unless there are no others. Addresses with port 0 all get the same free port.
-    pub(crate) fn bind(addrs: impl ToSocketAddrs, options: &ListenOptions) -> Result<Vec<Self>, ListenError> {
+    pub(crate) fn bind(addrs: impl ToSocketAddrs, options: ListenOptions) -> Result<Vec<Self>, ListenError> {
         let mut wanted: Vec<SocketAddr> = Vec::new();
         for addr in addrs.to_socket_addrs()? {
             if !wanted.contains(&addr) {
@@ -65,10 +65,8 @@ impl Listening {
     /// Sets `TCP_NODELAY`, which accepted sockets inherit, so that it takes no system call for each
     /// of them.
     pub(crate) fn set_no_delay(&self, on: bool) -> io::Result<()> {
-        match self {
-            Self::Socket(fd, SocketKind::Tcp) => SockRef::from(fd).set_tcp_nodelay(on),
-            _ => Ok(()),
-        }
+        let Self::Socket(fd, SocketKind::Tcp) = self else { return Ok(()) };
+        SockRef::from(fd).set_tcp_nodelay(on)
     }
 
     pub(crate) fn accept(&self) -> io::Result<Stream> {
@@ -92,10 +90,8 @@ impl Listening {
 
     /// Returns `None` for a Unix domain socket.
     pub(crate) fn local_addr(&self) -> io::Result<Option<SocketAddr>> {
-        match self {
-            Self::Socket(fd, SocketKind::Tcp) => Ok(SockRef::from(fd).local_addr()?.as_socket()),
-            _ => Ok(None),
-        }
+        let Self::Socket(fd, SocketKind::Tcp) = self else { return Ok(None) };
+        Ok(SockRef::from(fd).local_addr()?.as_socket())
     }
 }
 
@@ -106,7 +102,7 @@ impl From<io::Error> for ListenError {
 }
 
 /// Binds each address.
-fn bind_all(wanted: &[SocketAddr], options: &ListenOptions) -> Result<Vec<Listening>, ListenError> {
+fn bind_all(wanted: &[SocketAddr], options: ListenOptions) -> Result<Vec<Listening>, ListenError> {
     let (mut sockets, mut port) = (Vec::new(), 0);
     let nothing = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
     let mut failed = ListenError::from(nothing);
@@ -145,7 +141,7 @@ fn lacks_ipv6() -> bool {
     probe.is_err_and(|error| unsupported.contains(&error.raw_os_error()))
 }
 
-fn bind(addr: SocketAddr, options: &ListenOptions, ipv6_only: bool) -> io::Result<socket2::Socket> {
+fn bind(addr: SocketAddr, options: ListenOptions, ipv6_only: bool) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(ipv6_only)?;

@@ -60,8 +60,16 @@ impl Read {
         match result {
             Ok(0) => Self::End,
             Ok(len) => Self::Data { len, more: len >= room },
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Self::Blocked { again: false },
-            Err(error) => Self::Failed(error),
+            Err(error) => Self::refused(error),
+        }
+    }
+
+    #[cold]
+    fn refused(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            Self::Blocked { again: false }
+        } else {
+            Self::Failed(error)
         }
     }
 }

@@ -200,13 +200,14 @@ impl TlsStream {
     /// Reads once from the stream below.
     fn read_below(&mut self, buffer: &mut RecvBuffer) -> io::Result<()> {
         let mut records = self.take_records();
-        let result = self.receive_records(&mut records).and_then(|n| match n {
-            0 => self.ended(),
-            _ => {
+        let result = match self.receive_records(&mut records) {
+            Ok(0) => self.ended(),
+            Ok(_) => {
                 self.open(&mut records, buffer);
                 Ok(())
             }
-        });
+            Err(error) => Err(error),
+        };
         self.keep_or_give(records);
         result
     }

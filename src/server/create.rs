@@ -37,7 +37,7 @@ where
     F: FnMut(&WSUpgradeRequest) -> R + 'static,
     R: WSIntoUpgrade,
 {
-    let sockets = Listening::bind(addr, &config.listen)?;
+    let sockets = Listening::bind(addr, config.listen)?;
     WSServer::start(handle, factory, config)?.listen(sockets)
 }
 

@@ -116,14 +116,14 @@ fn bind(
 ) -> Result<(Vec<SocketAddr>, Vec<Vec<Listening>>), WSError> {
     let mut options = config.listen;
     options.reuse_port |= spread == WSSpread::Kernel && threads > 1;
-    let first = Listening::bind(addr, &options)?;
+    let first = Listening::bind(addr, options)?;
     let mut local_addrs = Vec::new();
     for socket in &first {
         local_addrs.extend(socket.local_addr().map_err(ListenError::from)?);
     }
     let mut sockets = vec![first];
     while spread == WSSpread::Kernel && sockets.len() < threads {
-        sockets.push(Listening::bind(&local_addrs[..], &options)?);
+        sockets.push(Listening::bind(&local_addrs[..], options)?);
     }
     Ok((local_addrs, sockets))
 }

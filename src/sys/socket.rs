@@ -3,6 +3,7 @@ use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -28,13 +29,13 @@ pub(crate) fn recv_into(socket: &impl AsFd, buffer: &mut RecvBuffer) -> io::Resu
 /// Sends from one piece of memory, without `SIGPIPE`.
 #[inline]
 pub(crate) fn send(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    retry(|| Ok(rustix::net::send(socket, bytes, SEND_FLAGS)?))
+    retry(|| rustix::net::send(socket, bytes, SEND_FLAGS))
 }
 
 /// Sends from several pieces of memory, without `SIGPIPE`.
 #[inline]
 pub(crate) fn send_vectored(socket: &impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    retry(|| Ok(sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SEND_FLAGS)?))
+    retry(|| sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), SEND_FLAGS))
 }
 
 /// Accepts a connection; its socket never blocks.
@@ -82,11 +83,11 @@ pub(crate) fn set_quick_ack(socket: &impl AsFd) -> io::Result<()> {
 
 /// Calls again what a signal has interrupted.
 #[inline]
-pub(super) fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+pub(super) fn retry(mut call: impl FnMut() -> Result<usize, Errno>) -> io::Result<usize> {
     loop {
         match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
+            Err(Errno::INTR) => {}
+            result => return Ok(result?),
         }
     }
 }

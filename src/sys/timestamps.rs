@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, SystemTime};
 
+use rustix::io::Errno;
+
 use crate::buf::RecvBuffer;
 
 use super::socket::retry;
@@ -54,7 +56,7 @@ fn receive(
     socket: &impl AsFd,
     spare: &mut [std::mem::MaybeUninit<u8>],
     control: &mut Control,
-) -> io::Result<(usize, usize)> {
+) -> Result<(usize, usize), Errno> {
     let mut place = libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: spare.len() };
     // SAFETY: `msghdr` is plain data for which all zeroes is a value: no address, no places, no control data.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -65,7 +67,8 @@ fn receive(
     // SAFETY: the descriptor is open while it is borrowed; every pointer in `message` is to memory that outlives the call, is not used
     // otherwise meanwhile, and is as long as is said beside it.
     let n = unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut message, 0) };
-    let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+    let errno = || Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO);
+    let n = usize::try_from(n).map_err(|_| errno())?;
     Ok((n, message.msg_controllen.min(CONTROL)))
 }
 

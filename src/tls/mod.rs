@@ -7,7 +7,7 @@
 //! | connect to `wss` with other than the defaults | [`WSClientTls`] in [`WSConnectConfig::tls`](crate::WSConnectConfig::tls) |
 //! | see what was agreed on | [`WSTransport::tls_info`](crate::WSTransport::tls_info) |
 //!
-//! What moves a session's bytes is `event_loop/tls_stream.rs`.
+//! What moves a session's bytes is `net/tls_stream.rs`.
 
 mod client;
 mod error;
