@@ -36,75 +36,47 @@ const ORDER: [&str; 19] = [
     "lib",
 ];
 
-/// TEMPORARY: modules that have not moved into their layers yet, and the layer that they count as.
-const UNMOVED: &[(&str, &str)] = &[
-    ("config", "connection"),
-    ("event_loop", "connection"),
-    ("listener", "connection"),
-    ("transport", "connection"),
-];
-
-/// TEMPORARY: what may break the order until it has moved: beginnings of file names, and the module
-/// that is named (`*`: any).
-const EXCEPTIONS: &[(&str, &str)] = &[
-    ("src/config.rs", "*"),
-    ("src/event_loop/", "*"),
-    ("src/listener.rs", "*"),
-    ("src/net/socket.rs", "event_loop"),
-    ("src/proto/mod.rs", "deflate"),
-    ("src/transport.rs", "*"),
-];
-
 fn rank(module: &str) -> Option<usize> {
-    let layer = UNMOVED.iter().find(|(unmoved, _)| *unmoved == module).map_or(module, |(_, layer)| layer);
-    ORDER.iter().position(|known| *known == layer)
+    ORDER.iter().position(|known| *known == module)
 }
 
-/// Returns what is wrong with a reference, and the module that it should name.
-fn fault(tree: &Tree, reference: &Reference) -> Option<(String, String)> {
+/// Returns what is wrong with a reference.
+fn fault(tree: &Tree, reference: &Reference) -> Option<String> {
     let Reference { module, path, is_glob, .. } = reference;
     let (from, written) = (module.first()?, format!("crate::{}", path.join("::")));
     if tree.facade_modules.contains(from) {
         return None;
     }
     let top = path.first().map_or("lib", String::as_str);
-    let wrong = |what: &str, module: &str| Some((format!("{what}: {written}"), module.to_owned()));
+    let wrong = |what: &str| Some(format!("{what}: {written}"));
     let definition = tree.definition(path);
     if definition != *path {
-        let defined = format!("is a re-export of crate::{}", definition.join("::"));
-        return wrong(&defined, &definition[0]);
+        return wrong(&format!("is a re-export of crate::{}", definition.join("::")));
     }
     if tree.facade_modules.contains(top) || path.is_empty() {
-        return wrong("names the facade", "lib");
+        return wrong("names the facade");
     }
     if *is_glob {
-        return wrong("imports everything", top);
+        return wrong("imports everything");
     }
     let Some((from_rank, to_rank)) = rank(from).zip(rank(top)) else {
-        return wrong("has no place in the order", top);
+        return wrong("has no place in the order");
     };
     if from_rank < to_rank {
-        return wrong(&format!("{from} is below {top}"), top);
+        return wrong(&format!("{from} is below {top}"));
     }
     None
 }
 
-/// Returns one line per violation, and the exceptions that no violation needs.
-fn violations(tree: &Tree, exceptions: &[(&str, &str)]) -> (Vec<String>, BTreeSet<String>) {
-    let mut unused: BTreeSet<String> = exceptions.iter().map(|it| format!("{it:?}")).collect();
+/// Returns one line per violation.
+fn violations(tree: &Tree) -> Vec<String> {
     let mut lines = BTreeMap::new();
     for reference in &tree.references {
-        let Some((what, module)) = fault(tree, reference) else { continue };
+        let Some(what) = fault(tree, reference) else { continue };
         let Reference { file, line, .. } = reference;
-        let excepted = exceptions
-            .iter()
-            .find(|(start, named)| file.starts_with(start) && (*named == "*" || *named == module));
-        match excepted {
-            Some(exception) => drop(unused.remove(&format!("{exception:?}"))),
-            None => drop(lines.insert((file, line, what.clone()), format!("{file}:{line}: {what}"))),
-        }
+        lines.insert((file, line, what.clone()), format!("{file}:{line}: {what}"));
     }
-    (lines.into_values().collect(), unused)
+    lines.into_values().collect()
 }
 
 /// Returns the graph of modules: each with those that it imports from.
@@ -118,7 +90,7 @@ fn graph(tree: &Tree) -> String {
             edges.entry(from).or_default().insert(to);
         }
     }
-    let by_rank = |module: &&str| (rank(module), UNMOVED.iter().position(|(unmoved, _)| unmoved == module));
+    let by_rank = |module: &&str| rank(module);
     let mut modules: Vec<&str> = tree.modules.iter().map(String::as_str).collect();
     modules.sort_by_key(by_rank);
     let mut text = String::new();
@@ -139,9 +111,8 @@ fn repository() -> &'static Path {
 fn layers_import_downward_from_the_defining_module() {
     let tree = Tree::read(repository());
     assert!(tree.references.len() > 500, "{} references: are all files read?", tree.references.len());
-    let (lines, unused) = violations(&tree, EXCEPTIONS);
+    let lines = violations(&tree);
     assert!(lines.is_empty(), "{} violations\n{}", lines.len(), lines.join("\n"));
-    assert!(unused.is_empty(), "exceptions that nothing needs any more: {unused:#?}");
 }
 
 #[test]
@@ -149,28 +120,15 @@ fn every_module_has_a_place_in_the_order() {
     let tree = Tree::read(repository());
     let unplaced: Vec<_> = tree.modules.iter().filter(|module| rank(module).is_none()).collect();
     assert!(unplaced.is_empty(), "{unplaced:?}");
-    let moved = |unmoved: &str| !tree.modules.contains(unmoved);
-    let moved: Vec<_> = UNMOVED.iter().filter(|(unmoved, _)| moved(unmoved)).collect();
-    assert!(moved.is_empty(), "no longer there: {moved:?}");
 }
 
 #[test]
 fn each_kind_of_violation_is_reported_with_file_and_line() {
     let root = repository().join("tests/layering/fixture");
     let tree = Tree::read(&root);
-    let (lines, _) = violations(&tree, &[]);
+    let lines = violations(&tree);
     let expected = fs::read_to_string(root.join("expected.txt")).expect("the file is there");
     assert_eq!(lines.join("\n"), expected.trim_end());
-}
-
-#[test]
-fn exceptions_cover_their_file_and_module_only_and_are_reported_when_unused() {
-    let tree = Tree::read(&repository().join("tests/layering/fixture"));
-    let all = violations(&tree, &[]).0.len();
-    let (lines, unused) = violations(&tree, &[("src/proto/", "server"), ("src/mask/", "*")]);
-    assert!(lines.len() < all && lines.iter().all(|line| !line.contains("proto is below server")));
-    assert!(lines.iter().any(|line| line.contains("proto is below client")), "{lines:#?}");
-    assert_eq!(unused.into_iter().collect::<Vec<_>>(), [r#"("src/mask/", "*")"#]);
 }
 
 #[test]
