@@ -117,7 +117,7 @@ impl Conn {
 
     fn abort_for_budget(self: &Rc<Self>, budget: &Budget) {
         budget.aborted.set(budget.aborted.get() + 1);
-        self.terminate(WSDisconnectCause::Overflow, None);
+        self.abort(WSDisconnectCause::Overflow);
     }
 
     fn accounted(&self) -> usize {

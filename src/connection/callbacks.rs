@@ -58,7 +58,7 @@ impl Conn {
     /// Fails the connection for an error of the peer that was found in its frames or messages.
     #[cold]
     pub(crate) fn peer_failed(self: &Rc<Self>, error: &WSProtocolError) {
-        self.fail(error, WSDisconnectCause::ProtocolError, Some(error.clone().into()));
+        self.fail(error, WSDisconnectCause::ProtocolError, error.clone().into());
     }
 
     #[cold]
@@ -87,8 +87,8 @@ impl Conn {
     }
 
     fn listener_ended(self: &Rc<Self>, error: WSListenerError, close: &WSProtocolError) {
-        self.fail(close, WSDisconnectCause::ListenerError, Some(error.into()));
-        self.after_change();
+        self.fail(close, WSDisconnectCause::ListenerError, error.into());
+        self.act();
     }
 
     /// Callbacks that became due run before the next frame: the listener is in its place meanwhile, as they may be its own.

@@ -17,7 +17,7 @@ use crate::buf::RecvBuffer;
 use crate::connection::{Settings, WSConnectReport, WSListener, WSRemote, WSTransport};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::net::Io;
-use crate::proto::{self, Role, SendContext, WSCloseHandshake, WSDisconnectCause, WSDisconnectInfo};
+use crate::proto::{self, Role, SendContext, WSCloseHandshake, WSDisconnectInfo};
 use crate::runtime::{LoopCore, Readiness, TimerId, Token, WSError, WSLoopHandle};
 use crate::sys;
 #[cfg(feature = "tls")]
@@ -27,9 +27,8 @@ use super::callbacks::Callback;
 #[cfg(feature = "deflate")]
 use super::deflate::ConnDeflate;
 use super::ending::Ending;
-use super::liveness::Liveness;
+use super::roundtrip::PongWaiters;
 use super::timed::Timed;
-use super::write_timeout::WriteWatch;
 
 /// The opening handshake, for those who ask for it later.
 #[derive(Debug)]
@@ -45,7 +44,6 @@ pub(crate) struct Handshake {
 /// - `listener` is `None` only while one of its callbacks runs, and after `on_ws_disconnected`.
 /// - `io` is `None` from the moment the socket is closed.
 /// - `partial` holds bytes only while a frame is incomplete or delivery has stopped.
-/// - The protocol holds data exactly if one of [`Flags::HOLDING`] is set.
 pub(crate) struct Conn {
     pub(super) core: Rc<LoopCore>,
     pub(super) settings: Rc<Settings>,
@@ -63,25 +61,21 @@ pub(crate) struct Conn {
 /// What few connections ever need.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
-    /// When the end of the connection is given up on.
+    /// The timer that the protocol asked for.
     pub(super) timer: Option<TimerId>,
     /// Tasks in `wait_disconnected`, each under the number of its future; `None` if it was woken and was
     /// not polled since.
     pub(super) waiters: BTreeMap<u64, Option<Waker>>,
-    /// Watermarks set on this connection.
-    pub(super) watermarks: Option<(usize, usize)>,
-    /// What first began to end the connection, until it has ended and tells it; and the error, if it was a fault.
-    pub(super) fault: Option<(WSDisconnectCause, Option<crate::runtime::WSError>)>,
+    /// The first error, if it is why the connection ends; until it has ended.
+    pub(super) error: Option<WSError>,
     /// How a client's connection came to be.
     pub(super) connect_report: Option<Rc<WSConnectReport>>,
     /// Refused bytes that the loop's budget knows of.
     pub(super) accounted: usize,
     /// When the kernel received the last read, if it was asked to note it.
     pub(super) received_at: Option<SystemTime>,
-    /// Only if there is something to watch, or to measure.
-    pub(super) liveness: Option<Box<Liveness>>,
-    /// Only while the kernel refuses bytes.
-    pub(super) write_watch: Option<Box<WriteWatch>>,
+    /// Tasks that measure the time of a ping.
+    pub(super) pongs: PongWaiters,
     /// Only if compression was agreed on.
     #[cfg(feature = "deflate")]
     pub(super) deflate: Option<Box<ConnDeflate>>,
@@ -96,63 +90,28 @@ impl Flags {
     pub(super) const CORKED: u32 = 1;
     /// The kernel refused bytes; writable interest is armed.
     pub(super) const BLOCKED: u32 = 1 << 1;
-    /// The application paused delivery.
-    pub(super) const PAUSED: u32 = 1 << 2;
-    /// More bytes wait than the high watermark, and they have not sunk to the low one since.
-    pub(super) const WRITING_PAUSED: u32 = 1 << 3;
-    /// The outgoing half of TCP is ended; what arrives is thrown away until the peer ends its half.
-    pub(super) const LINGERING: u32 = 1 << 4;
-    /// The peer has ended its half of TCP.
-    pub(super) const PEER_ENDED: u32 = 1 << 5;
     /// `on_ws_disconnected` has returned.
-    pub(super) const GONE: u32 = 1 << 6;
+    pub(super) const GONE: u32 = 1 << 2;
     /// Delivery has stopped with frames in `partial`.
-    pub(super) const HELD: u32 = 1 << 7;
-    /// The listener is to be told of a crossed watermark.
-    pub(super) const WATERMARK_DUE: u32 = 1 << 8;
-    /// `pause_writing` was called, `resume_writing` is owed.
-    pub(super) const PAUSE_TOLD: u32 = 1 << 9;
+    pub(super) const HELD: u32 = 1 << 3;
     /// The loop's budget counts bytes that wait here.
-    pub(super) const ACCOUNTED: u32 = 1 << 10;
+    pub(super) const ACCOUNTED: u32 = 1 << 4;
     /// It counts when bytes arrive.
-    pub(super) const WATCHED: u32 = 1 << 11;
-    /// A ping is under way: any frame may be its answer.
-    pub(super) const PONG_AWAITED: u32 = 1 << 12;
+    pub(super) const WATCHED: u32 = 1 << 5;
     /// The kernel notes when it receives bytes.
-    pub(super) const STAMPED: u32 = 1 << 13;
+    pub(super) const STAMPED: u32 = 1 << 6;
     /// The bytes go through TLS.
     #[cfg(feature = "tls")]
-    pub(super) const SECURE: u32 = 1 << 14;
+    pub(super) const SECURE: u32 = 1 << 7;
     /// Compression was agreed on.
     #[cfg(feature = "deflate")]
-    pub(super) const DEFLATE: u32 = 1 << 15;
-    /// Data is held because the queue of the tasks that receive is full.
-    pub(super) const QUEUE_FULL: u32 = 1 << 16;
-    /// Data is held because the backlog is above its high watermark.
-    pub(super) const BACKLOGGED: u32 = 1 << 17;
-    /// Data is held, for any reason: delivery stops before the next data frame.
-    pub(super) const HOLDING: u32 = Self::QUEUE_FULL | Self::BACKLOGGED;
-    /// The timer is for an end of the stream behind data that is held.
-    pub(super) const END_TIMED: u32 = 1 << 18;
-    /// Tasks may still answer a peer that has ended its half of TCP.
-    pub(super) const ANSWERS_LATE: u32 = 1 << 19;
-    /// A client's closing handshake is complete: the server is to end TCP.
-    pub(super) const SERVER_ENDS: u32 = 1 << 20;
+    pub(super) const DEFLATE: u32 = 1 << 8;
     /// Bytes of an incomplete frame, or frames that are held, are in `partial`.
-    pub(super) const PARTIAL: u32 = 1 << 21;
+    pub(super) const PARTIAL: u32 = 1 << 9;
 
     /// Any of these: receiving has to look at more than the socket.
-    const RECEIVED_SLOWLY: u32 = Self::BLOCKED
-        | Self::PAUSED
-        | Self::LINGERING
-        | Self::PEER_ENDED
-        | Self::GONE
-        | Self::HELD
-        | Self::WATCHED
-        | Self::PONG_AWAITED
-        | Self::STAMPED
-        | Self::HOLDING
-        | Self::PARTIAL;
+    const RECEIVED_SLOWLY: u32 =
+        Self::BLOCKED | Self::GONE | Self::HELD | Self::WATCHED | Self::STAMPED | Self::PARTIAL;
     /// Any of these: a write has to look at more than the queue.
     #[cfg(feature = "tls")]
     pub(super) const DRIVEN_SLOWLY: u32 = Self::BLOCKED | Self::SECURE;
@@ -227,8 +186,12 @@ impl Conn {
     pub(crate) fn connected(self: &Rc<Self>) {
         let transport = WSTransport::new(Rc::clone(self));
         self.call_listener(|listener| listener.on_ws_connected(&transport), Callback::Connected);
-        self.start_liveness();
-        self.after_change();
+        let (now, rules) = (self.core.now(), self.settings.rules.keep_alive);
+        self.proto.borrow_mut().handle_open(now);
+        if rules.watches_arrivals() {
+            self.flags.set(Flags::WATCHED);
+        }
+        self.act();
     }
 
     /// Delivers the frames that arrived behind the opening handshake.
@@ -269,7 +232,8 @@ impl Conn {
         if conn.may_cork() {
             conn.flags.set(Flags::CORKED);
         }
-        if readiness.is_plain_data() && !conn.flags.has(Flags::RECEIVED_SLOWLY) {
+        let is_plain = readiness.is_plain_data() && !conn.flags.has(Flags::RECEIVED_SLOWLY);
+        if is_plain && conn.proto.borrow().receives_plainly() {
             conn.receive_plain(&transport);
         } else {
             conn.ready_any(&transport, readiness);
@@ -304,24 +268,23 @@ impl Conn {
     // --- reading on and off ------------------------------------------------------------------------------------------------
 
     pub(crate) fn pause_reading(&self) {
-        self.flags.set(Flags::PAUSED);
-        self.proto.borrow_mut().stop_plain();
+        self.proto.borrow_mut().pause_reading();
     }
 
-    pub(crate) fn resume_reading(&self) {
-        if self.flags.clear(Flags::PAUSED) {
-            self.proto.borrow_mut().resume_plain();
-            self.go_on_reading();
-        }
+    pub(crate) fn resume_reading(self: &Rc<Self>) {
+        self.proto.borrow_mut().resume_reading();
+        self.act();
     }
 
-    /// Delivers the frames that were left, then reads on, in the next iteration.
-    pub(super) fn go_on_reading(&self) {
-        self.note_unread();
-        if self.flags.has(Flags::WATCHED | Flags::PONG_AWAITED) {
-            self.excuse_silence();
-        }
-        self.make_ready();
+    /// Holds data because the queue of the tasks that receive is full.
+    pub(crate) fn hold_for_receivers(&self) {
+        self.proto.borrow_mut().hold_data();
+    }
+
+    /// Takes back the reason of a full queue: it has room again.
+    pub(crate) fn release_for_receivers(self: &Rc<Self>) {
+        self.proto.borrow_mut().release_data();
+        self.act();
     }
 
     /// Notes that the stream may hold bytes that no event will announce.
@@ -337,13 +300,13 @@ impl Conn {
     }
 
     pub(crate) fn is_reading_paused(&self) -> bool {
-        self.flags.has(Flags::PAUSED | Flags::HOLDING)
+        self.proto.borrow().is_reading_paused()
     }
 
     /// Keeps the write side open after the peer's half-close, for tasks behind the listener
     /// ([`on_peer_end`](crate::WSListener::on_peer_end)).
     pub(crate) fn answer_late(&self) {
-        self.flags.set(Flags::ANSWERS_LATE);
+        self.proto.borrow_mut().answer_late();
     }
 
     pub(crate) fn expect_messages(&self) {
@@ -446,23 +409,6 @@ impl Conn {
         call(&mut self.proto.borrow_mut(), &mut out)
     }
 
-    /// Arms writable interest exactly while the kernel refuses bytes.
-    pub(super) fn update_interest(&self, blocked: bool) {
-        let changed =
-            if blocked { !self.flags.set(Flags::BLOCKED) } else { self.flags.clear(Flags::BLOCKED) };
-        if !changed {
-            return;
-        }
-        self.refusal_changed(blocked);
-        let changed = match self.io.borrow_mut().as_mut() {
-            Some(io) => io.want_write(self.core.registry(), blocked),
-            None => return,
-        };
-        if let Err(error) = changed {
-            error_limited!("connection {}: cannot change interest: {error}", self.token.to_u64());
-        }
-    }
-
     #[cfg(feature = "tls")]
     pub(crate) fn tls_info(&self) -> Option<WSTlsInfo> {
         self.io.borrow().as_ref()?.tls()?.info()
@@ -481,6 +427,7 @@ impl Drop for LentStream<'_> {
             self.conn.io.replace(self.io.take());
             // The closure may have sent.
             self.conn.touch();
+            self.conn.act();
         }
     }
 }

@@ -2,15 +2,16 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `conn`, `receiving`, `callbacks`, `sending`, `ending` | an open connection |
+//! | `conn`, `receiving`, `callbacks`, `sending`, `acting`, `ending` | an open connection |
 //! | `source` | an open connection as the loop sees it |
 //! | `listener`, `transport`, `remote` | what the application implements and holds |
 //! | `budget` | the limit on what may wait on all connections of a loop together |
-//! | `liveness`, `roundtrip` | pings, idle timeouts, lifetimes; how long a ping takes |
+//! | `roundtrip` | pings, and how long they take |
 //! | `timed` | how long callbacks take |
 //! | `config`, `settings` | what can be configured, and the form that connections share |
 //! | `report` | how a client's connection came to be |
 
+mod acting;
 mod budget;
 mod callbacks;
 #[cfg(feature = "deflate")]
@@ -20,9 +21,7 @@ mod conn;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod ending;
-mod holding;
 mod listener;
-mod liveness;
 mod receiving;
 mod remote;
 mod report;
@@ -34,7 +33,6 @@ mod timed;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
-mod write_timeout;
 
 pub(crate) use budget::Budget;
 pub(crate) use config::{

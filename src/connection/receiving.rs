@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::buf::RecvBuffer;
 use crate::connection::{WSListener, WSTransport};
-use crate::net::Read;
+use crate::net::{Io, Read};
 use crate::proto::{Disposition, FrameHead, WSFrame, WSMsgType, WSProtocolError, received_at};
 use crate::runtime::WSListenerError;
 
@@ -101,12 +101,14 @@ impl Conn {
             }
             Read::End => {
                 self.keep_or_give(buffer);
-                self.peer_ended();
+                self.proto.borrow_mut().handle_end();
+                self.act();
                 Next::Wait
             }
             Read::Failed(error) => {
                 self.core.give_recv(buffer);
                 self.io_failed("receive", &error);
+                self.act();
                 Next::Wait
             }
         }
@@ -135,9 +137,26 @@ impl Conn {
             read
         });
         if self.flags.has(Flags::WATCHED) && matches!(read, Some(Read::Data { .. } | Read::End)) {
-            self.note_arrival();
+            self.proto.borrow_mut().handle_arrival(self.core.now());
         }
         read
+    }
+
+    /// Leaves the socket unread, and notices an end of TCP that reading would have found.
+    #[cold]
+    fn leave_unread(self: &Rc<Self>) {
+        self.note_unread();
+        // `pause_reading` hides the end of the stream, as documented. Data that is held must not.
+        let end_ahead = self.io.borrow().as_ref().is_some_and(Io::is_end_ahead);
+        if self.proto.borrow().is_paused() || !end_ahead {
+            return;
+        }
+        let error = self.io.borrow().as_ref().and_then(Io::take_error);
+        match error {
+            Some(error) => self.io_failed("receive", &error),
+            None => self.proto.borrow_mut().handle_held_end(self.core.now()),
+        }
+        self.act();
     }
 
     /// Makes frames tell when the kernel received them.
@@ -156,7 +175,7 @@ impl Conn {
         if self.io.borrow().is_none() {
             return None;
         }
-        if self.flags.has(Flags::PAUSED | Flags::HOLDING) {
+        if self.proto.borrow().is_reading_paused() {
             return self.buffer_for_control_frames();
         }
         Some(self.take_buffer())
@@ -166,7 +185,7 @@ impl Conn {
     /// data frame that must wait.
     #[cold]
     fn buffer_for_control_frames(&self) -> Option<Box<RecvBuffer>> {
-        if self.is_stopped() {
+        if self.proto.borrow().is_stopped() {
             return None;
         }
         if !self.proto.borrow().is_receiving() {
@@ -236,7 +255,7 @@ impl Conn {
     /// Delivers the frames that were left when delivery stopped, unless it is to stop still.
     #[cold]
     fn deliver_held(self: &Rc<Self>, transport: &WSTransport) {
-        if self.is_stopped() {
+        if self.proto.borrow().is_stopped() {
             return;
         }
         self.flags.clear(Flags::HELD);
@@ -275,11 +294,11 @@ impl Conn {
         }
         if !self.proto.borrow().is_receiving() {
             buffer.clear();
-        } else if self.flags.has(Flags::PAUSED | Flags::HOLDING) && !buffer.is_empty() && self.is_stopped() {
+        } else if !buffer.is_empty() && self.proto.borrow().is_stopped() {
             self.flags.set(Flags::HELD);
         }
         self.keep_or_give(buffer);
-        self.after_change();
+        self.act();
     }
 
     /// Delivers the whole frames in `buffer`. `PLAIN`: no ping is under way.
@@ -294,7 +313,7 @@ impl Conn {
         // One guard for the whole run: what is behind it is consistent whichever callback panics.
         let run = AssertUnwindSafe(|| {
             if !PLAIN
-                && self.flags.has(Flags::PONG_AWAITED)
+                && self.proto.borrow().is_pong_awaited()
                 && let Some(outcome) = self.deliver_until_pong(transport, &mut listener, buffer)
             {
                 return outcome;
@@ -318,9 +337,8 @@ impl Conn {
         listener: &mut Box<dyn WSListener>,
         buffer: &mut RecvBuffer,
     ) -> Option<Delivered> {
-        while self.flags.has(Flags::PONG_AWAITED) {
-            let receiving = self.proto.borrow().is_receiving() && !self.flags.has(Flags::PAUSED);
-            if buffer.is_empty() || !receiving {
+        while self.proto.borrow().is_pong_awaited() {
+            if buffer.is_empty() || !self.proto.borrow().is_delivering() {
                 return Some(Delivered::Done);
             }
             match self.deliver_any(transport, &mut **listener, buffer.filled_mut()) {
@@ -354,7 +372,7 @@ impl Conn {
                 let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, payload));
                 self.callback_returned(result, Callback::Frame);
             } else {
-                if rest.is_empty() || !proto.is_receiving() || self.flags.has(Flags::PAUSED) {
+                if rest.is_empty() || !proto.is_delivering() {
                     break Delivered::Done;
                 }
                 drop(proto);
@@ -399,7 +417,7 @@ impl Conn {
         listener: &mut dyn WSListener,
         frame: &mut WSFrame<'_>,
     ) {
-        if self.flags.has(Flags::PONG_AWAITED) && self.is_awaited_pong(listener, frame) {
+        if self.proto.borrow().is_pong_awaited() && self.is_awaited_pong(listener, frame) {
             return;
         }
         let result = listener.on_ws_frame(transport, frame);

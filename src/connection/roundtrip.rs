@@ -7,9 +7,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::connection::{WSListener, WSTransport};
+use crate::proto::{WSFrame, WSMsgType};
 use crate::runtime::WSError;
 
-use super::conn::{Conn, Flags};
+use super::callbacks::Callback;
+use super::conn::Conn;
 
 /// Those who wait for an answer to a ping.
 #[derive(Debug, Default)]
@@ -48,7 +51,7 @@ pub(crate) async fn measure_roundtrip_time(conn: Rc<Conn>, rounds: usize) -> Res
     let mut times = Vec::new();
     for _ in 0..rounds {
         // One ping at a time, auto-ping's and those of other measurements included: answers do not say whose they are.
-        while conn.flags.has(Flags::PONG_AWAITED) {
+        while conn.proto.borrow().is_pong_awaited() {
             next_pong(&conn).await?;
         }
         let sent = std::future::poll_fn(|cx| conn.poll_ping(cx)).await?;
@@ -59,6 +62,43 @@ pub(crate) async fn measure_roundtrip_time(conn: Rc<Conn>, rounds: usize) -> Res
 }
 
 impl Conn {
+    /// Has the listener send a ping, and awaits the answer.
+    pub(super) fn ping(self: &Rc<Self>, now: Instant) {
+        let transport = WSTransport::new(Rc::clone(self));
+        self.call_listener(|listener| listener.send_user_specific_ping(&transport), Callback::Other);
+        self.proto.borrow_mut().ping_sent(now);
+        self.act();
+    }
+
+    /// Asks the listener whether a frame is the answer that is awaited; if so, takes it for that.
+    #[cold]
+    pub(super) fn is_awaited_pong(&self, listener: &mut dyn WSListener, frame: &WSFrame<'_>) -> bool {
+        let is_pong = frame.msg_type() != WSMsgType::Close && listener.is_user_specific_pong(frame);
+        if is_pong {
+            self.pong_received();
+        }
+        is_pong
+    }
+
+    /// `notify_user_specific_pong_received`, or a frame that was one.
+    pub(crate) fn pong_received(&self) {
+        if !self.proto.borrow_mut().pong_received() {
+            return;
+        }
+        let woken = self.with_pongs(|pongs| pongs.arrived(|| self.core.clock()));
+        // Outside of the borrow: waking may run user code.
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    fn with_pongs<R>(&self, call: impl FnOnce(&mut PongWaiters) -> R) -> R {
+        call(&mut self.extras.borrow_mut().get_or_insert_default().pongs)
+    }
+
+    /// Returns `true` once an end has begun that has a deadline, or is over.
+    pub(super) fn is_ending(&self) -> bool {
+        self.proto.borrow().is_ending()
+    }
+
     /// Sends a ping now, as soon as the listener is not in a callback. Returns the time.
     fn poll_ping(self: &Rc<Self>, cx: &Context<'_>) -> Poll<Result<Instant, WSError>> {
         if self.is_ending() {
@@ -76,10 +116,7 @@ impl Conn {
 
     /// Those who wait for an answer learn that none will come.
     pub(super) fn give_up_on_pongs(&self) {
-        let mut extras = self.extras.borrow_mut();
-        let liveness = extras.as_mut().and_then(|extras| extras.liveness.as_mut());
-        let woken = liveness.map(|liveness| liveness.pongs.give_up());
-        drop(extras);
+        let woken = self.extras.borrow_mut().as_mut().map(|extras| extras.pongs.give_up());
         woken.into_iter().flatten().for_each(Waker::wake);
     }
 }
@@ -104,8 +141,8 @@ impl Future for NextPong<'_> {
         }
         // Cloned, and the old one dropped, outside of the borrow: both may run user code.
         let waker = cx.waker().clone();
-        let (number, old) = self.conn.with_liveness(|liveness| {
-            let waiting = &mut liveness.pongs.waiting;
+        let (number, old) = self.conn.with_pongs(|pongs| {
+            let waiting = &mut pongs.waiting;
             let next = || waiting.last_key_value().map_or(0, |(last, _)| last + 1);
             let number = self.number.unwrap_or_else(next);
             (number, waiting.insert(number, Waiting::For(waker)))
@@ -121,7 +158,7 @@ impl Future for NextPong<'_> {
 impl Drop for NextPong<'_> {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
-        let waiting = self.conn.with_liveness(|liveness| liveness.pongs.waiting.remove(&number));
+        let waiting = self.conn.with_pongs(|pongs| pongs.waiting.remove(&number));
         drop(waiting);
     }
 }

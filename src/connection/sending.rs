@@ -6,16 +6,14 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::buf::WSBuffer;
-use crate::connection::{WSListener, WSSendStatus, WSTransport};
+use crate::connection::WSSendStatus;
 use crate::net::Io;
 use crate::proto::{
-    self, GATHER_LIMIT, Role, SendOptions, WSCloseCode, WSDisconnectCause, WSDropReason, WSMsgType,
-    WSPreparedFrame, WSPreparedMessage,
+    self, GATHER_LIMIT, Role, SendOptions, WSCloseCode, WSDropReason, WSMsgType, WSPreparedFrame,
+    WSPreparedMessage,
 };
 
-use super::callbacks::Callback;
 use super::conn::{Conn, Flags};
-use super::source::WATERMARK;
 
 /// Most pieces of memory handed to the kernel in one call.
 const MAX_SLICES: usize = 64;
@@ -199,7 +197,7 @@ impl Conn {
         let queued = self.with_proto(|proto, out| proto.send_close(code, reason, now, out));
         if queued {
             self.touch();
-            self.after_change();
+            self.act();
         }
         queued
     }
@@ -214,7 +212,7 @@ impl Conn {
     #[inline]
     pub(super) fn touch(self: &Rc<Self>) {
         if self.flags.has(Flags::BLOCKED) {
-            return self.check_watermarks();
+            return self.act();
         }
         let queued = self.proto.borrow().queued();
         if queued > 0 && (queued >= GATHER_LIMIT || !self.cork()) {
@@ -249,55 +247,57 @@ impl Conn {
                 result => result,
             }
         };
-        self.flush_on(offered, result);
+        self.write_on(offered, result);
+        self.act();
+    }
+
+    /// Writes what is queued, then does what is due.
+    pub(super) fn flush(self: &Rc<Self>) {
+        self.write();
+        self.act();
     }
 
     /// Writes the queue until it is empty or the kernel refuses.
-    pub(super) fn flush(self: &Rc<Self>) {
+    pub(super) fn write(&self) {
         let (offered, result) = {
             let proto = self.proto.borrow();
             let mut io = self.io.borrow_mut();
             let Some(io) = io.as_mut() else { return };
             if proto.queued() == 0 { (0, io.flush().map(|()| 0)) } else { write_queue(&proto, io) }
         };
-        self.flush_on(offered, result);
+        self.write_on(offered, result);
     }
 
     /// Goes on after a first write of `offered` bytes.
     #[inline(never)]
-    fn flush_on(self: &Rc<Self>, offered: usize, result: io::Result<usize>) {
+    fn write_on(&self, offered: usize, result: io::Result<usize>) {
         let (mut offered, mut result) = (offered, result);
-        let blocked = loop {
-            match result {
+        loop {
+            let refused = match result {
                 Ok(n) => {
-                    let held = self.held() > 0;
-                    let left = self.with_proto(|proto, out| {
+                    self.with_proto(|proto, out| {
                         self.core.metrics().sent(proto.take_queued_frames(), n);
                         proto.consume(n, out);
-                        proto.queued()
                     });
-                    let refused = n < offered || held;
-                    if refused || left == 0 {
-                        break refused;
-                    }
+                    n < offered || self.held() > 0
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
                 Err(error) => return self.io_failed("send", &error),
+            };
+            let left = self.with_proto(|proto, out| {
+                if refused || proto.queued() == 0 {
+                    // May queue a pong that waited for this.
+                    proto.handle_refused(refused, out);
+                }
+                proto.queued()
+            });
+            if refused || left == 0 {
+                return;
             }
             let mut io = self.io.borrow_mut();
             let Some(io) = io.as_mut() else { return };
             (offered, result) = write_queue(&self.proto.borrow(), io);
-        };
-        if blocked || self.flags.has(Flags::BLOCKED) {
-            self.refusal_updated(blocked);
         }
-        self.after_change();
-    }
-
-    /// Whether the kernel has everything. Not to be asked between a write and its `update_interest`.
-    #[inline]
-    pub(super) fn has_left(&self) -> bool {
-        self.proto.borrow().queued() == 0 && !self.flags.has(Flags::BLOCKED)
     }
 
     /// Bytes that left the queue and wait in the stream.
@@ -361,6 +361,7 @@ impl Conn {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wrote_through(0, pieces),
             Err(error) => {
                 self.io_failed("send", &error);
+                self.act();
                 WSSendStatus::Dropped(WSDropReason::Disconnected)
             }
         }
@@ -385,9 +386,8 @@ impl Conn {
             proto.queued() > 0
         });
         let refused = refused || self.held() > 0;
-        self.update_interest(refused);
-        self.check_watermarks();
-        self.after_change();
+        self.with_proto(|proto, out| proto.handle_refused(refused, out));
+        self.act();
         if refused { WSSendStatus::Queued } else { WSSendStatus::Sent }
     }
 
@@ -421,7 +421,7 @@ impl Conn {
                 self.touch();
                 if self.ending.get().is_some() {
                     WSSendStatus::Dropped(WSDropReason::Disconnected)
-                } else if self.has_left() {
+                } else if self.proto.borrow().has_left() {
                     WSSendStatus::Sent
                 } else {
                     WSSendStatus::Queued
@@ -429,92 +429,25 @@ impl Conn {
             }
             Err(reason) => {
                 self.count_drops(reason);
-                if self.proto.borrow().is_overflowed() {
-                    self.terminate(WSDisconnectCause::Overflow, None);
-                }
+                self.act();
                 WSSendStatus::Dropped(reason)
             }
         }
     }
 
-    pub(crate) fn watermarks(&self) -> (usize, usize) {
-        let own = self.extras.borrow().as_ref().and_then(|extras| extras.watermarks);
-        own.unwrap_or((self.settings.tuning.low_watermark, self.settings.tuning.high_watermark))
-    }
-
     pub(crate) fn set_watermarks(self: &Rc<Self>, low: usize, high: usize) {
-        self.extras.borrow_mut().get_or_insert_default().watermarks = Some((low.min(high), high));
-        self.check_watermarks();
+        self.proto.borrow_mut().set_watermarks(low, high);
+        self.act();
     }
 
     /// Whether more waits than the high watermark; if so, `resume_writing` will be called, whether or not `pause_writing` was.
     pub(crate) fn awaits_resume(&self) -> bool {
-        let is_paused = self.flags.has(Flags::WRITING_PAUSED);
-        if is_paused {
-            self.flags.set(Flags::PAUSE_TOLD);
-        }
-        is_paused
+        self.proto.borrow_mut().awaits_resume()
     }
 
     /// Most bytes that may wait to be sent.
     pub(crate) fn max_outbound(&self) -> usize {
         self.settings.rules.max_outbound
-    }
-
-    /// Queues `pause_writing` or `resume_writing` when what the kernel refused crosses a watermark.
-    #[inline]
-    pub(super) fn check_watermarks(self: &Rc<Self>) {
-        let queued = if self.flags.has(Flags::BLOCKED) { self.buffered_amount() } else { 0 };
-        if queued == 0 && !self.flags.has(Flags::WRITING_PAUSED | Flags::ACCOUNTED) {
-            return;
-        }
-        self.waits(queued);
-    }
-
-    /// So many bytes wait that the kernel refused, or did until now.
-    #[cold]
-    fn waits(self: &Rc<Self>, queued: usize) {
-        self.account(queued);
-        if self.ending.get().is_some() {
-            return;
-        }
-        let (low, high) = self.watermarks();
-        let crossed = if queued > high {
-            !self.flags.set(Flags::WRITING_PAUSED)
-        } else {
-            queued <= low && self.flags.clear(Flags::WRITING_PAUSED)
-        };
-        if crossed && self.settings.pause_reading_on_backlog {
-            self.hold_for_backlog();
-        }
-        if crossed && !self.flags.set(Flags::WATERMARK_DUE) {
-            self.core.defer_source(self, WATERMARK);
-        }
-    }
-
-    /// Tells the listener on which side of the watermarks the queue is, unless it knows.
-    pub(crate) fn run_watermark(self: &Rc<Self>) {
-        self.flags.clear(Flags::WATERMARK_DUE);
-        let paused = self.flags.has(Flags::WRITING_PAUSED);
-        if paused == self.flags.has(Flags::PAUSE_TOLD) {
-            return;
-        }
-        let transport = WSTransport::new(Rc::clone(self));
-        if paused {
-            self.flags.set(Flags::PAUSE_TOLD);
-            let pause = |listener: &mut dyn WSListener| {
-                listener.pause_writing(&transport);
-                Ok(())
-            };
-            self.call_listener(pause, Callback::Other);
-        } else {
-            self.flags.clear(Flags::PAUSE_TOLD);
-            let resume = |listener: &mut dyn WSListener| {
-                listener.resume_writing(&transport);
-                Ok(())
-            };
-            self.call_listener(resume, Callback::Other);
-        }
     }
 }
 

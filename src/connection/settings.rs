@@ -5,12 +5,11 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use crate::connection::{ConnectionConfig, WSTuning, WSWriteStrategy};
 #[cfg(feature = "deflate")]
 use crate::deflate::WSDeflateConfig;
-use crate::proto::{KeepAliveRules, MAX_SHORT_PAYLOAD, Rules};
+use crate::proto::{MAX_SHORT_PAYLOAD, Rules};
 use crate::runtime::Token;
 
 /// What all connections of one server, or one client connection, have in common.
@@ -19,10 +18,7 @@ pub(crate) struct Settings {
     pub(crate) tuning: WSTuning,
     /// Frames may be gathered while the loop dispatches.
     pub(super) corks: bool,
-    pub(crate) keep_alive: KeepAliveRules,
-    pub(crate) write_timeout: Option<Duration>,
     pub(crate) disconnect_on_error: bool,
-    pub(crate) pause_reading_on_backlog: bool,
     #[cfg(feature = "deflate")]
     pub(crate) deflate: Option<WSDeflateConfig>,
     /// Open connections that use these settings.
@@ -59,10 +55,7 @@ impl Settings {
             corks: config.tuning.write_strategy == WSWriteStrategy::Cork
                 && config.tuning.no_copy_threshold > MAX_SHORT_PAYLOAD,
             tuning: config.tuning.clone(),
-            keep_alive: config.liveness.rules(),
-            write_timeout: config.write_timeout,
             disconnect_on_error: config.disconnect_on_error,
-            pause_reading_on_backlog: config.pause_reading_on_backlog,
             #[cfg(feature = "deflate")]
             deflate: config.deflate.clone(),
             connections: Cell::new(0),

@@ -6,18 +6,12 @@ use crate::runtime::{Command, Readiness, Shutdown, Source, TimerKind};
 
 use super::conn::Conn;
 
-/// The connection looks for signs of life.
-pub(super) const LIVENESS: TimerKind = TimerKind(1);
-
-/// The kernel may have taken no byte for too long.
-pub(super) const WRITE: TimerKind = TimerKind(2);
-
 /// The connection may not need its compressor any more.
 #[cfg(feature = "deflate")]
-pub(super) const COMPRESSOR: TimerKind = TimerKind(3);
+pub(super) const COMPRESSOR: TimerKind = TimerKind(1);
 
-/// `pause_writing` or `resume_writing` is due.
-pub(super) const WATERMARK: u8 = 0;
+/// The protocol has an event for the listener.
+pub(super) const EVENT: u8 = 0;
 
 /// `on_ws_disconnected` is due.
 pub(super) const DISCONNECTED: u8 = 1;
@@ -29,9 +23,7 @@ impl Source for Conn {
 
     fn timer(self: Rc<Self>, kind: TimerKind) {
         match kind {
-            TimerKind::DEADLINE => self.deadline(),
-            LIVENESS => self.liveness_due(),
-            WRITE => self.write_due(),
+            TimerKind::DEADLINE => self.timer_fired(),
             #[cfg(feature = "deflate")]
             COMPRESSOR => self.compressor_due(),
             _ => debug_assert!(false, "not a timer of a connection: {kind:?}"),
@@ -40,7 +32,7 @@ impl Source for Conn {
 
     fn deferred(self: Rc<Self>, kind: u8) {
         match kind {
-            WATERMARK => self.run_watermark(),
+            EVENT => self.run_event(),
             DISCONNECTED => self.run_disconnected(),
             _ => debug_assert!(false, "not a deferred call of a connection: {kind}"),
         }

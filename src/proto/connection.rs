@@ -9,10 +9,11 @@ use crate::buf::{BufferPool, SendQueue};
 use crate::mask::MaskKeys;
 
 use super::header::FrameHeader;
+use super::lifecycle::Lifecycle;
 use super::receiver::{FrameHead, Receiver};
 use super::{
-    ClosePayload, Role, Rules, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, deadline_after,
-    parse_close_payload,
+    ClosePayload, Role, Rules, SendOptions, WSCloseCode, WSDisconnectCause, WSMsgType, WSProtocolError,
+    deadline_after, parse_close_payload,
 };
 
 /// One open WebSocket connection without its socket.
@@ -27,19 +28,42 @@ use super::{
 /// ```
 ///
 /// # Contract
-/// Bytes and time come in, bytes come out; nothing here reads a socket or a clock.
-/// - In: [`poll`](Self::poll) finds the frames in what arrived. Each control frame goes through
-///   [`handle_control`](Self::handle_control), which does what the protocol requires and returns
-///   whether the frame is also the user's. An `Err` of either goes into [`fail`](Self::fail). Once
-///   [`is_receiving`](Self::is_receiving) is false, what arrives is thrown away.
-///   [`hold_data`](Self::hold_data) stops before the next data frame: back-pressure that leaves
+/// Bytes, facts and time come in; bytes and actions come out. Nothing here reads a socket or a
+/// clock, calls the application, or waits.
+///
+/// - **Frames in.** [`poll`](Self::poll) finds the frames in what arrived. Each control frame goes
+///   through [`handle_control`](Self::handle_control), which does what the protocol requires and
+///   returns whether the frame is also the user's. An `Err` of either goes into
+///   [`fail`](Self::fail). Once [`is_receiving`](Self::is_receiving) is false, what arrives is thrown
+///   away. [`hold_data`](Self::hold_data) stops before the next data frame: back-pressure that leaves
 ///   control frames in front of it alone.
-/// - Out: the `send` methods queue; [`io_slices`](Self::io_slices) shows what leaves next,
-///   [`consume`](Self::consume) takes away what left. [`set_refused`](Self::set_refused) bounds
-///   the answers to pings while the kernel refuses bytes. When [`is_finished`](Self::is_finished)
-///   and the queue is empty, the caller closes TCP. After a half-close of the peer frames can still
-///   be sent ([`half_close`](Self::half_close)).
-/// - Time: at [`deadline`](Self::deadline) the caller gives up on the connection.
+/// - **Frames out.** The `send` methods queue. [`io_slices`](Self::io_slices) shows what leaves next,
+///   [`consume`](Self::consume) takes away what left.
+/// - **Other input** comes in through the `handle_` methods: the connection is open
+///   ([`handle_open`](Self::handle_open)), bytes arrived ([`handle_arrival`](Self::handle_arrival)),
+///   the kernel refuses or takes bytes ([`handle_refused`](Self::handle_refused)), the stream has
+///   ended ([`handle_end`](Self::handle_end), [`handle_held_end`](Self::handle_held_end)), the timer
+///   has fired ([`handle_timeout`](Self::handle_timeout)). An error of the stream goes into
+///   [`abort`](Self::abort).
+/// - **Commands** change the state: the `send` methods, [`send_close`](Self::send_close),
+///   [`disconnect`](Self::disconnect), [`fail`](Self::fail), [`abort`](Self::abort),
+///   [`ping_sent`](Self::ping_sent), [`pong_received`](Self::pong_received),
+///   [`set_watermarks`](Self::set_watermarks), [`answer_late`](Self::answer_late), and the pairs that
+///   pause reading and hold data. None of them has an effect outside of the connection.
+/// - **Actions** carry the effects. After input, commands and writes, and once the queue was written
+///   as far as the kernel takes it, the caller tests [`has_actions`](Self::has_actions). If it is
+///   true, it carries out what [`poll_action`](Self::poll_action) returns, one action after the
+///   other, until that is `None`. [`Action::Disconnected`](super::Action::Disconnected) comes exactly
+///   once, and nothing after it; the caller then calls [`abandon`](Self::abandon).
+/// - **Events** for the application are announced by [`Action::Notify`](super::Action::Notify) and
+///   returned by [`poll_event`](Self::poll_event), so that no action runs user code.
+/// - **Time** is passed in as `now` and does not go backwards. There is one timer. Only
+///   [`Action::SetTimer`](super::Action::SetTimer) moves it, and arriving bytes and the progress of
+///   writes never do: a deadline that has moved is noticed when the timer fires.
+///
+/// A connection that is open, keeps up and is not watched has no actions, so sending and receiving
+/// cost it one test of a flag. As long as the kernel refuses bytes, or an end is under way,
+/// `has_actions` stays true, since what is due depends on the queue.
 #[derive(Debug)]
 pub struct Connection {
     pub(super) rules: Arc<Rules>,
@@ -55,8 +79,10 @@ pub struct Connection {
     /// A graceful disconnect was asked for: flush, then close TCP, with or without a closing handshake.
     pub(super) leaving: bool,
     /// The peer has half-closed TCP, and the local end sends on.
-    half_closed: bool,
-    /// The kernel refuses bytes ([`set_refused`](Self::set_refused)).
+    pub(super) half_closed: bool,
+    /// Back-pressure, liveness and the end of TCP.
+    pub(super) life: Lifecycle,
+    /// The kernel refuses bytes ([`handle_refused`](Self::handle_refused)).
     pub(super) refused: bool,
     /// Frames queued since they were last asked for.
     pub(super) queued_frames: u32,
@@ -80,8 +106,15 @@ pub(super) enum Phase {
 #[derive(Debug, Default)]
 pub(super) struct Closing {
     pub(super) handshake: WSCloseHandshake,
-    /// Set once, by what first began to end the connection; never moved later.
+    /// Set by what first began to end the connection, and never moved later: the peer cannot prolong
+    /// it.
     pub(super) deadline: Option<Instant>,
+    /// The first reason to end the connection.
+    pub(super) cause: Option<WSDisconnectCause>,
+    /// How the end was met. The connection is over.
+    pub(super) found: Option<WSDisconnectCause>,
+    /// The connection is over after one more write.
+    pub(super) parting: Option<WSDisconnectCause>,
 }
 
 /// The state of a queue that is, or was, too slow to leave: the kernel refuses bytes, or it was
@@ -170,6 +203,7 @@ impl Connection {
             phase: Phase::Open,
             leaving: false,
             half_closed: false,
+            life: Lifecycle::default(),
             refused: false,
             queued_frames: 0,
             gather_limit: 0,
@@ -201,32 +235,9 @@ impl Connection {
         self.receiver.expect_messages(&self.rules);
     }
 
-    /// Stops before the next data frame, as [`Receiver::hold_data`] does.
-    pub fn hold_data(&mut self) {
-        self.receiver.hold_data();
-    }
-
-    /// Delivers data frames again, as [`Receiver::release_data`] does.
-    pub fn release_data(&mut self) {
-        self.receiver.release_data(&self.rules);
-    }
-
     /// Returns `true` while data is held ([`Receiver::is_data_held`]).
     pub fn is_data_held(&self) -> bool {
         self.receiver.is_data_held()
-    }
-
-    /// Stops before the next frame of any kind, until [`resume_plain`](Self::resume_plain): the
-    /// short way of receiving does not ask whether reading is paused.
-    pub(crate) fn stop_plain(&mut self) {
-        self.receiver.stop_plain();
-    }
-
-    /// Undoes [`stop_plain`](Self::stop_plain).
-    pub(crate) fn resume_plain(&mut self) {
-        if self.is_receiving() {
-            self.receiver.resume_plain(&self.rules);
-        }
     }
 
     /// See [`Receiver::expect_compression`].
@@ -236,7 +247,7 @@ impl Connection {
 
     /// Whether frames that arrive still count. False from the peer's CLOSE, a fault or a disconnect on.
     ///
-    /// After [`half_close`](Self::half_close) nothing arrives any more, so it does not count here.
+    /// After a half-close nothing arrives any more, so it does not count here.
     #[inline]
     pub fn is_receiving(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::CloseSent) && !self.leaving
@@ -315,35 +326,33 @@ impl Connection {
         }
     }
 
-    /// Ends the connection for the peer's fault (RFC 6455 section 7.1.7): queues CLOSE unless one was sent; the rest of what
-    /// arrives is thrown away.
-    pub fn fail(&mut self, error: &WSProtocolError, now: Instant, out: &mut SendContext<'_>) {
-        self.send_close(error.code, &error.message, now, out);
+    /// Ends the connection once the queue has left; the rest of what arrives is thrown away.
+    pub(super) fn set_failed(&mut self, now: Instant) {
         self.phase = Phase::Failed;
         self.state_changed();
         self.start_deadline(now);
     }
 
-    /// Stops receiving, lets what is queued leave, then closes TCP.
-    pub fn leave(&mut self, now: Instant) {
+    /// Neither sends nor receives any more.
+    pub(super) fn stop_sending(&mut self) {
         self.leaving = true;
         self.state_changed();
+    }
+
+    /// Stops receiving, lets what is queued leave, then closes TCP.
+    pub fn leave(&mut self, now: Instant) {
+        self.stop_sending();
         self.start_deadline(now);
     }
 
     /// Begins the closing deadline after the peer's half-close without CLOSE. The peer may still
-    /// read: frames leave until [`send_close`](Self::send_close) or the deadline. Returns `false`,
-    /// and does nothing, if an end had begun before.
-    pub fn half_close(&mut self, now: Instant) -> bool {
-        let is_open = self.phase == Phase::Open && !self.leaving;
-        if is_open && !self.half_closed {
-            self.half_closed = true;
-            self.start_deadline(now);
-        }
-        is_open
+    /// read: frames leave until [`send_close`](Self::send_close) or the deadline.
+    pub(super) fn half_close(&mut self, now: Instant) {
+        self.half_closed = true;
+        self.start_deadline(now);
     }
 
-    /// Returns `true` after [`half_close`](Self::half_close).
+    /// Returns `true` after the peer's half-close, if it is [answered late](Self::answer_late).
     pub fn is_half_closed(&self) -> bool {
         self.half_closed
     }
@@ -430,16 +439,16 @@ impl Connection {
         self.queue.as_ref().map_or(0, |queue| queue.io_slices(slices))
     }
 
-    /// Whether nothing waits to be sent, and no end has begun.
+    /// Returns `true` if nothing waits to be sent or done.
     #[inline]
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.queue.is_none() && self.closing.is_none()
+        self.queue.is_none() && !self.has_actions()
     }
 
-    /// Whether no end has begun, and the kernel has refused nothing of late.
+    /// Returns `true` if nothing waits to be done, and the kernel has refused nothing of late.
     #[inline]
     pub(crate) fn is_undisturbed(&self) -> bool {
-        self.closing.is_none() && self.overload.is_none()
+        !self.has_actions() && self.overload.is_none()
     }
 
     /// What leaves next, up to the end of its piece of memory.
@@ -486,8 +495,7 @@ impl Connection {
 
     /// The socket is gone: forgets what is queued and refuses more. Returns how many bytes were queued.
     pub fn abandon(&mut self, pool: &mut BufferPool) -> usize {
-        self.leaving = true;
-        self.state_changed();
+        self.stop_sending();
         let unsent = self.queued();
         if let Some(mut queue) = self.queue.take() {
             queue.clear(pool);
@@ -530,7 +538,8 @@ impl Connection {
         true
     }
 
-    fn start_deadline(&mut self, now: Instant) {
+    pub(super) fn start_deadline(&mut self, now: Instant) {
+        self.life.attend();
         let deadline = &mut self.closing.get_or_insert_default().deadline;
         if deadline.is_none() {
             *deadline = Some(deadline_after(now, self.rules.close_timeout));

@@ -117,8 +117,23 @@ impl KeepAlive {
         }
     }
 
+    /// Returns the time of the next step, which may have passed; `None` if there is none.
+    pub fn deadline(&self, rules: &KeepAliveRules) -> Option<Instant> {
+        self.deadlines(rules).iter().filter_map(|&(at, _)| at).min()
+    }
+
     /// What is due.
     pub fn poll(&self, now: Instant, rules: &KeepAliveRules) -> KeepAliveStep {
+        let by_precedence = self.deadlines(rules);
+        let due = by_precedence.iter().find(|(at, _)| at.is_some_and(|at| at <= now));
+        due.map_or_else(
+            || KeepAliveStep::Wait(by_precedence.iter().filter_map(|&(at, _)| at).min()),
+            |&(_, step)| step,
+        )
+    }
+
+    /// Returns the steps and their times. Of several that are due, the first counts.
+    fn deadlines(&self, rules: &KeepAliveRules) -> [(Option<Instant>, KeepAliveStep); 4] {
         let lifetime = rules.max_lifetime.and_then(|max| self.opened.checked_add(max));
         let idle = rules.idle_timeout.and_then(|timeout| self.received.checked_add(timeout));
         let (reply, ping) = match (rules.auto_ping, self.awaiting) {
@@ -126,17 +141,12 @@ impl KeepAlive {
             (Some(auto), Some(since)) => (since.checked_add(auto.reply_timeout), None),
             (Some(auto), None) => (None, self.silent_since(auto.strategy).checked_add(auto.idle_timeout)),
         };
-        let by_precedence = [
+        [
             (lifetime, KeepAliveStep::LifetimeOver),
             (reply, KeepAliveStep::PingTimeout),
             (idle, KeepAliveStep::IdleTimeout),
             (ping, KeepAliveStep::Ping),
-        ];
-        let due = by_precedence.iter().find(|(at, _)| at.is_some_and(|at| at <= now));
-        due.map_or_else(
-            || KeepAliveStep::Wait(by_precedence.iter().filter_map(|&(at, _)| at).min()),
-            |&(_, step)| step,
-        )
+        ]
     }
 
     fn silent_since(&self, strategy: WSAutoPingStrategy) -> Instant {

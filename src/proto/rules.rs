@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use super::KeepAliveRules;
+
 /// Which end of the connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -46,6 +48,16 @@ pub struct Rules {
     pub enable_auto_close: bool,
     /// How long the closing handshake, or a graceful disconnect, may take in all. Default 10 s.
     pub close_timeout: Duration,
+    /// Pings, the idle timeout and the lifetime. Default none.
+    pub keep_alive: KeepAliveRules,
+    /// How long the kernel may refuse every byte of a backlog before the connection is aborted. Default forever.
+    pub write_timeout: Option<Duration>,
+    /// Backlog, in bytes, at or below which writing is resumed. Default 16 KiB.
+    pub low_watermark: usize,
+    /// Backlog, in bytes, above which writing is paused. Default 64 KiB.
+    pub high_watermark: usize,
+    /// Hold data frames while writing is paused. Default false.
+    pub hold_data_on_backlog: bool,
 }
 
 impl Default for Rules {
@@ -61,6 +73,11 @@ impl Default for Rules {
             enable_auto_pong: true,
             enable_auto_close: true,
             close_timeout: Duration::from_secs(10),
+            keep_alive: KeepAliveRules::default(),
+            write_timeout: None,
+            low_watermark: 16 * 1024,
+            high_watermark: 64 * 1024,
+            hold_data_on_backlog: false,
         }
     }
 }

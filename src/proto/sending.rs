@@ -373,13 +373,18 @@ impl Connection {
         }
     }
 
-    /// Notes that the kernel has begun, or ceased, to refuse bytes.
+    /// Handles the result of a write: whether the kernel refused bytes, of the queue or of what the
+    /// stream holds. Without effect if that is known.
     ///
     /// While it refuses them only the newest ping is kept, and answered when what was queued before
     /// has left (RFC 6455 section 5.5.3): a peer that pings and never reads costs one pong. The
     /// answer may be queued by this call.
-    pub fn set_refused(&mut self, refused: bool, out: &mut SendContext<'_>) {
+    pub fn handle_refused(&mut self, refused: bool, out: &mut SendContext<'_>) {
+        if refused == self.refused {
+            return;
+        }
         self.refused = refused;
+        self.life.refusal_changed();
         self.state_changed();
         if refused {
             self.overload.get_or_insert_default().left_since_refusal = 0;
@@ -394,6 +399,12 @@ impl Connection {
                 self.overload = None;
             }
         }
+    }
+
+    /// Returns `true` while the kernel refuses bytes, as far as was reported.
+    #[inline]
+    pub fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// Returns how many queued bytes have left since the kernel began to refuse bytes; 0 if it
@@ -411,6 +422,7 @@ impl Connection {
         overload.dropped_bytes += len as u64;
         let tears_message = msg_type == WSMsgType::Continuation || !options.fin;
         overload.overflowed |= tears_message && !msg_type.is_control();
+        self.life.attend();
     }
 
     #[cold]
@@ -438,7 +450,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::proto::{Rules, WSCloseCode};
+    use crate::proto::{Rules, WSCloseCode, WSDisconnectCause};
 
     /// A server's connection with one frame gathered.
     fn gathering(pool: &RefCell<BufferPool>) -> Connection {
@@ -468,12 +480,12 @@ mod tests {
             }),
             ("failed", |connection, out| {
                 let fault = crate::proto::WSProtocolError::new(WSCloseCode::PROTOCOL_ERROR, "fault");
-                connection.fail(&fault, Instant::now(), out);
+                connection.fail(&fault, WSDisconnectCause::ProtocolError, Instant::now(), out);
             }),
             ("abandoned", |connection, out| {
                 connection.abandon(out.pool);
             }),
-            ("the kernel refuses", |connection, out| connection.set_refused(true, out)),
+            ("the kernel refuses", |connection, out| connection.handle_refused(true, out)),
         ];
         for (what, change) in changes {
             let (pool, mut keys) = (RefCell::new(BufferPool::new(1 << 20)), MaskKeys::fixed([0; 4]));

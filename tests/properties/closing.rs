@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use femtows::buf::BufferPool;
 use femtows::mask::MaskKeys;
 use femtows::proto::{
-    Connection, Disposition, Role, Rules, SendContext, WSClose, WSCloseHandshake, WSMsgType, WSProtocolError,
+    Connection, Disposition, Role, Rules, SendContext, WSClose, WSCloseHandshake, WSDisconnectCause,
+    WSMsgType, WSProtocolError,
 };
 
 use Event::{Answer, Fail, Leave, PeerCloses, WeClose};
@@ -133,7 +134,10 @@ fn apply(connection: &mut Connection, event: Event, now: Instant) {
             assert_eq!(disposition, Ok(Disposition::Deliver));
         }
         Answer => connection.auto_close(now, &mut out),
-        Fail => connection.fail(&WSProtocolError::new(1002.into(), reason(1002)), now, &mut out),
+        Fail => {
+            let error = WSProtocolError::new(1002.into(), reason(1002));
+            connection.fail(&error, WSDisconnectCause::ProtocolError, now, &mut out);
+        }
         Leave => connection.leave(now),
     }
 }
@@ -156,7 +160,7 @@ fn a_bad_close_frame_is_a_fault() {
         let error = connection.handle_control(WSMsgType::Close, payload, &mut out).expect_err("a fault");
         assert_eq!(error.code.0, *code);
         assert_eq!(connection.close_handshake(), None, "a CLOSE that cannot be read is none");
-        connection.fail(&error, Instant::now(), &mut out);
+        connection.fail(&error, WSDisconnectCause::ProtocolError, Instant::now(), &mut out);
         assert_eq!(connection.first_slice()[2..4], code.to_be_bytes());
     }
 }

@@ -4,6 +4,8 @@
 //! Everything random comes from a seed, and every failure prints it.
 
 mod closing;
+mod lifecycle;
+mod lives;
 mod model;
 mod receiving;
 mod sending;

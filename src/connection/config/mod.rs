@@ -263,6 +263,11 @@ impl ConnectionConfig {
             enable_auto_pong: self.enable_auto_pong,
             enable_auto_close: self.enable_auto_close,
             close_timeout: self.close_timeout,
+            keep_alive: self.liveness.rules(),
+            write_timeout: self.write_timeout,
+            low_watermark: self.tuning.low_watermark,
+            high_watermark: self.tuning.high_watermark,
+            hold_data_on_backlog: self.pause_reading_on_backlog,
         })
     }
 }

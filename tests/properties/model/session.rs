@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use femtows::buf::{BufferPool, WS_HEADROOM, WSBuffer};
 use femtows::mask::MaskKeys;
 use femtows::proto::{
-    ClosePayload, Connection, Role, Rules, SendContext, SendOptions, WSCloseCode, WSDropReason, WSMsgType,
-    WSOverflowPolicy, WSPreparedFrame, WSProtocolError,
+    ClosePayload, Connection, Role, Rules, SendContext, SendOptions, WSCloseCode, WSDisconnectCause,
+    WSDropReason, WSMsgType, WSOverflowPolicy, WSPreparedFrame, WSProtocolError,
 };
 
 use super::wire;
@@ -129,7 +129,9 @@ impl Session {
     }
 
     fn fail(&mut self, error: &WSProtocolError) {
-        self.call(|connection, now, out| connection.fail(error, now, out));
+        self.call(|connection, now, out| {
+            connection.fail(error, WSDisconnectCause::ProtocolError, now, out);
+        });
     }
 
     fn send_close(&mut self, code: u16) {
