@@ -1,6 +1,6 @@
 //! An open connection: its state, and what it is asked.
 //!
-//! `receiving.rs`, `callbacks.rs`, `sending.rs` and `ending.rs` are what it does.
+//! `receiving.rs`, `callbacks.rs`, `sending.rs`, `acting.rs` and `ending.rs` are what it does.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;

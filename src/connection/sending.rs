@@ -227,7 +227,7 @@ impl Conn {
     pub(crate) fn drive(self: &Rc<Self>) {
         self.flags.clear(Flags::CORKED);
         if self.flags.has(Flags::DRIVEN_SLOWLY) {
-            return self.flush();
+            return self.drive_slowly();
         }
         let (offered, result) = {
             let mut proto = self.proto.borrow_mut();
@@ -249,6 +249,12 @@ impl Conn {
         };
         self.write_on(offered, result);
         self.act();
+    }
+
+    #[inline(never)]
+    fn drive_slowly(self: &Rc<Self>) {
+        // Refused bytes wait for the event that announces room: a write now would fail again.
+        if self.flags.has(Flags::BLOCKED) { self.act() } else { self.flush() }
     }
 
     /// Writes what is queued, then does what is due.

@@ -99,7 +99,7 @@ use waiters::Place;
 /// ```
 ///
 /// A client's connection begins with both sides connected. As long as this end has not closed, messages that came before the peer's
-/// CLOSE are received first; then everything gives [`ConnectionClosed`](super::ConnectionClosed), each time it is asked.
+/// CLOSE are received first; then everything gives [`ConnectionClosed`], each time it is asked.
 pub struct WebSocket {
     shared: Rc<Shared>,
     /// `None` until this is used as a `Stream` or a `Sink`.

@@ -171,13 +171,16 @@ impl Connection {
         }
     }
 
+    /// Ends the connection, given how the end of TCP was met.
     pub(super) fn end(&mut self, found: WSDisconnectCause, stream: StreamState) -> Action {
         self.life.set(OVER);
         self.stop_sending();
         if let Some(timing) = &mut self.life.timing {
             timing.timer = None;
         }
-        let noted = self.closing.as_ref().and_then(|closing| closing.cause);
+        let closing = self.closing.get_or_insert_default();
+        closing.found.get_or_insert(found);
+        let noted = closing.cause;
         let cause = noted.unwrap_or_else(|| self.cause(found, stream));
         Action::Disconnected(self.record(cause, self.queued() + stream.held))
     }
