@@ -14,7 +14,8 @@ pub struct BufferPool {
     /// Receive buffers from [`LARGE_RECV`] on.
     #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
     large_recv: Vec<Box<RecvBuffer>>,
-    /// The queue that was given back last: in a closed loop the one that is taken next.
+    /// The queue that was given back last: in a closed loop the one that is taken next. Its memory
+    /// is not in `retained`.
     last_queue: Option<Box<SendQueue>>,
     /// Further empty queues: at most [`MAX_QUEUES`].
     #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
@@ -55,7 +56,7 @@ impl BufferPool {
 
     /// Bytes that the pool holds for later use.
     pub fn retained(&self) -> usize {
-        self.retained
+        self.retained + self.last_queue.as_ref().map_or(0, |queue| queue.capacity())
     }
 
     /// An empty send buffer with room for at least `capacity` bytes.
@@ -81,10 +82,15 @@ impl BufferPool {
     /// An empty queue.
     #[inline]
     pub fn take_queue(&mut self) -> Box<SendQueue> {
-        let queue = match self.last_queue.take() {
+        match self.last_queue.take() {
             Some(queue) => queue,
-            None => self.queues.pop().unwrap_or_default(),
-        };
+            None => self.take_earlier_queue(),
+        }
+    }
+
+    #[inline(never)]
+    fn take_earlier_queue(&mut self) -> Box<SendQueue> {
+        let queue = self.queues.pop().unwrap_or_default();
         self.retained -= queue.capacity();
         queue
     }
@@ -93,19 +99,21 @@ impl BufferPool {
     #[inline]
     pub fn give_queue(&mut self, mut queue: Box<SendQueue>) {
         debug_assert!(queue.is_empty());
-        queue.shrink(MAX_SEND_CAPACITY.min(self.limit - self.retained));
-        self.retained += queue.capacity();
+        if queue.capacity() > MAX_SEND_CAPACITY.min(self.limit - self.retained) {
+            queue.shrink(0);
+        }
         if let Some(earlier) = self.last_queue.replace(queue) {
             self.keep_queue(earlier);
         }
     }
 
     #[inline(never)]
-    fn keep_queue(&mut self, queue: Box<SendQueue>) {
+    fn keep_queue(&mut self, mut queue: Box<SendQueue>) {
         if self.queues.len() < MAX_QUEUES && queue.is_light() {
+            let last = self.last_queue.as_ref().map_or(0, |queue| queue.capacity());
+            queue.shrink(MAX_SEND_CAPACITY.min((self.limit - self.retained).saturating_sub(last)));
+            self.retained += queue.capacity();
             self.queues.push(queue);
-        } else {
-            self.retained -= queue.capacity();
         }
     }
 
@@ -148,7 +156,7 @@ impl BufferPool {
     }
 
     fn admit(&mut self, capacity: usize) -> bool {
-        let admitted = capacity > 0 && capacity <= self.limit - self.retained;
+        let admitted = capacity > 0 && capacity <= self.limit.saturating_sub(self.retained());
         if admitted {
             self.retained += capacity;
         }

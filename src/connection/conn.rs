@@ -233,7 +233,7 @@ impl Conn {
             conn.flags.set(Flags::CORKED);
         }
         let is_plain = readiness.is_plain_data() && !conn.flags.has(Flags::RECEIVED_SLOWLY);
-        if is_plain && conn.proto.borrow().receives_plainly() {
+        if is_plain && conn.opens_plainly() {
             conn.receive_plain(&transport);
         } else {
             conn.ready_any(&transport, readiness);
@@ -242,6 +242,18 @@ impl Conn {
             conn.core.run_due();
         }
         conn.drive();
+    }
+
+    /// Returns `true` if nothing of the state is to be heeded in receiving. Then frames that are
+    /// sent meanwhile find the queue open.
+    #[inline]
+    fn opens_plainly(&self) -> bool {
+        let mut proto = self.proto.borrow_mut();
+        let is_plain = proto.receives_plainly();
+        if is_plain && self.flags.has(Flags::CORKED) {
+            proto.open_queue(self.core.pool_cell());
+        }
+        is_plain
     }
 
     /// Serves a readiness event of any kind, in any state.

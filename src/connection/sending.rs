@@ -9,8 +9,8 @@ use crate::buf::WSBuffer;
 use crate::connection::WSSendStatus;
 use crate::net::Io;
 use crate::proto::{
-    self, GATHER_LIMIT, Role, SendOptions, WSCloseCode, WSDropReason, WSMsgType, WSPreparedFrame,
-    WSPreparedMessage,
+    self, FirstByte, GATHER_LIMIT, MAX_SHORT_PAYLOAD, Role, SendOptions, WSCloseCode, WSDropReason,
+    WSMsgType, WSPreparedFrame, WSPreparedMessage,
 };
 
 use super::conn::{Conn, Flags};
@@ -20,19 +20,36 @@ const MAX_SLICES: usize = 64;
 
 impl Conn {
     /// Sends a frame from borrowed memory.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "mostly both are constants, and so is the byte")]
     pub(crate) fn send(
         self: &Rc<Self>,
         msg_type: WSMsgType,
         payload: &[u8],
         options: SendOptions,
     ) -> WSSendStatus {
-        if self.flags.has(Flags::CORKED)
-            && self.proto.borrow_mut().gather(msg_type, payload, options, self.core.pool_cell())
-        {
+        self.send_frame(FirstByte::new(msg_type, options), payload)
+    }
+
+    #[inline]
+    fn send_frame(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
+        if payload.len() > MAX_SHORT_PAYLOAD {
+            return self.send_longer(first, payload);
+        }
+        if self.flags.has(Flags::CORKED) && self.proto.borrow_mut().append_short(first, payload) {
             return WSSendStatus::Queued;
         }
-        self.send_any(msg_type, payload, options)
+        self.send_any(first, payload)
+    }
+
+    /// [`send`](Self::send) of a payload that is not short. By itself, so that nothing has to be
+    /// saved for the call that copies it on the way of those that are.
+    #[inline(never)]
+    fn send_longer(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
+        if self.flags.has(Flags::CORKED) && self.proto.borrow_mut().append_longer(first, payload) {
+            return WSSendStatus::Queued;
+        }
+        self.send_any(first, payload)
     }
 
     /// Sends a message, compressed if that was agreed on; `compress` overrules what the configuration says.
@@ -52,10 +69,11 @@ impl Conn {
     }
 
     #[inline(never)]
-    fn send_any(self: &Rc<Self>, msg_type: WSMsgType, payload: &[u8], options: SendOptions) -> WSSendStatus {
-        if self.cork() && self.proto.borrow_mut().gather(msg_type, payload, options, self.core.pool_cell()) {
+    fn send_any(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
+        if self.cork() && self.proto.borrow_mut().gather(first, payload, self.core.pool_cell()) {
             return WSSendStatus::Queued;
         }
+        let (msg_type, options) = (first.msg_type(), first.options());
         if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
             return self.send_through(msg_type, payload, options);
         }
@@ -231,20 +249,25 @@ impl Conn {
         }
         let (offered, result) = {
             let mut proto = self.proto.borrow_mut();
-            if proto.is_at_rest() {
-                return;
-            }
-            let mut io = self.io.borrow_mut();
-            let (true, Some(bytes), Some(io)) = (proto.is_undisturbed(), proto.only_piece(), &mut *io) else {
-                drop((proto, io));
+            let mut stream = self.io.borrow_mut();
+            let (true, Some(io)) = (proto.is_undisturbed(), &mut *stream) else {
+                drop((proto, stream));
                 return self.flush();
             };
-            match (bytes.len(), io.write(bytes)) {
-                (offered, Ok(n)) if n == offered => {
-                    self.core.metrics().sent(proto.take_queued_frames(), n);
-                    return proto.only_piece_left(self.core.pool_cell());
+            match proto.only_piece() {
+                Some([]) => return proto.only_piece_left(self.core.pool_cell()),
+                Some(bytes) => match (bytes.len(), io.write(bytes)) {
+                    (offered, Ok(n)) if n == offered => {
+                        self.core.metrics().sent(proto.take_queued_frames(), n);
+                        return proto.only_piece_left(self.core.pool_cell());
+                    }
+                    result => result,
+                },
+                None if proto.queued() == 0 => return,
+                None => {
+                    drop((proto, stream));
+                    return self.flush();
                 }
-                result => result,
             }
         };
         self.write_on(offered, result);

@@ -155,7 +155,8 @@ impl Stream {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a plain socket's is one system call")]
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Socket(socket) => sys::send(socket, bytes),

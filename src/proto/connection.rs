@@ -439,12 +439,6 @@ impl Connection {
         self.queue.as_ref().map_or(0, |queue| queue.io_slices(slices))
     }
 
-    /// Returns `true` if nothing waits to be sent or done.
-    #[inline]
-    pub(crate) fn is_at_rest(&self) -> bool {
-        self.queue.is_none() && !self.has_actions()
-    }
-
     /// Returns `true` if nothing waits to be done, and the kernel has refused nothing of late.
     #[inline]
     pub(crate) fn is_undisturbed(&self) -> bool {

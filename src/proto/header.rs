@@ -68,6 +68,45 @@ impl SendOptions {
     }
 }
 
+/// The first byte of a frame that is to be sent: what it is, and its sender's bits, in one register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FirstByte(u8);
+
+impl FirstByte {
+    #[inline]
+    pub(crate) fn new(msg_type: WSMsgType, options: SendOptions) -> Self {
+        Self(options.bits() | msg_type.opcode())
+    }
+
+    #[inline]
+    pub(super) fn is_control(self) -> bool {
+        self.0 & 0x08 != 0
+    }
+
+    pub(crate) fn msg_type(self) -> WSMsgType {
+        WSMsgType::from_opcode(self.0 & OPCODE).expect("it was made of a valid one")
+    }
+
+    pub(crate) fn options(self) -> SendOptions {
+        SendOptions::from_bits(self.0)
+    }
+
+    /// Returns the whole header of an unmasked frame of at most [`MAX_SHORT_PAYLOAD`] bytes.
+    #[inline]
+    pub(super) fn short_header(self, payload_len: usize) -> [u8; 2] {
+        debug_assert!(payload_len <= MAX_SHORT_PAYLOAD);
+        [self.0, payload_len as u8]
+    }
+
+    /// Returns the whole header of an unmasked frame of 126 to 65535 bytes.
+    #[inline]
+    pub(super) fn medium_header(self, payload_len: usize) -> [u8; 4] {
+        debug_assert!((126..=0xffff).contains(&payload_len));
+        let [high, low] = (payload_len as u16).to_be_bytes();
+        [self.0, LENGTH_16, high, low]
+    }
+}
+
 /// What can be wrong with a header whatever the state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderFault {
@@ -310,21 +349,6 @@ impl FrameHeader {
         let start = room.len() - header.len();
         room[start..].copy_from_slice(&header);
         start
-    }
-
-    /// The whole header of an unmasked frame of at most [`MAX_SHORT_PAYLOAD`] bytes.
-    #[inline]
-    pub(super) fn short(msg_type: WSMsgType, options: SendOptions, payload_len: usize) -> [u8; 2] {
-        debug_assert!(payload_len <= MAX_SHORT_PAYLOAD);
-        [options.bits() | msg_type.opcode(), payload_len as u8]
-    }
-
-    /// The whole header of an unmasked frame of 126 to 65535 bytes.
-    #[inline]
-    pub(super) fn medium(msg_type: WSMsgType, options: SendOptions, payload_len: usize) -> [u8; 4] {
-        debug_assert!((126..=0xffff).contains(&payload_len));
-        let [high, low] = (payload_len as u16).to_be_bytes();
-        [options.bits() | msg_type.opcode(), LENGTH_16, high, low]
     }
 
     /// Appends the header to `out`.

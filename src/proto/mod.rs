@@ -28,6 +28,7 @@ pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
 pub use error::WSProtocolError;
 pub use fragments::MessageAssembler;
 pub use frame::WSFrame;
+pub(crate) use header::FirstByte;
 pub use header::{EncodedHeader, FrameHeader, HeaderFault, MAX_HEADER, MAX_SHORT_PAYLOAD, SendOptions};
 pub use keepalive::{AutoPing, KeepAlive, KeepAliveRules, KeepAliveStep, WSAutoPingStrategy};
 pub use lifecycle::{Action, Event, StreamState};

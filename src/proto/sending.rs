@@ -8,7 +8,7 @@ use crate::buf::{BufferPool, MIN_OPENED, SendQueue, WS_HEADROOM, WSBuffer};
 use crate::mask::{self, MaskKeys};
 
 use super::connection::{Connection, Overload, Phase, SendContext, WSDropReason};
-use super::header::FrameHeader;
+use super::header::{FirstByte, FrameHeader, MAX_HEADER};
 use super::{
     MAX_CONTROL_PAYLOAD, MAX_SHORT_PAYLOAD, Role, SendOptions, WSMsgType, WSOverflowPolicy, WSPreparedFrame,
 };
@@ -98,52 +98,57 @@ impl Connection {
         self.gathered_end = u16::try_from(payload_len.saturating_sub(1)).unwrap_or(u16::MAX);
     }
 
+    /// Opens the queue for [`append_short`](Self::append_short). The caller writes it when the dispatch ends,
+    /// which gives it back if it stayed empty.
+    #[inline]
+    pub(crate) fn open_queue(&mut self, pool: &RefCell<BufferPool>) {
+        if self.queue.is_none() && self.gather_limit > 0 {
+            let queue = self.queue.insert(pool.borrow_mut().take_queue());
+            queue.begin(self.gather_limit);
+        }
+    }
+
+    /// Appends a data frame of at most [`MAX_SHORT_PAYLOAD`] bytes to an [open](Self::open_queue)
+    /// queue. Returns `false`, and does nothing, if the queue is not open or full, or the frame has
+    /// to go the long way. Calls nothing, so that nothing has to be saved for it.
+    #[inline]
+    pub(crate) fn append_short(&mut self, first: FirstByte, payload: &[u8]) -> bool {
+        debug_assert!(payload.len() <= MAX_SHORT_PAYLOAD);
+        let Some(queue) = self.queue.as_mut().filter(|_| !first.is_control()) else { return false };
+        let appended = queue.append_frame(first.short_header(payload.len()), payload);
+        self.queued_frames = self.queued_frames.wrapping_add(appended.into());
+        appended
+    }
+
+    /// [`append_short`](Self::append_short) for more bytes.
+    #[inline]
+    pub(crate) fn append_longer(&mut self, first: FirstByte, payload: &[u8]) -> bool {
+        let gathers = payload.len() <= usize::from(self.gathered_end) && !first.is_control();
+        let Some(queue) = self.queue.as_mut().filter(|_| gathers) else { return false };
+        let appended = queue.append_frame(first.medium_header(payload.len()), payload);
+        self.queued_frames = self.queued_frames.wrapping_add(appended.into());
+        appended
+    }
+
     /// The short way of [`send`](Self::send), which nearly all frames go: a server's data frame
     /// behind others of the same dispatch, or as the first. Returns `false`, and does nothing, if
     /// the frame has to go the long way.
     ///
     /// The queue must be written when the dispatch ends.
-    #[inline]
-    pub(crate) fn gather(
-        &mut self,
-        msg_type: WSMsgType,
-        payload: &[u8],
-        options: SendOptions,
-        pool: &RefCell<BufferPool>,
-    ) -> bool {
-        if payload.len() > MAX_SHORT_PAYLOAD {
-            return self.gather_longer(msg_type, payload, options, pool);
-        }
-        if msg_type.is_control() {
+    pub(crate) fn gather(&mut self, first: FirstByte, payload: &[u8], pool: &RefCell<BufferPool>) -> bool {
+        if payload.len() > usize::from(self.gathered_end) || first.is_control() {
             return false;
         }
         let limit = self.gather_limit;
         let Some(queue) = self.gathering_queue(pool) else { return false };
-        let header = FrameHeader::short(msg_type, options, payload.len());
-        let gathered = queue.append_frame(header, payload)
-            || (queue.open(MIN_OPENED, limit) && queue.append_frame(header, payload));
-        self.queued_frames = self.queued_frames.wrapping_add(gathered.into());
-        gathered
-    }
-
-    #[inline(never)]
-    fn gather_longer(
-        &mut self,
-        msg_type: WSMsgType,
-        payload: &[u8],
-        options: SendOptions,
-        pool: &RefCell<BufferPool>,
-    ) -> bool {
-        if payload.len() > usize::from(self.gathered_end) || msg_type.is_control() {
+        if !queue.open((payload.len() + MAX_HEADER).max(MIN_OPENED), limit) {
             return false;
         }
-        let limit = self.gather_limit;
-        let Some(queue) = self.gathering_queue(pool) else { return false };
-        let header = FrameHeader::medium(msg_type, options, payload.len());
-        let gathered = queue.append_frame(header, payload)
-            || (queue.open(header.len() + payload.len(), limit) && queue.append_frame(header, payload));
-        self.queued_frames = self.queued_frames.wrapping_add(gathered.into());
-        gathered
+        if payload.len() <= MAX_SHORT_PAYLOAD {
+            self.append_short(first, payload)
+        } else {
+            self.append_longer(first, payload)
+        }
     }
 
     /// The short way of [`send_prepared`](Self::send_prepared), as [`gather`](Self::gather).
@@ -164,13 +169,7 @@ impl Connection {
     /// Returns the queue, begun if nothing waits. `None` if nothing may be gathered.
     #[inline]
     fn gathering_queue(&mut self, pool: &RefCell<BufferPool>) -> Option<&mut SendQueue> {
-        if self.queue.is_none() {
-            if self.gather_limit == 0 {
-                return None;
-            }
-            let queue = self.queue.insert(pool.borrow_mut().take_queue());
-            queue.begin(self.gather_limit);
-        }
+        self.open_queue(pool);
         self.queue.as_deref_mut()
     }
 
@@ -459,9 +458,13 @@ mod tests {
         connection
     }
 
+    fn text() -> FirstByte {
+        FirstByte::new(WSMsgType::Text, SendOptions::default())
+    }
+
     fn gathers(connection: &mut Connection, pool: &RefCell<BufferPool>) -> bool {
-        let short = connection.gather(WSMsgType::Text, b"short", SendOptions::default(), pool);
-        let any = connection.gather(WSMsgType::Text, &[b'l'; 200], SendOptions::default(), pool);
+        let short = connection.gather(text(), b"short", pool);
+        let any = connection.gather(text(), &[b'l'; 200], pool);
         let prepared = connection.gather_prepared(&WSPreparedFrame::new(WSMsgType::Text, "prepared"), pool);
         assert!(short == any && any == prepared);
         any
@@ -528,10 +531,9 @@ mod tests {
         let pool = RefCell::new(BufferPool::new(1 << 20));
         let rules = Rules { max_outbound: 3000, ..Rules::default() };
         let mut connection = Connection::new(Role::Server, Arc::new(rules));
-        let options = SendOptions::default();
-        while connection.gather(WSMsgType::Text, &[b'x'; 100], options, &pool) {}
+        while connection.gather(text(), &[b'x'; 100], &pool) {}
         assert!(connection.queued() > 1500 && connection.queued() <= 3000, "{}", connection.queued());
-        assert!(!connection.gather(WSMsgType::Text, &[b'x'; 2000], options, &pool));
+        assert!(!connection.gather(text(), &[b'x'; 2000], &pool));
         assert!(connection.queued() <= 3000);
     }
 
@@ -539,8 +541,9 @@ mod tests {
     fn a_client_has_no_short_way_and_control_frames_do_not_go_it() {
         let pool = RefCell::new(BufferPool::new(1 << 20));
         let mut server = gathering(&pool);
-        assert!(!server.gather(WSMsgType::Ping, b"", SendOptions::default(), &pool));
-        assert!(!server.gather(WSMsgType::Ping, &[0; 200], SendOptions::default(), &pool));
+        let ping = FirstByte::new(WSMsgType::Ping, SendOptions::default());
+        assert!(!server.gather(ping, b"", &pool));
+        assert!(!server.gather(ping, &[0; 200], &pool));
         let mut client = Connection::new(Role::Client, Arc::new(Rules::default()));
         assert!(!gathers(&mut client, &pool));
     }
