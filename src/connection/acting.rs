@@ -119,7 +119,7 @@ impl Conn {
             Event::PeerEnded => {
                 // The rest of the frame does not come any more.
                 self.drop_partial();
-                call(|listener, _| listener.on_peer_end());
+                self.tell_receivers(|receivers| receivers.peer_ended());
             }
             Event::HandshakeClosed => self.wake_waiters(),
             Event::SendPing => self.ping(self.core.now()),

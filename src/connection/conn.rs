@@ -6,7 +6,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::SystemTime;
@@ -27,6 +27,7 @@ use super::callbacks::Callback;
 #[cfg(feature = "deflate")]
 use super::deflate::ConnDeflate;
 use super::ending::Ending;
+use super::pulling::Receivers;
 use super::roundtrip::PongWaiters;
 use super::timed::Timed;
 
@@ -43,7 +44,8 @@ pub(crate) struct Handshake {
 /// - No borrow of `proto` or `io` is held while user code runs.
 /// - `listener` is `None` only while one of its callbacks runs, and after `on_ws_disconnected`.
 /// - `io` is `None` from the moment the socket is closed.
-/// - `partial` holds bytes only while a frame is incomplete or delivery has stopped.
+/// - `partial` holds bytes only while a frame is incomplete, delivery has stopped, or they are lent
+///   to tasks.
 pub(crate) struct Conn {
     pub(super) core: Rc<LoopCore>,
     pub(super) settings: Rc<Settings>,
@@ -54,7 +56,11 @@ pub(crate) struct Conn {
     pub(super) handshake: Option<Box<Handshake>>,
     pub(super) ending: OnceCell<Box<Ending>>,
     pub(super) extras: RefCell<Option<Box<Extras>>>,
+    /// Set if tasks receive messages from this connection. Weak, as they own it.
+    pub(super) receivers: OnceCell<Weak<dyn Receivers>>,
     pub(super) token: Token,
+    /// Messages that the tasks may still pull before others run.
+    pub(super) pulls_left: Cell<u32>,
     pub(super) flags: Flags,
 }
 
@@ -108,10 +114,23 @@ impl Flags {
     pub(super) const DEFLATE: u32 = 1 << 8;
     /// Bytes of an incomplete frame, or frames that are held, are in `partial`.
     pub(super) const PARTIAL: u32 = 1 << 9;
+    /// Tasks receive messages from this connection.
+    pub(super) const SERVES_TASKS: u32 = 1 << 10;
+    /// Tasks take messages straight from a read, past the listener.
+    pub(super) const PULLED: u32 = 1 << 11;
+    /// The bytes in `partial` are lent to tasks.
+    pub(super) const LENT: u32 = 1 << 12;
+    /// Tasks run before the next frame is delivered.
+    pub(super) const YIELDS: u32 = 1 << 13;
 
     /// Any of these: receiving has to look at more than the socket.
-    const RECEIVED_SLOWLY: u32 =
-        Self::BLOCKED | Self::GONE | Self::HELD | Self::WATCHED | Self::STAMPED | Self::PARTIAL;
+    const RECEIVED_SLOWLY: u32 = Self::BLOCKED
+        | Self::GONE
+        | Self::HELD
+        | Self::WATCHED
+        | Self::STAMPED
+        | Self::PARTIAL
+        | Self::SERVES_TASKS;
     /// Any of these: a write has to look at more than the queue.
     #[cfg(feature = "tls")]
     pub(super) const DRIVEN_SLOWLY: u32 = Self::BLOCKED | Self::SECURE;
@@ -121,6 +140,12 @@ impl Flags {
     #[inline]
     pub(super) fn has(&self, flag: u32) -> bool {
         self.0.get() & flag != 0
+    }
+
+    /// The flags among these that are set.
+    #[inline]
+    pub(super) fn all(&self, flags: u32) -> u32 {
+        self.0.get() & flags
     }
 
     /// Sets the flag; tells whether it was set before.
@@ -169,7 +194,9 @@ impl Conn {
             handshake,
             ending: OnceCell::new(),
             extras: RefCell::new(None),
+            receivers: OnceCell::new(),
             token,
+            pulls_left: Cell::new(0),
             flags,
         });
         if settings.tuning.receive_timestamps {
@@ -185,7 +212,14 @@ impl Conn {
     /// Reports to the listener that the connection is open.
     pub(crate) fn connected(self: &Rc<Self>) {
         let transport = WSTransport::new(Rc::clone(self));
-        self.call_listener(|listener| listener.on_ws_connected(&transport), Callback::Connected);
+        let tell = |listener: &mut dyn WSListener| {
+            let result = listener.on_ws_connected(&transport);
+            if listener.lets_tasks_pull() {
+                self.flags.set(Flags::PULLED);
+            }
+            result
+        };
+        self.call_listener(tell, Callback::Connected);
         let (now, rules) = (self.core.now(), self.settings.rules.keep_alive);
         self.proto.borrow_mut().handle_open(now);
         if rules.watches_arrivals() {
@@ -232,9 +266,11 @@ impl Conn {
         if conn.may_cork() {
             conn.flags.set(Flags::CORKED);
         }
-        let is_plain = readiness.is_plain_data() && !conn.flags.has(Flags::RECEIVED_SLOWLY);
-        if is_plain && conn.opens_plainly() {
+        let is_plain = readiness.is_plain_data() && conn.opens_plainly();
+        if is_plain && !conn.flags.has(Flags::RECEIVED_SLOWLY) {
             conn.receive_plain(&transport);
+        } else if is_plain && conn.flags.all(Flags::RECEIVED_SLOWLY) == Flags::SERVES_TASKS {
+            conn.receive_for_tasks(&transport);
         } else {
             conn.ready_any(&transport, readiness);
         }
@@ -315,19 +351,8 @@ impl Conn {
         self.proto.borrow().is_reading_paused()
     }
 
-    /// Keeps the write side open after the peer's half-close, for tasks behind the listener
-    /// ([`on_peer_end`](crate::WSListener::on_peer_end)).
-    pub(crate) fn answer_late(&self) {
-        self.proto.borrow_mut().answer_late();
-    }
-
     pub(crate) fn expect_messages(&self) {
         self.proto.borrow_mut().expect_messages();
-    }
-
-    /// The listener copies each message: [long](crate::proto::FrameHeader::is_long) frames come masked, and are unmasked on the way.
-    pub(crate) fn leave_long_masked(&self) {
-        self.proto.borrow_mut().leave_long_masked();
     }
 
     // --- questions ---------------------------------------------------------------------------------------------------------

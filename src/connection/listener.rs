@@ -1,5 +1,5 @@
 use crate::connection::WSTransport;
-use crate::proto::{WSFrame, WSMsgType, WSProtocolError};
+use crate::proto::{WSFrame, WSMsgType};
 
 /// What a callback returns.
 ///
@@ -71,18 +71,12 @@ pub trait WSListener {
         let _ = transport;
     }
 
-    /// This end gives the connection up because of what the peer sent; `on_ws_disconnected` follows when TCP is closed. For the
-    /// layers of this library, which have to tell tasks at once.
+    /// Returns `true` if whole data frames may go to tasks past this listener. For the layers of this
+    /// library: a listener around such a one sees every frame.
     #[doc(hidden)]
-    fn on_peer_fault(&mut self, fault: &WSProtocolError) {
-        let _ = fault;
+    fn lets_tasks_pull(&self) -> bool {
+        false
     }
-
-    /// Is called when the peer has half-closed TCP without CLOSE; frames that are sent may still
-    /// reach it. Only on a connection that [answers late](crate::connection::Conn::answer_late),
-    /// for the layers of this library.
-    #[doc(hidden)]
-    fn on_peer_end(&mut self) {}
 }
 
 macro_rules! forward_listener {
@@ -116,12 +110,8 @@ macro_rules! forward_listener {
             (**self).resume_writing(transport);
         }
 
-        fn on_peer_fault(&mut self, fault: &WSProtocolError) {
-            (**self).on_peer_fault(fault);
-        }
-
-        fn on_peer_end(&mut self) {
-            (**self).on_peer_end();
+        fn lets_tasks_pull(&self) -> bool {
+            (**self).lets_tasks_pull()
         }
     };
 }

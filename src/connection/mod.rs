@@ -3,6 +3,7 @@
 //! | file | content |
 //! |---|---|
 //! | `conn`, `receiving`, `callbacks`, `sending`, `acting`, `ending` | an open connection |
+//! | `pulling` | messages that tasks take straight from a read |
 //! | `source` | an open connection as the loop sees it |
 //! | `listener`, `transport`, `remote` | what the application implements and holds |
 //! | `budget` | the limit on what may wait on all connections of a loop together |
@@ -22,6 +23,7 @@ mod conn;
 mod deflate;
 mod ending;
 mod listener;
+mod pulling;
 mod receiving;
 mod remote;
 mod report;
@@ -43,6 +45,7 @@ pub(crate) use conn::{Conn, Handshake};
 #[cfg(feature = "deflate")]
 pub(crate) use deflate::{Inflated, accept_deflate, check_deflate};
 pub use listener::{WSListener, WSResult};
+pub(crate) use pulling::Receivers;
 pub use remote::WSRemote;
 pub use report::{WSAttemptOutcome, WSConnectAttempt, WSConnectReport};
 pub(crate) use roundtrip::measure_roundtrip_time;

@@ -20,7 +20,7 @@ const SMALL_PARTIAL: usize = 4096;
 const MIN_GROWTH: usize = 16 * 1024;
 
 /// How a run over the received bytes ended.
-enum Delivered {
+pub(super) enum Delivered {
     /// All whole frames were delivered, or delivery stopped for a reason that the state tells.
     Done,
     Failed(WSProtocolError),
@@ -59,7 +59,7 @@ impl Conn {
 
     /// Goes on after a first read that has not drained the socket.
     #[inline(never)]
-    fn receive_on(self: &Rc<Self>, transport: &WSTransport, buffer: Box<RecvBuffer>, read: Read) {
+    pub(super) fn receive_on(self: &Rc<Self>, transport: &WSTransport, buffer: Box<RecvBuffer>, read: Read) {
         match self.received(transport, buffer, read) {
             Next::Read => self.receive(transport, 1),
             Next::LetOthersRead => self.make_ready(),
@@ -269,7 +269,10 @@ impl Conn {
     /// Delivers the whole frames in `buffer` and keeps the rest.
     #[inline(never)]
     pub(super) fn dispatch(self: &Rc<Self>, transport: &WSTransport, mut buffer: Box<RecvBuffer>) {
-        if self.flags.has(Flags::STAMPED) {
+        if self.flags.has(Flags::STAMPED | Flags::SERVES_TASKS) {
+            if self.flags.has(Flags::SERVES_TASKS) {
+                return self.dispatch_to_tasks(transport, buffer);
+            }
             self.show_received_at();
         }
         match self.deliver_all::<false>(transport, &mut buffer) {
@@ -283,14 +286,10 @@ impl Conn {
 
     /// Does what is left to do after a delivery that has left bytes, or failed.
     #[inline(never)]
-    fn delivered(self: &Rc<Self>, delivered: Delivered, mut buffer: Box<RecvBuffer>) {
+    pub(super) fn delivered(self: &Rc<Self>, delivered: Delivered, mut buffer: Box<RecvBuffer>) {
         if let Delivered::Failed(error) = delivered {
             self.peer_failed(&error);
-            let tell = |listener: &mut dyn WSListener| {
-                listener.on_peer_fault(&error);
-                Ok(())
-            };
-            self.call_listener(tell, Callback::Other);
+            self.tell_receivers(|receivers| receivers.peer_failed(&error));
         }
         if !self.proto.borrow().is_receiving() {
             buffer.clear();
@@ -309,18 +308,27 @@ impl Conn {
         transport: &WSTransport,
         buffer: &mut RecvBuffer,
     ) -> Delivered {
+        self.deliver_with(|listener| {
+            if !PLAIN {
+                let awaits_pong = || self.proto.borrow().is_pong_awaited();
+                if let Some(outcome) = self.deliver_while(awaits_pong, transport, listener, buffer) {
+                    return outcome;
+                }
+            }
+            self.deliver_frames(transport, listener, buffer)
+        })
+    }
+
+    /// Lends the listener to `deliver` and catches its panics.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "see `deliver_all`")]
+    pub(super) fn deliver_with(
+        self: &Rc<Self>,
+        deliver: impl FnOnce(&mut Box<dyn WSListener>) -> Delivered,
+    ) -> Delivered {
         let Some(mut listener) = self.listener.take() else { return Delivered::Done };
         // One guard for the whole run: what is behind it is consistent whichever callback panics.
-        let run = AssertUnwindSafe(|| {
-            if !PLAIN
-                && self.proto.borrow().is_pong_awaited()
-                && let Some(outcome) = self.deliver_until_pong(transport, &mut listener, buffer)
-            {
-                return outcome;
-            }
-            self.deliver_frames(transport, &mut listener, buffer)
-        });
-        let result = panic::catch_unwind(run);
+        let result = panic::catch_unwind(AssertUnwindSafe(|| deliver(&mut listener)));
         self.listener.set(Some(listener));
         self.core.frames_delivered();
         result.unwrap_or_else(|panic| {
@@ -329,15 +337,17 @@ impl Conn {
         })
     }
 
-    /// Delivers frames of which each may be the answer to a ping. `None` once it has come.
-    #[cold]
-    fn deliver_until_pong(
+    /// Delivers frames of any kind as long as `goes_on` returns `true` before each. `None` once it
+    /// has returned `false`.
+    #[inline(never)]
+    pub(super) fn deliver_while(
         self: &Rc<Self>,
+        goes_on: impl Fn() -> bool,
         transport: &WSTransport,
         listener: &mut Box<dyn WSListener>,
         buffer: &mut RecvBuffer,
     ) -> Option<Delivered> {
-        while self.proto.borrow().is_pong_awaited() {
+        while goes_on() {
             if buffer.is_empty() || !self.proto.borrow().is_delivering() {
                 return Some(Delivered::Done);
             }

@@ -52,6 +52,24 @@ impl Conn {
         self.send_any(first, payload)
     }
 
+    /// The short way of [`send_message`](Self::send_message). Returns `false`, and does nothing, if
+    /// the message has to go the long way.
+    #[inline]
+    pub(crate) fn gather_message(&self, msg_type: WSMsgType, payload: &[u8]) -> bool {
+        #[cfg(feature = "deflate")]
+        if self.flags.has(Flags::DEFLATE) {
+            return false;
+        }
+        let first = FirstByte::new(msg_type, SendOptions::default());
+        let mut proto = self.proto.borrow_mut();
+        self.flags.has(Flags::CORKED)
+            && if payload.len() > MAX_SHORT_PAYLOAD {
+                proto.append_longer(first, payload)
+            } else {
+                proto.append_short(first, payload)
+            }
+    }
+
     /// Sends a message, compressed if that was agreed on; `compress` overrules what the configuration says.
     #[inline]
     #[cfg_attr(not(feature = "deflate"), expect(unused_variables, reason = "nothing is compressed"))]

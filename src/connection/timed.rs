@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::connection::{WSListener, WSResult, WSTransport};
-use crate::proto::{WSFrame, WSProtocolError};
+use crate::proto::WSFrame;
 use crate::runtime::WSMetrics;
 
 /// A listener, and how long its callbacks take. A loop that does not measure has none of these.
@@ -55,11 +55,7 @@ impl WSListener for Timed {
         self.measure(|listener| listener.resume_writing(transport));
     }
 
-    fn on_peer_fault(&mut self, fault: &WSProtocolError) {
-        self.listener.on_peer_fault(fault);
-    }
-
-    fn on_peer_end(&mut self) {
-        self.listener.on_peer_end();
+    fn lets_tasks_pull(&self) -> bool {
+        self.listener.lets_tasks_pull()
     }
 }

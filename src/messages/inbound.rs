@@ -98,6 +98,11 @@ fn message(msg_type: WSMsgType, payload: &[u8]) -> Result<WSMessage<'_>, WSProto
     }
     match simdutf8::basic::from_utf8(payload) {
         Ok(text) => Ok(WSMessage::Text(text)),
-        Err(_) => Err(WSProtocolError::new(WSCloseCode::INVALID_TEXT, "text is not UTF-8")),
+        Err(_) => Err(bad_text()),
     }
+}
+
+#[cold]
+pub(crate) fn bad_text() -> WSProtocolError {
+    WSProtocolError::new(WSCloseCode::INVALID_TEXT, "text is not UTF-8")
 }

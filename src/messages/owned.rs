@@ -16,7 +16,17 @@ pub enum Message {
 }
 
 impl Message {
+    /// A message with a copy of this payload; `None` if it is a text that is not UTF-8.
+    #[inline]
+    pub(crate) fn from_payload(msg_type: WSMsgType, payload: &[u8]) -> Option<Self> {
+        if msg_type != WSMsgType::Text {
+            return Some(Self::Binary(Bytes::copy_from_slice(payload)));
+        }
+        simdutf8::basic::from_utf8(payload).ok().map(|text| Self::Text(text.to_owned()))
+    }
+
     /// The type that a frame with this message has.
+    #[inline]
     pub fn msg_type(&self) -> WSMsgType {
         match self {
             Self::Text(_) => WSMsgType::Text,
@@ -30,6 +40,7 @@ impl Message {
     }
 
     /// The payload.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
@@ -68,6 +79,7 @@ impl Message {
 }
 
 impl AsRef<[u8]> for Message {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         self.as_bytes()
     }

@@ -270,6 +270,12 @@ impl Connection {
         self.receiver.peek_plain(bytes)
     }
 
+    /// See [`Receiver::has_plain`].
+    #[inline]
+    pub(crate) fn has_plain(&mut self, bytes: &[u8]) -> bool {
+        self.receiver.has_plain(bytes)
+    }
+
     /// See [`Receiver::take_plain`].
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "see there")]

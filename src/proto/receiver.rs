@@ -269,6 +269,23 @@ impl Receiver {
         }
     }
 
+    /// Returns `true` if [`peek_plain`](Self::peek_plain) finds a frame in `bytes`. The header is kept,
+    /// so that it is parsed once for both.
+    #[inline]
+    pub(crate) fn has_plain(&mut self, bytes: &[u8]) -> bool {
+        match self.ahead {
+            Ahead::Plain(_) => true,
+            Ahead::Header(_) => false,
+            Ahead::Unknown => match self.plain_header(bytes) {
+                Some(header) => {
+                    self.ahead = Ahead::Plain(header);
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+
     /// The second half: unmasks the frame that [`peek_plain`](Self::peek_plain) has found. Returns what `poll` would, the payload, and
     /// the bytes behind it.
     ///

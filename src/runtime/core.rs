@@ -18,7 +18,7 @@ use crate::mask::MaskKeys;
 use crate::runtime::{WSListenerError, WSLoopConfig, WSMetrics};
 use crate::sys;
 
-use super::deferred::{Deferred, DeferredQueue, QueueOwner};
+use super::deferred::{Deferred, DeferredQueue};
 use super::handle::WSLoopHandle;
 use super::inbox::{Inbox, LoopWaker, Mail, new_waker};
 use super::per_loop::{PerLoop, Store};
@@ -416,19 +416,6 @@ impl LoopCore {
         }
     }
 
-    /// A queue of messages is full: before the next frame is delivered, woken tasks may make room; if they do not, its connection
-    /// holds data.
-    pub(crate) fn defer_crowded(&self, queue: Rc<dyn QueueOwner>) {
-        if !self.finished.get() {
-            self.deferred.push_crowded(queue);
-        }
-    }
-
-    /// Returns `true` while deferred callbacks run: none run between the frames that they deliver.
-    pub(crate) fn is_running_deferred(&self) -> bool {
-        self.running_deferred.get()
-    }
-
     #[inline]
     pub(crate) fn has_deferred(&self) -> bool {
         !self.deferred.is_empty()
@@ -447,6 +434,12 @@ impl LoopCore {
         F::Output: 'static,
     {
         self.tasks.spawn(future)
+    }
+
+    /// Polls each task that was woken, once.
+    #[inline]
+    pub(crate) fn run_tasks(&self) {
+        self.tasks.run_ready();
     }
 
     /// Whether there is work that no event will announce.
@@ -528,10 +521,6 @@ impl LoopCore {
         }
         self.deferred.run(|deferred| match deferred {
             Deferred::Source(source, kind) => source.deferred(kind),
-            Deferred::Crowded(queue) => {
-                self.tasks.run_ready();
-                queue.hold_if_full();
-            }
             Deferred::Call(call) => guard("a deferred call", call),
         });
     }

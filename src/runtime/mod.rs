@@ -31,7 +31,6 @@ mod timers;
 
 pub use config::{WSBudgetPolicy, WSBusyPoll, WSLoopConfig};
 pub(crate) use core::{LoopCore, guard, random};
-pub(crate) use deferred::QueueOwner;
 pub use error::{WSError, WSListenerError, WSPhase};
 pub use handle::{WSLoopHandle, WSSleep, WSTimer};
 pub(crate) use inbox::Once;

@@ -110,7 +110,7 @@ impl Waiting<'_> {
         if self.shared.transport().is_none() {
             let mut state = self.shared.state();
             let Some(end) = state.end.clone() else {
-                let old = state.rare.openers.wait(&mut self.opening, waker);
+                let old = state.rare.openers.wait(&mut self.opening, waker.clone());
                 drop(state);
                 drop(old);
                 return Poll::Pending;

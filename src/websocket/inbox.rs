@@ -1,10 +1,10 @@
 //! Messages that were received, and the tasks that wait for them.
 
+use std::collections::VecDeque;
 use std::task::Waker;
 
 use crate::messages::Message;
 
-use super::line::Line;
 use super::waiters::{Place, Waiters};
 
 /// Messages in the order of their arrival, and receivers in the order of theirs.
@@ -13,49 +13,99 @@ use super::waiters::{Place, Waiters};
 /// is dropped takes nothing along: those behind it move up.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    messages: Line<Message>,
+    /// `None` until a message had to be queued: mostly they are pulled.
+    #[expect(
+        clippy::box_collection,
+        reason = "a pointer instead of four words, in each of many connections"
+    )]
+    messages: Option<Box<VecDeque<Message>>>,
     receivers: Waiters,
+    /// The waker of a receiver that was woken to pull a message: it mostly waits again with the same.
+    kept: Option<Waker>,
 }
 
 impl Inbox {
     /// Adds a message. The receiver that it is for.
     pub(super) fn push(&mut self, message: Message) -> Option<Waker> {
-        self.messages.push(message);
-        self.receivers.take_waker(self.messages.len() - 1)
+        let messages = self.messages.get_or_insert_default();
+        messages.push_back(message);
+        self.receivers.take_waker(messages.len() - 1)
     }
 
     /// The message of the receiver at this place, if it is there; and the waker of the receiver, if it waited.
     pub(super) fn take(&mut self, place: &mut Place) -> Option<(Message, Option<Waker>)> {
         let index = self.receivers.ahead_of(*place);
-        let message = self.messages.remove(index)?;
+        let message = self.messages.as_mut()?.remove(index)?;
         Some((message, self.receivers.leave_from(index, place)))
     }
 
-    /// Waits for a message. The waker that this receiver had before.
+    #[inline]
+    fn queued(&self) -> usize {
+        self.messages.as_ref().map_or(0, |messages| messages.len())
+    }
+
+    /// Whether no message is queued and a receiver at this place is the first.
+    #[inline]
+    pub(super) fn is_next(&self, place: Place) -> bool {
+        self.queued() == 0 && self.receivers.is_first(place)
+    }
+
+    /// The waker of the first receiver, which keeps its place, if it waits and no message is queued.
+    pub(super) fn take_first_waker(&mut self) -> Option<Waker> {
+        if self.queued() == 0 { self.receivers.take_waker(0) } else { None }
+    }
+
+    /// Keeps the waker of a receiver that was woken by reference. The one that was kept before.
+    #[must_use = "a waker is dropped outside of borrows"]
+    pub(super) fn keep_waker(&mut self, waker: Waker) -> Option<Waker> {
+        self.kept.replace(waker)
+    }
+
+    #[must_use = "a waker is dropped outside of borrows"]
+    pub(super) fn take_kept_waker(&mut self) -> Option<Waker> {
+        self.kept.take()
+    }
+
+    /// The first receiver has pulled a message and waits no more, if it did. Its waker if it was not
+    /// woken.
+    #[inline]
+    #[must_use = "a waker is dropped outside of borrows"]
+    pub(super) fn leave_first(&mut self, place: &mut Place) -> Option<Waker> {
+        self.receivers.leave_from(0, place)
+    }
+
+    /// Waits for a message. The waker that is not needed any more.
+    #[must_use = "a waker is dropped outside of borrows"]
     pub(super) fn wait(&mut self, place: &mut Place, waker: &Waker) -> Option<Waker> {
-        self.receivers.wait(place, waker)
+        match self.kept.take() {
+            Some(kept) if kept.will_wake(waker) => self.receivers.wait(place, kept),
+            kept => {
+                self.kept = kept;
+                self.receivers.wait(place, waker.clone())
+            }
+        }
     }
 
     /// A receiver gives up. The one that now has the message that it had, and the waker of the one that left.
     pub(super) fn leave(&mut self, place: &mut Place) -> (Option<Waker>, Option<Waker>) {
         let Some((index, left)) = self.receivers.leave(place) else { return (None, None) };
-        let last = self.messages.len().checked_sub(1).filter(|&last| index <= last);
+        let last = self.queued().checked_sub(1).filter(|&last| index <= last);
         (last.and_then(|last| self.receivers.take_waker(last)), left)
     }
 
     /// Returns `true` if it holds `room` messages beyond those that receivers wait for.
     #[inline]
     pub(super) fn holds(&self, room: u32) -> bool {
-        self.messages.len() >= self.receivers.len() + room as usize
+        self.queued() >= self.receivers.len() + room as usize
     }
 
     pub(super) fn discard_messages(&mut self) {
-        self.messages.clear();
+        self.messages = None;
     }
 
-    /// Every receiver.
+    /// Every receiver, and the waker that was kept.
     pub(super) fn take_receivers(&mut self) -> impl Iterator<Item = Waker> {
-        self.receivers.take_wakers()
+        self.receivers.take_wakers().chain(self.kept.take())
     }
 }
 

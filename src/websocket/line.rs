@@ -38,6 +38,10 @@ impl<T> Line<T> {
         }
     }
 
+    pub(super) fn first(&self) -> Option<&T> {
+        self.first.as_ref()
+    }
+
     #[cfg(test)]
     fn get(&self, index: usize) -> Option<&T> {
         match index.checked_sub(1) {
@@ -64,10 +68,6 @@ impl<T> Line<T> {
             }
             Some(behind) => self.rest.as_mut()?.remove(behind),
         }
-    }
-
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
@@ -112,7 +112,5 @@ mod tests {
             assert_eq!(line.find_by_key(item, |&item| item), twin.binary_search(&item).ok());
         }
         assert!(line.iter_mut().eq(twin.iter_mut()));
-        line.clear();
-        assert_eq!(line.len(), 0);
     }
 }

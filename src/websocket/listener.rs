@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::connection::{WSListener, WSResult, WSTransport};
 use crate::messages::{Message, MessageReader};
-use crate::proto::{WSDisconnectCause, WSFrame, WSMsgType, WSProtocolError};
+use crate::proto::{WSDisconnectCause, WSFrame, WSMsgType};
 use crate::runtime::random;
 
 use super::CloseReason;
@@ -24,8 +24,7 @@ impl Under {
     /// A frame that is a message, and still masked.
     #[inline(never)]
     fn received_long(&self, frame: &WSFrame<'_>) {
-        let message = Message::Binary(frame.unmasked_copy().into());
-        self.shared.received(message, frame.tail_size() == 0);
+        self.shared.received(Message::Binary(frame.unmasked_copy().into()));
     }
 
     fn pong(&self, transport: &WSTransport, payload: &[u8]) {
@@ -40,9 +39,6 @@ impl Under {
 
 impl WSListener for Under {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
-        transport.conn().expect_messages();
-        transport.conn().leave_long_masked();
-        transport.conn().answer_late();
         self.shared.opened(transport);
         Ok(())
     }
@@ -58,18 +54,17 @@ impl WSListener for Under {
             WSMsgType::Ping => {}
             _ if frame.is_long() => self.received_long(frame),
             _ => {
-                let (is_last, is_whole) = (frame.tail_size() == 0, MessageReader::is_whole(frame));
+                let is_whole = MessageReader::is_whole(frame);
                 match self.reader.push(transport, frame) {
                     Ok(Some(message)) => {
-                        self.shared.received(Message::from(message), is_last);
+                        self.shared.received(Message::from(message));
                         if !is_whole {
                             self.reader.release();
                         }
                     }
                     Ok(None) => {}
                     Err(fault) => {
-                        self.shared.at_fault(&fault);
-                        transport.conn().peer_failed(&fault);
+                        self.shared.fail(transport, &fault);
                     }
                 }
             }
@@ -84,12 +79,8 @@ impl WSListener for Under {
         self.shared.ended(CloseReason::new(info.code, info.reason.clone()), keeps_messages);
     }
 
-    fn on_peer_fault(&mut self, fault: &WSProtocolError) {
-        self.shared.at_fault(fault);
-    }
-
-    fn on_peer_end(&mut self) {
-        self.shared.half_closed();
+    fn lets_tasks_pull(&self) -> bool {
+        true
     }
 
     fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {

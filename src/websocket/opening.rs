@@ -142,7 +142,7 @@ impl Opening<'_> {
             state.application = SideState::Disconnected;
             return Poll::Ready(Err(closed.into()));
         }
-        let old = state.rare.openers.wait(&mut self.place, waker);
+        let old = state.rare.openers.wait(&mut self.place, waker.clone());
         drop(state);
         drop(old);
         Poll::Pending
@@ -156,7 +156,7 @@ impl Opening<'_> {
         if !state.rare.is_opening {
             return Poll::Ready(());
         }
-        let old = state.rare.openers.wait(&mut self.place, waker);
+        let old = state.rare.openers.wait(&mut self.place, waker.clone());
         drop(state);
         drop(old);
         Poll::Pending

@@ -63,6 +63,7 @@ pub struct GetMessage<'a> {
 impl Future for GetMessage<'_> {
     type Output = Result<Message, WebSocketError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let websocket = self.websocket;
         websocket.shared().poll_message(&mut self.place, cx.waker())
@@ -70,6 +71,7 @@ impl Future for GetMessage<'_> {
 }
 
 impl Drop for GetMessage<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.place.is_some() {
             self.websocket.shared().leave_inbox(&mut self.place);

@@ -82,9 +82,7 @@ impl<P: AsRef<[u8]>> Future for SendMessage<'_, P> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let shared = this.websocket.shared();
-        let turn = shared.poll_turn_to_send(&mut this.place, cx.waker());
-        turn.map(|turn| turn.and_then(|()| shared.send(this.msg_type, this.payload.as_ref())))
+        this.websocket.shared().poll_send(&mut this.place, cx.waker(), this.msg_type, this.payload.as_ref())
     }
 }
 
@@ -97,6 +95,26 @@ impl<P> Drop for SendMessage<'_, P> {
 }
 
 impl Shared {
+    /// Sends a message as soon as [it may be sent](Self::poll_turn_to_send).
+    fn poll_send(
+        &self,
+        place: &mut Place,
+        waker: &Waker,
+        msg_type: WSMsgType,
+        payload: &[u8],
+    ) -> Poll<Result<(), WebSocketError>> {
+        // The short way, which nearly all short messages go: nobody waits, and the frame is gathered.
+        if place.is_none()
+            && self.state().may_send_at_once()
+            && let Some(transport) = self.transport()
+            && transport.conn().gather_message(msg_type, payload)
+        {
+            return Poll::Ready(Ok(()));
+        }
+        let turn = self.poll_turn_to_send(place, waker);
+        turn.map(|turn| turn.and_then(|()| self.send(msg_type, payload)))
+    }
+
     /// Ready when a message may be sent: it is this one's turn, and the queue is not too long.
     pub(super) fn poll_turn_to_send(
         &self,
@@ -115,7 +133,7 @@ impl Shared {
             _ => error,
         });
         if sendable.is_ok() && (has_to_wait || state.is_behind_writers(*place)) {
-            let old = state.writers.get_or_insert_default().wait(place, waker);
+            let old = state.writers.get_or_insert_default().wait(place, waker.clone());
             drop(state);
             drop(old);
             return Poll::Pending;

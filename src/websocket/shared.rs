@@ -2,14 +2,14 @@
 
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 
-use crate::connection::WSTransport;
+use crate::connection::{Receivers, WSTransport};
 use crate::handshake::WSUpgradeRequest;
-use crate::messages::Message;
+use crate::messages::{Message, bad_text};
 use crate::proto::{WSCloseCode, WSProtocolError};
-use crate::runtime::{QueueOwner, WSLoopHandle};
+use crate::runtime::WSLoopHandle;
 use crate::server::WSUpgradeTicket;
 
 use super::inbox::Inbox;
@@ -168,7 +168,8 @@ impl Shared {
     // --- from the listener -------------------------------------------------------------------------------------------------
 
     /// The opening handshake is done.
-    pub(super) fn opened(&self, transport: &WSTransport) {
+    pub(super) fn opened(self: &Rc<Self>, transport: &WSTransport) {
+        transport.conn().serve(Rc::downgrade(self) as Weak<dyn Receivers>);
         // There is one listener, and one `on_ws_connected`.
         let _ = self.transport.set(transport.clone());
         let (wakers, ended) = {
@@ -187,34 +188,19 @@ impl Shared {
         self.hold_if_full();
     }
 
-    /// A message has arrived, and maybe a frame or a part of one behind it.
-    #[inline]
-    pub(super) fn received(self: &Rc<Self>, message: Message, is_last: bool) {
-        let (waker, is_full) = {
+    /// A message has arrived.
+    pub(super) fn received(&self, message: Message) {
+        let waker = {
             let mut state = self.state();
             if state.discards {
                 return;
             }
-            (state.inbox.push(message), state.is_full())
+            state.inbox.push(message)
         };
-        if let Some(waker) = waker {
-            waker.wake();
+        wake(waker);
+        if let Some(transport) = self.transport() {
+            transport.conn().yield_to_tasks();
         }
-        if is_full || !is_last {
-            self.make_room(is_full);
-        }
-    }
-
-    /// Lets tasks run before the next frame is delivered: they may make room, and answer before
-    /// the effects of that frame, such as a CLOSE or an error.
-    #[inline]
-    fn make_room(self: &Rc<Self>, is_full: bool) {
-        let core = self.handle.core();
-        if is_full && core.is_running_deferred() {
-            // No task runs before the next frame.
-            return self.hold_if_full();
-        }
-        core.defer_crowded(Rc::clone(self) as Rc<dyn QueueOwner>);
     }
 
     /// The peer has closed, or the connection is gone.
@@ -235,20 +221,6 @@ impl Shared {
         wake(wakers);
     }
 
-    /// Stops receiving after the peer's half-close without CLOSE; messages that are sent may still
-    /// reach it.
-    pub(super) fn half_closed(&self) {
-        let wakers = {
-            let mut state = self.state();
-            if state.end.is_some() {
-                return;
-            }
-            state.end = Some(Box::new(End { may_send: true, ..End::new(CloseReason::abnormal(), false) }));
-            state.everybody()
-        };
-        wake(wakers);
-    }
-
     /// The listener goes: what was not opened will not be.
     pub(super) fn left(&self) {
         let wakers: Vec<_> = {
@@ -260,48 +232,69 @@ impl Shared {
         self.ended(CloseReason::abnormal(), true);
     }
 
-    /// The peer sent what this end does not take: the connection is given up. What is too big takes what was received before along.
-    pub(super) fn at_fault(&self, fault: &WSProtocolError) {
-        let keeps_messages = fault.code != WSCloseCode::MESSAGE_TOO_BIG;
-        self.ended(CloseReason::new(fault.code, &*fault.message), keeps_messages);
+    /// Gives the connection up because of what the peer sent.
+    pub(super) fn fail(&self, transport: &WSTransport, error: &WSProtocolError) {
+        self.peer_failed(error);
+        transport.conn().peer_failed(error);
     }
 
     // --- receiving ---------------------------------------------------------------------------------------------------------
 
     /// The next message for the receiver at `place`, or why there is none.
-    #[inline]
+    #[inline(never)]
     pub(super) fn poll_message(
         &self,
         place: &mut Place,
         waker: &Waker,
     ) -> Poll<Result<Message, WebSocketError>> {
+        match self.pull(place) {
+            Some(message) => Poll::Ready(Ok(message)),
+            None => self.poll_queue(place, waker),
+        }
+    }
+
+    /// Takes a message straight from the bytes that have arrived, if the receiver at `place` may.
+    #[inline]
+    fn pull(&self, place: &mut Place) -> Option<Message> {
+        let mut state = self.state();
+        if !state.may_pull(*place) {
+            return None;
+        }
+        let transport = self.transport()?;
+        let pulled = transport.conn().pull(Message::from_payload)?;
+        if pulled.is_none() || place.is_some() || state.room == 0 {
+            let left = state.inbox.leave_first(place);
+            drop(state);
+            drop(left);
+            self.after_pull(transport, pulled.is_none());
+        }
+        pulled
+    }
+
+    fn after_pull(&self, transport: &WSTransport, is_bad_text: bool) {
+        if is_bad_text {
+            self.fail(transport, &bad_text());
+        } else if self.state().room == 0 {
+            // The queue may be full again.
+            transport.conn().yield_to_tasks();
+        }
+    }
+
+    fn poll_queue(&self, place: &mut Place, waker: &Waker) -> Poll<Result<Message, WebSocketError>> {
         let mut state = self.state();
         if state.application == SideState::Connecting {
             return Poll::Ready(Err(not_accepted()));
         }
-        let Some((message, left)) = state.inbox.take(place) else {
-            return self.poll_without_message(state, place, waker);
-        };
-        let has_room = state.crowded && !state.is_full();
-        drop(state);
-        drop(left);
-        if has_room {
-            self.resume();
-        }
-        Poll::Ready(Ok(message))
-    }
-
-    fn poll_without_message(
-        &self,
-        mut state: RefMut<'_, State>,
-        place: &mut Place,
-        waker: &Waker,
-    ) -> Poll<Result<Message, WebSocketError>> {
-        let (polled, left) = match state.closed() {
-            None => (Poll::Pending, state.inbox.wait(place, waker)),
-            Some(closed) => {
+        let (polled, left) = match state.inbox.take(place) {
+            Some((message, left)) => (Poll::Ready(Ok(message)), left),
+            None if state.end.is_none() => (Poll::Pending, state.inbox.wait(place, waker)),
+            None => {
                 state.client = SideState::Disconnected;
-                (Poll::Ready(Err(closed.into())), state.inbox.leave(place).1)
+                let left = state.inbox.leave(place).1;
+                let closed = state
+                    .closed()
+                    .map_or_else(|| WebSocketError::closed(CloseReason::abnormal()), Into::into);
+                (Poll::Ready(Err(closed)), left)
             }
         };
         let has_room = state.crowded && !state.is_full();
@@ -315,8 +308,12 @@ impl Shared {
 
     /// A receiver is dropped; what it would have got is the next one's.
     pub(super) fn leave_inbox(&self, place: &mut Place) {
-        let (next, left) = self.state().inbox.leave(place);
-        drop(left);
+        let (next, left, kept) = {
+            let mut state = self.state();
+            let (next, left) = state.inbox.leave(place);
+            (next, left, state.inbox.take_kept_waker())
+        };
+        drop((left, kept));
         wake(next);
         self.hold_if_full();
     }
@@ -366,7 +363,15 @@ impl Shared {
     }
 }
 
-impl QueueOwner for Shared {
+impl Receivers for Shared {
+    fn offer(&self) -> bool {
+        let Some(waker) = self.state().first_waker() else { return false };
+        waker.wake_by_ref();
+        let old = self.state().inbox.keep_waker(waker);
+        drop(old);
+        true
+    }
+
     fn hold_if_full(&self) {
         let Some(transport) = self.transport() else { return };
         let begins = {
@@ -378,9 +383,39 @@ impl QueueOwner for Shared {
             transport.conn().hold_for_receivers();
         }
     }
+
+    fn peer_failed(&self, error: &WSProtocolError) {
+        // A message that is too big takes what was received before along.
+        let keeps_messages = error.code != WSCloseCode::MESSAGE_TOO_BIG;
+        self.ended(CloseReason::new(error.code, &*error.message), keeps_messages);
+    }
+
+    /// Stops receiving; messages that are sent may still reach the peer.
+    fn peer_ended(&self) {
+        let wakers = {
+            let mut state = self.state();
+            if state.end.is_some() {
+                return;
+            }
+            state.end = Some(Box::new(End { may_send: true, ..End::new(CloseReason::abnormal(), false) }));
+            state.everybody()
+        };
+        wake(wakers);
+    }
 }
 
 impl State {
+    /// The waker of the receiver that may pull the next message, if it waits.
+    fn first_waker(&mut self) -> Option<Waker> {
+        if self.end.is_some() || self.discards { None } else { self.inbox.take_first_waker() }
+    }
+
+    /// Whether the next message is still with the connection, and for the receiver at `place`.
+    #[inline]
+    fn may_pull(&self, place: Place) -> bool {
+        self.inbox.is_next(place) && self.end.is_none() && !self.discards
+    }
+
     fn is_full(&self) -> bool {
         self.inbox.holds(self.room) && !self.discards
     }

@@ -39,10 +39,16 @@ impl Waiters {
         place.and_then(|number| self.find(number)).unwrap_or(self.line.len())
     }
 
+    /// Whether nobody waits in front of this one.
+    #[inline]
+    pub(super) fn is_first(&self, place: Place) -> bool {
+        self.line.first().map(|first| first.number) == place
+    }
+
     /// Waits, at the end of the queue if this one did not wait before. The waker that it had before.
     #[must_use = "a waker is dropped outside of borrows"]
-    pub(super) fn wait(&mut self, place: &mut Place, waker: &Waker) -> Option<Waker> {
-        let waker = Some(waker.clone());
+    pub(super) fn wait(&mut self, place: &mut Place, waker: Waker) -> Option<Waker> {
+        let waker = Some(waker);
         let index = place.and_then(|number| self.find(number));
         if let Some(waiter) = index.and_then(|index| self.line.get_mut(index)) {
             return std::mem::replace(&mut waiter.waker, waker);

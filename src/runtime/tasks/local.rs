@@ -37,7 +37,11 @@ impl LocalId {
     #[inline]
     pub(super) fn push(self, runnable: Runnable) -> Result<(), Runnable> {
         let mut runnable = Some(runnable);
-        self.with(|queue| queue.ready.extend(runnable.take()));
+        self.with(|queue| {
+            if let Some(runnable) = runnable.take() {
+                queue.ready.push_back(runnable);
+            }
+        });
         runnable.map_or(Ok(()), Err)
     }
 

@@ -1,0 +1,195 @@
+//! Messages that tasks take straight from the bytes of a read.
+//!
+//! While a task waits for a message and none is queued, received frames are not delivered: the
+//! receive buffer is lent to the connection, the task is woken, and its poll takes the messages out
+//! of the buffer. One wake-up serves a whole read, and no message is queued. The frames that are
+//! left, and all frames other than whole uncompressed messages, are delivered to the listener,
+//! which queues the messages.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::{Rc, Weak};
+
+use crate::buf::RecvBuffer;
+use crate::connection::WSTransport;
+use crate::net::Read;
+use crate::proto::{WSMsgType, WSProtocolError};
+use crate::runtime::{WSListenerError, guard};
+
+use super::conn::{Conn, Flags};
+use super::receiving::Delivered;
+
+/// Most messages that are pulled after one wake-up. The task is woken again for the next ones, so that
+/// others that are ready run in between.
+const PULLS_PER_WAKE: u32 = 128;
+
+/// The tasks that receive messages from a connection, and the queue of messages that they have not
+/// taken.
+pub(crate) trait Receivers {
+    /// Wakes the task that is first in line if the next message is for it to
+    /// [pull](Conn::pull). Returns `false` if no task was woken.
+    fn offer(&self) -> bool;
+
+    /// Holds data if there is no room for a further message.
+    fn hold_if_full(&self);
+
+    /// Is called when the connection fails because of what the peer sent; `on_ws_disconnected`
+    /// follows when TCP is closed.
+    fn peer_failed(&self, error: &WSProtocolError);
+
+    /// Is called when the peer has half-closed TCP without CLOSE; what is sent may still reach it.
+    fn peer_ended(&self);
+}
+
+impl Conn {
+    /// Makes whole messages of the frames for `receivers`, and keeps the write side open after the
+    /// peer's half-close. Long frames come masked, since they are copied anyway.
+    pub(crate) fn serve(&self, receivers: Weak<dyn Receivers>) {
+        // There is one `on_ws_connected`.
+        let _ = self.receivers.set(receivers);
+        self.flags.set(Flags::SERVES_TASKS);
+        let mut proto = self.proto.borrow_mut();
+        proto.expect_messages();
+        proto.leave_long_masked();
+        proto.answer_late();
+    }
+
+    fn receivers(&self) -> Option<Rc<dyn Receivers>> {
+        self.receivers.get().and_then(Weak::upgrade)
+    }
+
+    /// Tells the tasks, if there are any. Wakers, which may panic, are called by that.
+    pub(super) fn tell_receivers(&self, tell: impl FnOnce(&dyn Receivers)) {
+        if let Some(receivers) = self.receivers() {
+            guard("a waker", || tell(&*receivers));
+        }
+    }
+
+    /// Lets tasks run before the next frame is delivered: they may make room, and answer before the
+    /// effects of that frame, such as a CLOSE or an error.
+    pub(crate) fn yield_to_tasks(&self) {
+        self.flags.set(Flags::YIELDS);
+    }
+
+    /// Takes the next message out of the bytes that are lent and returns what `make` makes of its
+    /// type and payload. `None` if nothing is lent, or no whole message is next.
+    #[inline]
+    pub(crate) fn pull<T>(&self, make: impl FnOnce(WSMsgType, &[u8]) -> T) -> Option<T> {
+        if !self.flags.has(Flags::LENT) {
+            return None;
+        }
+        let pulls_left = self.pulls_left.get().checked_sub(1)?;
+        let mut buffer = self.partial.take()?;
+        let mut proto = self.proto.borrow_mut();
+        let made = proto.peek_plain(buffer.filled()).map(|header| {
+            let (head, payload, _) = proto.take_plain(header, buffer.filled_mut());
+            let made = make(header.msg_type(), payload);
+            buffer.consume(head.wire_len());
+            self.pulls_left.set(pulls_left);
+            self.core.frame_delivered();
+            made
+        });
+        drop(proto);
+        self.partial.set(Some(buffer));
+        made
+    }
+
+    /// Reads once and serves tasks: nearly all reads of a connection that has such.
+    #[inline(never)]
+    pub(super) fn receive_for_tasks(self: &Rc<Self>, transport: &WSTransport) {
+        let mut buffer = self.core.take_recv();
+        let read = match self.io.borrow_mut().as_mut() {
+            Some(io) => io.read(&mut buffer),
+            None => return self.core.give_recv(buffer),
+        };
+        match read {
+            Read::Data { len, more: false } => {
+                self.core.metrics().bytes_received(len);
+                self.dispatch_to_tasks(transport, buffer);
+            }
+            read => self.receive_on(transport, buffer, read),
+        }
+    }
+
+    /// Serves the tasks that receive from this connection: [`dispatch`](Self::dispatch), if it has
+    /// such.
+    #[inline]
+    pub(super) fn dispatch_to_tasks(self: &Rc<Self>, transport: &WSTransport, mut buffer: Box<RecvBuffer>) {
+        let receivers = self.receivers();
+        let pulling = receivers.as_deref().filter(|_| self.flags.has(Flags::PULLED));
+        if let Some(receivers) = pulling {
+            buffer = self.lend(receivers, buffer);
+        }
+        if buffer.is_empty() {
+            return self.core.give_recv(buffer);
+        }
+        self.deliver_to_tasks(transport, receivers.as_deref(), buffer);
+    }
+
+    /// Delivers what tasks have not taken out of the buffer, and lets them run after each message.
+    #[inline(never)]
+    fn deliver_to_tasks(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        receivers: Option<&dyn Receivers>,
+        mut buffer: Box<RecvBuffer>,
+    ) {
+        let delivered = loop {
+            let delivered = self.deliver_with(|listener| {
+                let goes_on = || !self.flags.has(Flags::YIELDS);
+                let delivered = self.deliver_while(goes_on, transport, listener, &mut buffer);
+                delivered.unwrap_or(Delivered::Done)
+            });
+            if !self.flags.clear(Flags::YIELDS) {
+                break delivered;
+            }
+            self.core.run_tasks();
+            let Some(receivers) = receivers else { continue };
+            receivers.hold_if_full();
+            if self.flags.has(Flags::PULLED) {
+                buffer = self.lend(receivers, buffer);
+            }
+            if buffer.is_empty() {
+                break Delivered::Done;
+            }
+        };
+        match delivered {
+            Delivered::Done if buffer.is_empty() => self.core.give_recv(buffer),
+            delivered => self.delivered(delivered, buffer),
+        }
+    }
+
+    /// Lets tasks take messages out of `buffer` as long as they wait for them. Returns what is left.
+    #[inline]
+    #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
+    fn lend(self: &Rc<Self>, receivers: &dyn Receivers, mut buffer: Box<RecvBuffer>) -> Box<RecvBuffer> {
+        while self.proto.borrow_mut().has_plain(buffer.filled()) {
+            self.partial.set(Some(buffer));
+            self.flags.set(Flags::LENT);
+            self.pulls_left.set(PULLS_PER_WAKE);
+            // Wakers may be the application's own.
+            let woken = panic::catch_unwind(AssertUnwindSafe(|| {
+                let woken = receivers.offer();
+                if woken {
+                    self.core.run_tasks();
+                }
+                woken
+            }));
+            self.flags.clear(Flags::LENT);
+            // It is gone if the connection ended meanwhile.
+            buffer = self.partial.take().unwrap_or_default();
+            match woken {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(panic) => {
+                    self.listener_failed(WSListenerError::from_panic(&*panic));
+                    break;
+                }
+            }
+        }
+        if self.flags.clear(Flags::YIELDS) {
+            receivers.hold_if_full();
+        }
+        self.core.frames_delivered();
+        buffer
+    }
+}
