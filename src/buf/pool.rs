@@ -89,6 +89,7 @@ impl BufferPool {
     }
 
     #[inline(never)]
+    #[expect(clippy::unnecessary_box_returns, reason = "a queue changes hands as one pointer")]
     fn take_earlier_queue(&mut self) -> Box<SendQueue> {
         let queue = self.queues.pop().unwrap_or_default();
         self.retained -= queue.capacity();

@@ -154,8 +154,8 @@ impl SendQueue {
         true
     }
 
-    /// Begins an empty queue, [open](Self::open) up to `limit` bytes. With a limit of at least
-    /// [`MIN_OPENED`], it is open for as many.
+    /// Begins an empty queue, [open](Self::open) up to `limit` bytes. With a limit of at least 1 KiB,
+    /// it is open for as many.
     #[inline]
     pub fn begin(&mut self, limit: usize) {
         debug_assert!(self.is_empty());
@@ -178,12 +178,18 @@ impl SendQueue {
         }
         let Some(place) = self.gathered.spare_capacity_mut().get_mut(..len) else { return false };
         let (front, back) = place.split_at_mut(HEADER);
-        front.write_copy_of_slice(&header);
+        for (place, byte) in front.iter_mut().zip(header) {
+            place.write(byte);
+        }
         // Such a header has room for lengths up to 125 only.
         if HEADER == 2 {
             mask::copy_short(payload, back);
         } else {
-            back.write_copy_of_slice(payload);
+            // SAFETY: `back` has as many bytes as `payload`, and memory that is borrowed uniquely
+            // does not overlap other memory.
+            unsafe {
+                back.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(payload.as_ptr(), payload.len());
+            }
         }
         // SAFETY: the `len` bytes behind the old length are within the capacity and were just written.
         unsafe { self.gathered.set_len(self.gathered.len() + len) };

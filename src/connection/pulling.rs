@@ -80,17 +80,17 @@ impl Conn {
         let pulls_left = self.pulls_left.get().checked_sub(1)?;
         let mut buffer = self.partial.take()?;
         let mut proto = self.proto.borrow_mut();
-        let made = proto.peek_plain(buffer.filled()).map(|header| {
+        let pulled = proto.peek_plain(buffer.filled()).map(|header| {
             let (head, payload, _) = proto.take_plain(header, buffer.filled_mut());
-            let made = make(header.msg_type(), payload);
+            let message = make(header.msg_type(), payload);
             buffer.consume(head.wire_len());
             self.pulls_left.set(pulls_left);
             self.core.frame_delivered();
-            made
+            message
         });
         drop(proto);
         self.partial.set(Some(buffer));
-        made
+        pulled
     }
 
     /// Reads once and serves tasks: nearly all reads of a connection that has such.
