@@ -82,7 +82,8 @@ pub(crate) fn set_quick_ack(socket: &impl AsFd) -> io::Result<()> {
 }
 
 /// Calls again what a signal has interrupted.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "around a system call, which is an instruction")]
 pub(super) fn retry(mut call: impl FnMut() -> Result<usize, Errno>) -> io::Result<usize> {
     loop {
         match call() {
