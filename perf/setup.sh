@@ -11,7 +11,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/peers" || exit 1
 
 tokio_peers=(fastwebsockets sockudo-ws tokio-tungstenite tokio-websockets web-socket)
-peers=(uwebsockets uwebsockets-tls uwebsockets-deflate uwebsockets-capi boost-beast picows websockets ws "${tokio_peers[@]}")
+peers=(uwebsockets uwebsockets-tls uwebsockets-deflate uwebsockets-callgrind uwebsockets-capi boost-beast picows websockets ws "${tokio_peers[@]}")
 # Those that also speak TLS, by the same program; uwebsockets-tls speaks nothing else.
 tls_peers=(picows fastwebsockets tokio-tungstenite tokio-websockets)
 packages=(cargo g++ make libboost-dev libclang-dev libuv1-dev libssl-dev zlib1g-dev python3-venv nodejs npm)
@@ -61,7 +61,7 @@ for package in json.load(sys.stdin)["packages"]:
 
 build() {
     case $1 in
-    uwebsockets | uwebsockets-tls | uwebsockets-deflate)
+    uwebsockets | uwebsockets-tls | uwebsockets-deflate | uwebsockets-callgrind)
         need cargo g++ python3
         local sources option=()
         case $1 in
@@ -73,6 +73,7 @@ build() {
             need_header zlib.h zlib1g-dev
             option=(deflate)
             ;;
+        uwebsockets-callgrind) option=(callgrind) ;;
         esac
         sources=$(uwebsockets_sources) && [ -d "$sources" ] || why_not "crate libuwebsockets-sys is not available"
         nice -n 10 uwebsockets/build.sh "$sources" "$work/bin/$1" "${option[@]}" || why_not "compiling failed"

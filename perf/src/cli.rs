@@ -58,16 +58,19 @@ pub(crate) struct CompareArgs {
     /// Few rows, few servers, less than two minutes
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Server CPU time in closed loop and at latency: nine rounds of limit, femtows and uWebSockets
+    #[arg(long, conflicts_with_all = ["quick", "modes", "sizes"])]
+    pub(crate) cpu: bool,
     /// Names of servers, as `perf peers` lists them; default: all that are installed
     #[arg(long, value_delimiter = ',')]
     pub(crate) peers: Vec<String>,
-    /// Families of rows; default: all
+    /// Families of rows; default: all but instructions
     #[arg(long, value_delimiter = ',')]
     pub(crate) modes: Vec<Mode>,
     /// Sizes of payloads, like 20,1KiB,100kB; default: those of each family
     #[arg(long, value_delimiter = ',', value_parser = size::parse)]
     pub(crate) sizes: Vec<usize>,
-    /// Rounds of each server at each row [default: 5, with --quick 3]
+    /// Rounds of each server at each row, instructions excepted [default: 5, with --quick 3, with --cpu 9]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) rounds: Option<u16>,
     /// Length of a measured round in seconds [default: 1, with --quick what two minutes allow]

@@ -49,7 +49,7 @@ impl Comparison {
     pub(crate) fn measurements(&self) -> usize {
         let pairs = self.rows.iter().flat_map(|row| self.subjects.iter().map(move |subject| (row, subject)));
         let able = pairs.filter(|(row, subject)| subject.belongs_to(row) && subject.obstacle(row).is_none());
-        able.count() * self.rounds
+        able.map(|(row, _)| row.rounds(self.rounds)).sum()
     }
 
     fn run_row(&self, row: &Row, progress: &ProgressBar, skipped: &mut Vec<Skipped>) -> RowResults {
@@ -60,14 +60,15 @@ impl Comparison {
                 None => able.push((subject, Entry::new(subject.name(), subject.note(row)))),
             }
         }
-        for round in 1..=self.rounds {
+        let rounds = row.rounds(self.rounds);
+        for round in 1..=rounds {
             if let Err(error) = self.in_time() {
                 let what = format!("{}, from round {round} on", row.title());
                 skipped.push(Skipped::new("everybody", &what, &error.to_string()));
                 break;
             }
             able.retain_mut(|(subject, entry)| {
-                progress.set_message(format!("{}: {} ({round}/{})", row.title(), entry.name, self.rounds));
+                progress.set_message(format!("{}: {} ({round}/{})", row.title(), entry.name, rounds));
                 let result = row.measure(subject, &self.settings);
                 progress.inc(1);
                 match result {

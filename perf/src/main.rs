@@ -1,10 +1,11 @@
 //! The latency harness of femtows: one load generator, many WebSocket servers, each in a process of its own.
 //!
 //! `compare` ([`compare`]) takes rows ([`modes`]) and subjects ([`subject`], from the registry in [`peers`]), starts a server
-//! ([`server`]), drives it ([`generator`]), asks the kernel what it used ([`accounting`], [`strace`]), and writes tables and charts
-//! ([`report`], [`charts`]).
+//! ([`server`]), drives it ([`generator`]), asks the kernel what it used ([`accounting`], [`strace`]) or counts its instructions
+//! ([`callgrind`]), and writes tables and charts ([`report`], [`charts`]).
 
 mod accounting;
+mod callgrind;
 mod charts;
 mod cli;
 mod compare;

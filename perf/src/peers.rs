@@ -116,6 +116,18 @@ impl Peer {
         }
     }
 
+    /// Returns this peer as a program that callgrind can run, if there is one.
+    pub(crate) fn for_callgrind(&self) -> Option<Self> {
+        match self.program {
+            Program::Own { .. } => Some(*self),
+            Program::File { program: UWEBSOCKETS, args, needs } => {
+                let program = Program::File { program: UWEBSOCKETS_FOR_CALLGRIND, args, needs };
+                Some(Self { program, install: "perf/setup.sh uwebsockets-callgrind", ..*self })
+            }
+            Program::File { .. } => None,
+        }
+    }
+
     /// How to start this peer.
     ///
     /// # Errors
@@ -159,6 +171,12 @@ fn find(program: &str) -> Option<PathBuf> {
     }
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
+
+/// The fastest build of uWebSockets for this machine.
+const UWEBSOCKETS: &str = "peers/.work/bin/uwebsockets";
+
+/// uWebSockets without AVX-512, which callgrind cannot run.
+const UWEBSOCKETS_FOR_CALLGRIND: &str = "peers/.work/bin/uwebsockets-callgrind";
 
 /// Those that do not compress.
 const PEERS: &[Peer] = &[
@@ -210,12 +228,12 @@ const PEERS: &[Peer] = &[
         name: "uWebSockets",
         language: "C++",
         install: "perf/setup.sh uwebsockets",
-        program: Program::File { program: "peers/.work/bin/uwebsockets", args: &[], needs: &[] },
+        program: Program::File { program: UWEBSOCKETS, args: &[], needs: &[] },
         reply: Reply::Frame,
         can_spin: false,
         can_broadcast: true,
         tls: Tls::Other("peers/.work/bin/uwebsockets-tls"),
-        notes: "Sources of crate libuwebsockets-sys 0.0.10, flags of its own build.c: native epoll loop, LTO, -march=native; no timers. TLS: SSLApp in a build of its own, OpenSSL.",
+        notes: "Sources of crate libuwebsockets-sys 0.0.10, flags of its own build.c: native epoll loop, LTO, -march=native; no timers. Under callgrind: a build with -march=x86-64-v3. TLS: SSLApp in a build of its own, OpenSSL.",
     },
     Peer {
         name: "uWebSockets-capi",
@@ -355,6 +373,9 @@ mod tests {
         for peer in all().filter(|peer| matches!(peer.program, Program::File { .. })) {
             let name = peer.install.strip_prefix("perf/setup.sh ").unwrap();
             assert!(known.contains(name), "{name}");
+            if let Some(counted) = peer.for_callgrind() {
+                assert!(known.contains(counted.install.strip_prefix("perf/setup.sh ").unwrap()));
+            }
             if let Tls::Other(build) = peer.tls {
                 assert!(known.contains(build.rsplit('/').next().unwrap()), "{build}");
             }
@@ -368,6 +389,19 @@ mod tests {
         let reason = peer.with_tls().unwrap().locate().unwrap_err();
         assert!(reason.contains("peers/secure"), "{reason}");
         assert!(Peer { tls: Tls::No, ..peer }.with_tls().is_none());
+    }
+
+    #[test]
+    fn only_own_servers_and_uwebsockets_are_counted() {
+        let counted: Vec<_> = all()
+            .filter(|peer| peer.reply.keeps_context().is_none() && peer.for_callgrind().is_some())
+            .collect();
+        let names: Vec<_> = counted.iter().map(|peer| peer.name).collect();
+        assert_eq!(names, ["limit", "femtows", "femtows-messages", "femtows-async", "uWebSockets"]);
+        let Program::File { program, .. } = counted[4].for_callgrind().unwrap().program else {
+            panic!("not a file")
+        };
+        assert_eq!(program, UWEBSOCKETS_FOR_CALLGRIND);
     }
 
     #[test]

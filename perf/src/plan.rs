@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+use crate::callgrind;
 use crate::cli::CompareArgs;
 use crate::compare::{Comparison, syscalls_obstacle, time_within};
 use crate::modes::{self, ClientKind, Mode, Row, Settings};
@@ -19,19 +20,28 @@ const QUICK_DEADLINE: Duration = Duration::from_secs(110);
 const QUICK_PEERS: [&str; 6] =
     ["uWebSockets", "fastwebsockets", "tokio-tungstenite", "tokio-websockets", "Boost.Beast", "picows"];
 
+/// Rounds and servers of `--cpu`.
+const CPU_ROUNDS: usize = 9;
+const CPU_PEERS: [&str; 3] = ["limit", "femtows", "uWebSockets"];
+
 /// Files that stay open whatever is measured.
 const SPARE_FILES: u64 = 500;
 
 /// The comparison that was asked for, and who is left out of it.
 ///
 /// # Errors
-/// If a name is unknown, nothing is left to measure, or the machine has one core only.
+/// If a name is unknown, nothing is left to measure, the machine has one core only, or instructions
+/// are to be counted without valgrind.
 pub(crate) fn plan(
     args: &CompareArgs,
     cores: &[usize],
     open_files: u64,
 ) -> Result<(Comparison, Vec<Skipped>)> {
     ensure!(cores.len() >= 2, "two cores are needed: one for the generator, one for the server");
+    ensure!(
+        !args.modes.contains(&Mode::Instructions) || callgrind::is_installed(),
+        "instructions are counted by callgrind: install valgrind"
+    );
     let mut skipped = Vec::new();
     let rows = rows(args, open_files, &mut skipped);
     let subjects = subjects(args, &mut skipped)?;
@@ -39,7 +49,12 @@ pub(crate) fn plan(
     let counts_syscalls = !args.no_syscalls && obstacle.is_none();
     skipped.extend(obstacle);
 
-    let rounds = args.rounds.map_or(if args.quick { 3 } else { 5 }, usize::from);
+    let default_rounds = match args {
+        CompareArgs { quick: true, .. } => 3,
+        CompareArgs { cpu: true, .. } => CPU_ROUNDS,
+        _ => 5,
+    };
+    let rounds = args.rounds.map_or(default_rounds, usize::from);
     let settings = Settings {
         time: Duration::from_secs_f64(args.secs.unwrap_or(1.0)),
         generator_core: cores[cores.len() - 2],
@@ -59,7 +74,9 @@ fn rows(args: &CompareArgs, open_files: u64, skipped: &mut Vec<Skipped>) -> Vec<
     let wanted = args.idle_connections;
     let idle = u64::from(wanted).min(open_files.saturating_sub(SPARE_FILES)) as usize;
     let narrows = !args.modes.is_empty() || !args.sizes.is_empty();
-    let rows = if args.quick && !narrows {
+    let rows = if args.cpu {
+        modes::cpu_rows()
+    } else if args.quick && !narrows {
         modes::quick_rows()
     } else {
         modes::rows(&args.modes, &args.sizes, idle)
@@ -80,6 +97,8 @@ fn subjects(args: &CompareArgs, skipped: &mut Vec<Skipped>) -> Result<Vec<Subjec
         named(&args.peers)?
     } else if args.quick {
         quick_peers()
+    } else if args.cpu {
+        CPU_PEERS.iter().filter_map(|name| peers::by_name(name)).collect()
     } else {
         peers::all().collect()
     };

@@ -28,6 +28,8 @@ pub(crate) enum Metric {
     Wire,
     /// CPU time per opened connection, handshake included, in microseconds.
     OpeningCpu,
+    /// Instructions in user space per message.
+    Instructions,
 }
 
 /// What one round of one server gave.
@@ -117,6 +119,32 @@ impl Entry {
         self.name.starts_with("femtows")
     }
 
+    /// Returns the ratio to `other` by `metric`: the median over the rounds in which both were
+    /// measured. Within a round they follow each other, so that what slows the machine down for a
+    /// while slows both.
+    pub(crate) fn ratio(&self, other: Option<&Self>, metric: Metric) -> Option<f64> {
+        median(&self.ratios(other?, metric))
+    }
+
+    /// Returns the smallest and the largest of those ratios, if there is more than one.
+    pub(crate) fn ratio_spread(&self, other: Option<&Self>, metric: Metric) -> Option<(f64, f64)> {
+        match &self.ratios(other?, metric)[..] {
+            [smallest, .., largest] => Some((*smallest, *largest)),
+            _ => None,
+        }
+    }
+
+    fn ratios(&self, other: &Self, metric: Metric) -> Vec<f64> {
+        let pairs = self.rounds.iter().zip(&other.rounds);
+        let mut ratios: Vec<f64> = pairs
+            .filter_map(|(one, other)| {
+                Some(one.get(&metric)? / other.get(&metric).filter(|&&value| value > 0.0)?)
+            })
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios
+    }
+
     fn sorted(&self, metric: Metric) -> Vec<f64> {
         let mut values: Vec<f64> =
             self.rounds.iter().filter_map(|figures| figures.get(&metric).copied()).collect();
@@ -131,38 +159,11 @@ impl RowResults {
         self.entries.iter().find(|entry| entry.is_limit())
     }
 
-    /// The best of all others than the limit and ourselves, by the headline of the row.
-    pub(crate) fn best_peer(&self) -> Option<&Entry> {
-        let metric = self.row.headline();
+    /// Returns the best server by `metric`, the limit and this library left out.
+    pub(crate) fn best_peer(&self, metric: Metric) -> Option<&Entry> {
         let peers = self.entries.iter().filter(|entry| !entry.is_limit() && !entry.is_ours());
         let with_figure = peers.filter_map(|entry| Some((entry.median(metric)?, entry)));
         with_figure.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, entry)| entry)
-    }
-
-    /// How many times as much as `other` an entry takes, by the headline of the row: the median over the rounds in which both were
-    /// measured. Within a round they follow each other, so that what slows the machine down for a while slows both.
-    pub(crate) fn ratio(&self, entry: &Entry, other: Option<&Entry>) -> Option<f64> {
-        median(&self.ratios(entry, other?))
-    }
-
-    /// The smallest and the largest of those ratios, if there is more than one.
-    pub(crate) fn ratio_spread(&self, entry: &Entry, other: Option<&Entry>) -> Option<(f64, f64)> {
-        match &self.ratios(entry, other?)[..] {
-            [smallest, .., largest] => Some((*smallest, *largest)),
-            _ => None,
-        }
-    }
-
-    fn ratios(&self, entry: &Entry, other: &Entry) -> Vec<f64> {
-        let metric = self.row.headline();
-        let pairs = entry.rounds.iter().zip(&other.rounds);
-        let mut ratios: Vec<f64> = pairs
-            .filter_map(|(one, other)| {
-                Some(one.get(&metric)? / other.get(&metric).filter(|&&value| value > 0.0)?)
-            })
-            .collect();
-        ratios.sort_by(f64::total_cmp);
-        ratios
     }
 }
 
@@ -207,9 +208,9 @@ pub(crate) mod tests {
         // The machine is half as fast in the second round, and twice as fast in the third.
         let row = row(vec![entry("limit", &[1.0, 2.0, 0.5, 7.0]), entry("femtows", &[1.1, 2.2, 0.6])]);
         let [limit, ours] = &row.entries[..] else { unreachable!("two entries") };
-        assert_eq!(row.ratio(ours, Some(limit)), Some(1.1));
-        assert_eq!(row.ratio_spread(ours, Some(limit)), Some((1.1, 1.2)));
-        assert_eq!(row.ratio_spread(ours, None), None);
+        assert_eq!(ours.ratio(Some(limit), Metric::P50), Some(1.1));
+        assert_eq!(ours.ratio_spread(Some(limit), Metric::P50), Some((1.1, 1.2)));
+        assert_eq!(ours.ratio_spread(None, Metric::P50), None);
     }
 
     #[test]
@@ -222,11 +223,11 @@ pub(crate) mod tests {
             entry("fast", &[4.0]),
             entry("failed", &[]),
         ]);
-        let best = row.best_peer().unwrap();
+        let best = row.best_peer(Metric::P50).unwrap();
         assert_eq!(best.name, "fast");
         let ours = &row.entries[1];
-        assert_eq!(row.ratio(ours, Some(best)), Some(0.5));
-        assert_eq!(row.ratio(ours, row.limit()), Some(2.0));
-        assert_eq!(row.ratio(ours, row.entries.last()), None);
+        assert_eq!(ours.ratio(Some(best), Metric::P50), Some(0.5));
+        assert_eq!(ours.ratio(row.limit(), Metric::P50), Some(2.0));
+        assert_eq!(ours.ratio(row.entries.last(), Metric::P50), None);
     }
 }

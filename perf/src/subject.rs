@@ -1,6 +1,7 @@
 //! Who is measured.
 
 use std::net::ToSocketAddrs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -54,14 +55,16 @@ impl Subject {
         }
     }
 
-    /// Whether this has to do with a row at all: clients with client rows, those that speak TLS with TLS rows, those
-    /// that compress with compressed rows, servers with the others.
+    /// Returns `true` if this is to be measured at a row. Clients belong to client rows, servers that
+    /// speak TLS to TLS rows, servers that compress to compressed rows, servers that callgrind can
+    /// run to rows of instructions, and servers to all other rows.
     pub(crate) fn belongs_to(&self, row: &Row) -> bool {
         match (self, row.mode()) {
             (Self::Peer(peer), Mode::Tls) => peer.tls != Tls::No,
             (Self::Peer(peer), mode) if peer.reply.keeps_context().is_some() => mode == Mode::Deflate,
+            (Self::Peer(peer), Mode::Instructions) => peer.for_callgrind().is_some(),
             (Self::Client(_), mode) => mode == Mode::Client,
-            (_, mode) => !matches!(mode, Mode::Client | Mode::Tls | Mode::Deflate),
+            (_, mode) => !matches!(mode, Mode::Client | Mode::Tls | Mode::Deflate | Mode::Instructions),
         }
     }
 
@@ -110,7 +113,7 @@ pub(crate) struct Session {
     /// Its process, if known.
     pub(crate) pid: Option<u32>,
     /// Ends the process when the round is over.
-    _server: Option<Server>,
+    server: Option<Server>,
 }
 
 impl Session {
@@ -123,10 +126,10 @@ impl Session {
             Subject::Peer(peer) if row.mode() == Mode::Tls => Self::open_tls(peer, core),
             Subject::Peer(peer) => {
                 let server = Server::start(peer, row.spins() && peer.can_spin, None, core)?;
-                Ok(Self { target: server.target(peer), pid: Some(server.pid()), _server: Some(server) })
+                Ok(Self { target: server.target(peer), pid: Some(server.pid()), server: Some(server) })
             }
             Subject::Running { target, pid, .. } => {
-                Ok(Self { target: target.clone(), pid: *pid, _server: None })
+                Ok(Self { target: target.clone(), pid: *pid, server: None })
             }
             Subject::Client(kind) => bail!("{} is not a server", kind.name()),
         }
@@ -138,7 +141,29 @@ impl Session {
         let identity = Identity::create()?;
         let server = Server::start(&peer, false, Some(&identity), core)?;
         let target = Target { tls: Some(identity.client_config()?), ..server.target(&peer) };
-        Ok(Self { target, pid: Some(server.pid()), _server: Some(server) })
+        Ok(Self { target, pid: Some(server.pid()), server: Some(server) })
+    }
+
+    /// Starts a server under callgrind, which writes its counts to `output` when the session ends.
+    ///
+    /// # Errors
+    /// If the subject is not a server that callgrind can run, or the server cannot be started.
+    pub(crate) fn open_under_callgrind(subject: &Subject, output: &Path, core: usize) -> Result<Self> {
+        let peer = match subject {
+            Subject::Peer(peer) => peer.for_callgrind(),
+            Subject::Running { .. } | Subject::Client(_) => None,
+        };
+        let peer = peer.with_context(|| format!("{} cannot run under callgrind", subject.name()))?;
+        let server = Server::start_under_callgrind(&peer, output, core)?;
+        Ok(Self { target: server.target(&peer), pid: Some(server.pid()), server: Some(server) })
+    }
+
+    /// Interrupts the server, if it was started for this session, and waits until it has ended.
+    ///
+    /// # Errors
+    /// If the server does not end in time.
+    pub(crate) fn end(self) -> Result<()> {
+        self.server.map_or(Ok(()), Server::end)
     }
 
     /// CPU time of the process so far, if it is known.

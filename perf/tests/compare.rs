@@ -134,6 +134,35 @@ fn an_unknown_server_is_an_error() {
     assert!(message.contains("no-such-server") && message.contains("limit"), "{message}");
 }
 
+#[test]
+fn instructions_are_counted_or_valgrind_is_missing() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("instructions");
+    let peers = "limit,femtows,femtows-messages,femtows-async";
+    let out = folder.to_str().unwrap();
+    let output =
+        perf(&["compare", "--modes", "instructions", "--sizes", "20", "--peers", peers, "--out", out]);
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && message.contains("valgrind"), "{message}");
+        return;
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let results: Value = serde_json::from_slice(&fs::read(folder.join("results.json")).unwrap()).unwrap();
+    assert_eq!(results["skipped"], Value::Array(Vec::new()));
+    let rows = results["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        let entries = row["entries"].as_array().unwrap();
+        let counts: Vec<_> =
+            entries.iter().map(|entry| entry["rounds"][0]["instructions"].as_f64()).collect();
+        let [Some(limit), others @ ..] = &counts[..] else { panic!("{row}") };
+        assert_eq!(others.len(), 3, "{row}");
+        for count in others {
+            assert!(count.is_some_and(|count| count > *limit && *limit > 0.0), "{row}");
+        }
+    }
+}
+
 fn perf(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_perf")).args(args).output().unwrap()
 }

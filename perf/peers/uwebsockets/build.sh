@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds uWebSockets and server.cpp with the flags of its own build.c: native epoll loop, LTO, -march=native.
-# Usage: build.sh SOURCES OUTPUT [tls | deflate], where SOURCES is the uWebSockets folder inside the crate libuwebsockets-sys.
+# Usage: build.sh SOURCES OUTPUT [tls | deflate | callgrind], where SOURCES is the uWebSockets folder inside the crate libuwebsockets-sys.
 # The plain build has nothing of TLS or compression inside; with TLS it links the OpenSSL of the system, with compression its zlib.
+# The build for callgrind, which cannot run AVX-512, has AVX2 as the most of x86-64.
 set -eu
 
 sources=$1
@@ -13,6 +14,7 @@ trap 'rm -rf "$objects"' EXIT
 usockets=$sources/uSockets/src
 options="-DLIBUS_NO_SSL -DUWS_NO_ZLIB"
 libraries=
+target=native
 case ${3:-} in
 tls)
     options="-DLIBUS_USE_OPENSSL -DUWS_NO_ZLIB"
@@ -22,8 +24,11 @@ deflate)
     options=-DLIBUS_NO_SSL
     libraries=-lz
     ;;
+callgrind)
+    if [ "$(uname -m)" = x86_64 ]; then target=x86-64-v3; fi
+    ;;
 esac
-flags="-O3 -march=native -flto=auto $options -I$usockets -I$sources/src"
+flags="-O3 -march=$target -flto=auto $options -I$usockets -I$sources/src"
 for file in "$usockets"/*.c "$usockets"/eventing/epoll_kqueue.c "$usockets"/crypto/openssl.c; do
     # shellcheck disable=SC2086 # the flags are words
     "${CC:-gcc}" $flags -std=gnu11 -c "$file" -o "$objects/$(basename "$file").o"

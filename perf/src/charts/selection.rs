@@ -42,6 +42,14 @@ pub(crate) fn of(results: &Results) -> Vec<Chart> {
             Metric::Cpu,
             |row| row.mode() == Mode::Broadcast,
         ),
+        chart(
+            results,
+            "instructions",
+            "Instructions in user space per message",
+            "instructions",
+            Metric::Instructions,
+            |row| row.mode() == Mode::Instructions,
+        ),
         chart(results, "deflate", "Server CPU per compressed message", "microseconds", Metric::Cpu, |row| {
             row.mode() == Mode::Deflate
         }),
@@ -129,10 +137,10 @@ fn panel(row: &RowResults, metric: Metric) -> Panel {
 fn short_title(row: &Row) -> String {
     match *row {
         Row::Latency { size, .. } | Row::Client { size } | Row::Deflate { size, .. } => size::name(size),
-        Row::Load { connections, depth: 1, size } => {
+        Row::Load { connections, depth: 1, size } | Row::Instructions { connections, depth: 1, size } => {
             format!("{}, {connections} connections", size::name(size))
         }
-        Row::Load { connections, depth, size } => {
+        Row::Load { connections, depth, size } | Row::Instructions { connections, depth, size } => {
             format!("{}, {connections} connections x {depth} deep", size::name(size))
         }
         Row::Tls(work) => short_title(&work.plain()),

@@ -11,7 +11,7 @@ use crate::strace::{self, Syscall};
 use crate::subject::Session;
 
 /// The shape of the load.
-struct Shape {
+pub(super) struct Shape {
     connections: usize,
     depth: usize,
     size: usize,
@@ -19,13 +19,13 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(row: &Row) -> Result<Self> {
+    pub(super) fn of(row: &Row) -> Result<Self> {
         match *row {
             Row::Latency { size, placement } => {
                 let pace = if placement == Placement::Spinning { Pace::Spinning } else { Pace::Sleeping };
                 Ok(Self { connections: 1, depth: 1, size, pace })
             }
-            Row::Load { connections, depth, size } => {
+            Row::Load { connections, depth, size } | Row::Instructions { connections, depth, size } => {
                 Ok(Self { connections, depth, size, pace: Pace::Sleeping })
             }
             _ => anyhow::bail!("{} is not about echoes", row.title()),
@@ -33,7 +33,7 @@ impl Shape {
     }
 
     /// Connects, and makes sure that every byte of text and binary messages comes back.
-    fn verified<C: Carrier>(&self, session: &Session) -> Result<(Fleet<C>, Script)> {
+    pub(super) fn verified<C: Carrier>(&self, session: &Session) -> Result<(Fleet<C>, Script)> {
         let mut fleet = Fleet::open(&session.target, &session.target.path, self.connections)?;
         let reply = session.target.reply;
         let text = Script::new(Opcode::Text, self.size, self.depth, reply);
@@ -46,6 +46,16 @@ impl Shape {
 
     fn plan(&self, time: Duration) -> Plan {
         Plan { until: Until::Elapsed(time), check: Check::Sampled, pace: self.pace }
+    }
+
+    /// Returns the plan of so many exchanges on each connection.
+    pub(super) fn exchanges(&self, count: u64) -> Plan {
+        Plan { until: Until::Exchanges(count), check: Check::Sampled, pace: self.pace }
+    }
+
+    /// Returns the number of messages in one exchange of all connections.
+    pub(super) fn messages_per_exchange(&self) -> u64 {
+        (self.connections * self.depth) as u64
     }
 }
 

@@ -5,6 +5,7 @@ mod client;
 mod deflate;
 mod echo;
 mod idle;
+mod instructions;
 mod selection;
 mod tls;
 
@@ -22,7 +23,8 @@ use crate::strace::Syscall;
 use crate::subject::{Session, Subject};
 
 pub(crate) use client::{ClientKind, run_client};
-pub(crate) use selection::{quick_rows, rows};
+use echo::Shape;
+pub(crate) use selection::{cpu_rows, quick_rows, rows};
 pub(crate) use tls::TlsWork;
 
 /// A family of rows.
@@ -45,6 +47,8 @@ pub(crate) enum Mode {
     Deflate,
     /// TLS 1.3: one message at a time, pipelines, openings, and connections that do nothing.
     Tls,
+    /// Instructions in user space per message, counted by callgrind. Only on request.
+    Instructions,
 }
 
 /// One kind of work.
@@ -95,6 +99,15 @@ pub(crate) enum Row {
     },
     /// Over TLS.
     Tls(TlsWork),
+    /// Connections in closed loop, under callgrind.
+    Instructions {
+        /// How many.
+        connections: usize,
+        /// Messages in flight on each.
+        depth: usize,
+        /// Payload in bytes.
+        size: usize,
+    },
 }
 
 /// Where the generator and the server run, and how they wait.
@@ -139,6 +152,7 @@ impl Row {
             Self::Client { .. } => Mode::Client,
             Self::Deflate { .. } => Mode::Deflate,
             Self::Tls(_) => Mode::Tls,
+            Self::Instructions { .. } => Mode::Instructions,
         }
     }
 
@@ -154,7 +168,8 @@ impl Row {
                 format!("latency, {place}, {}", size::name(size))
             }
             Self::Load { connections, depth: 1, size } => {
-                format!("closed loop, {connections} connections, {}", size::name(size))
+                let plural = if connections == 1 { "" } else { "s" };
+                format!("closed loop, {connections} connection{plural}, {}", size::name(size))
             }
             Self::Load { connections, depth, size } => {
                 format!("pipeline, {connections} connections x {depth} deep, {}", size::name(size))
@@ -171,18 +186,23 @@ impl Row {
                 format!("compressed, closed loop, {connections} connections, {}", size::name(size))
             }
             Self::Tls(work) => work.title(),
+            Self::Instructions { connections, depth, size } => {
+                format!("instructions, {}", Self::Load { connections, depth, size }.title())
+            }
         }
     }
 
-    /// The figure that ratios are made of.
-    pub(crate) fn headline(&self) -> Metric {
+    /// Returns the figures that ratios are made of, the most important first.
+    pub(crate) fn compared(&self) -> &'static [Metric] {
+        use Metric::{Cpu, Instructions, Memory, P50};
         match self {
-            Self::Latency { .. } => Metric::P50,
-            Self::Idle { .. } => Metric::Memory,
-            Self::Load { .. } | Self::Broadcast { .. } | Self::Client { .. } | Self::Deflate { .. } => {
-                Metric::Cpu
-            }
-            Self::Tls(work) => work.headline(),
+            // Its CPU time is that of a core that never sleeps.
+            Self::Latency { placement: Placement::Spinning, .. } => &[P50],
+            Self::Latency { .. } => &[P50, Cpu],
+            Self::Idle { .. } => &[Memory],
+            Self::Load { .. } | Self::Broadcast { .. } | Self::Client { .. } | Self::Deflate { .. } => &[Cpu],
+            Self::Tls(work) => work.compared(),
+            Self::Instructions { .. } => &[Instructions],
         }
     }
 
@@ -196,12 +216,19 @@ impl Row {
             Self::Load { .. } | Self::Broadcast { .. } | Self::Client { .. } => &[Cpu, Rate, P50, P99, P999],
             Self::Deflate { .. } => &[Cpu, Wire, Rate, P50, P99, P999],
             Self::Tls(work) => work.metrics(),
+            Self::Instructions { .. } => &[Metric::Instructions],
         }
     }
 
     /// Whether a server that can shall spin.
     pub(crate) fn spins(&self) -> bool {
         matches!(self, Self::Latency { placement: Placement::Spinning, .. })
+    }
+
+    /// Returns the number of rounds of this row, where the others have `rounds`. Instructions hardly
+    /// differ from round to round.
+    pub(crate) fn rounds(&self, rounds: usize) -> usize {
+        if self.mode() == Mode::Instructions { 1 } else { rounds }
     }
 
     /// The core of the generator at this row.
@@ -222,6 +249,9 @@ impl Row {
         crate::sys::pin_thread(&[self.generator_core(settings)]).context("cannot pin")?;
         if let Self::Client { size } = *self {
             return client::measure(subject.client()?, size, settings);
+        }
+        if self.mode() == Mode::Instructions {
+            return instructions::measure(subject, &Shape::of(self)?, settings);
         }
         let session = Session::open(subject, self, settings.server_core)?;
         match *self {

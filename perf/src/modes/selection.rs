@@ -9,7 +9,8 @@ const KIB: usize = 1024;
 /// Idle connections over TLS are fewer than without: the generator has to do its half of each handshake.
 const TLS_CONNECTIONS: usize = 1000;
 
-/// All rows of the given modes, or of all. `sizes` replaces the sizes of every mode that has any.
+/// Returns all rows of the given modes; without modes, of all but instructions. `sizes` replaces the
+/// sizes of every mode that has any.
 pub(crate) fn rows(modes: &[Mode], sizes: &[usize], idle_connections: usize) -> Vec<Row> {
     let mut rows = Vec::new();
     let sizes = |default: &[usize]| if sizes.is_empty() { default.to_vec() } else { sizes.to_vec() };
@@ -39,7 +40,15 @@ pub(crate) fn rows(modes: &[Mode], sizes: &[usize], idle_connections: usize) -> 
     let feeds = sizes(&[TRADE, KIB, 16 * KIB]).into_iter().filter(|&size| size >= TRADE);
     rows.extend(feeds.map(|size| Row::Deflate { connections: 64, size }));
     rows.extend(tls(sizes, idle_connections).into_iter().map(Row::Tls));
-    rows.retain(|row| modes.is_empty() || modes.contains(&row.mode()));
+    let counted: [(usize, usize, &[usize]); 3] =
+        [(64, 1, &[20, KIB, 16 * KIB]), (32, 64, &[20, 512]), (1, 1, &[20])];
+    for (connections, depth, default) in counted {
+        rows.extend(sizes(default).into_iter().map(|size| Row::Instructions { connections, depth, size }));
+    }
+    rows.retain(|row| {
+        let mode = row.mode();
+        if modes.is_empty() { mode != Mode::Instructions } else { modes.contains(&mode) }
+    });
     rows
 }
 
@@ -53,6 +62,17 @@ fn tls(sizes: impl Fn(&[usize]) -> Vec<usize>, idle_connections: usize) -> Vec<T
     rows.extend(sizes(&[100_000]).into_iter().map(|size| TlsWork::Latency { size }));
     let connections = idle_connections.min(TLS_CONNECTIONS);
     rows.extend([TlsWork::Opening { connections }, TlsWork::Idle { connections }]);
+    rows
+}
+
+/// Returns the rows of `compare --cpu`: closed loop, and latency on one core.
+pub(crate) fn cpu_rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for connections in [64, 1000] {
+        rows.extend([20, KIB, 16 * KIB].map(|size| Row::Load { connections, depth: 1, size }));
+    }
+    let placement = Placement::SameCore;
+    rows.extend([20, 8 * KIB, 100_000].map(|size| Row::Latency { size, placement }));
     rows
 }
 
@@ -74,6 +94,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::results::Metric;
 
     #[test]
     fn every_row_has_a_title_of_its_own() {
@@ -93,6 +114,21 @@ mod tests {
         for row in secured {
             let Row::Tls(work) = row else { panic!("{} is not over TLS", row.title()) };
             assert!(all.contains(&work.plain()), "{}", row.title());
+        }
+    }
+
+    #[test]
+    fn instructions_are_counted_on_request_only() {
+        assert!(rows(&[], &[], 10).iter().all(|row| row.mode() != Mode::Instructions));
+        assert_eq!(rows(&[Mode::Instructions], &[], 10).len(), 6);
+    }
+
+    #[test]
+    fn cpu_rows_are_all_judged_by_cpu_time() {
+        let rows = cpu_rows();
+        assert_eq!(rows.len(), 9);
+        for row in rows {
+            assert!(row.compared().contains(&Metric::Cpu), "{}", row.title());
         }
     }
 

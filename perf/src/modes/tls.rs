@@ -48,11 +48,11 @@ impl TlsWork {
         }
     }
 
-    /// The figure that ratios are made of.
-    pub(super) fn headline(self) -> Metric {
+    /// Returns the figures that ratios are made of.
+    pub(super) fn compared(self) -> &'static [Metric] {
         match self {
-            Self::Opening { .. } => Metric::OpeningCpu,
-            _ => self.plain().headline(),
+            Self::Opening { .. } => &[Metric::OpeningCpu],
+            _ => self.plain().compared(),
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) fn render(results: &Results, charts: &[(&str, &str)]) -> String {
     out
 }
 
-/// One line per row: ours, the limit and the best peer.
+/// Writes a line per row and compared figure: femtows, the limit and the best peer.
 pub(super) fn summary(results: &Results) -> String {
     let mut out = String::from(
         "| row | figure | femtows | limit | best peer | femtows / limit | femtows / best peer |\n\
@@ -38,28 +38,29 @@ pub(super) fn summary(results: &Results) -> String {
     );
     for row in &results.rows {
         let Some(ours) = row.entries.iter().find(|entry| entry.name == "femtows") else { continue };
-        let metric = row.row.headline();
-        let value = |entry: Option<&Entry>| number(entry.and_then(|entry| entry.median(metric)));
-        let best = row.best_peer();
-        let best_name = best.map_or(String::new(), |best| format!(" ({})", best.name));
-        let _ = writeln!(
-            out,
-            "| {} | {} | {} | {} | {}{best_name} | {} | {} |",
-            row.row.title(),
-            label(metric),
-            value(Some(ours)),
-            value(row.limit()),
-            value(best),
-            ratio(row, ours, row.limit()),
-            ratio(row, ours, best),
-        );
+        for &metric in row.row.compared() {
+            let value = |entry: Option<&Entry>| number(entry.and_then(|entry| entry.median(metric)));
+            let best = row.best_peer(metric);
+            let best_name = best.map_or(String::new(), |best| format!(" ({})", best.name));
+            let _ = writeln!(
+                out,
+                "| {} | {} | {} | {} | {}{best_name} | {} | {} |",
+                row.row.title(),
+                label(metric),
+                value(Some(ours)),
+                value(row.limit()),
+                value(best),
+                ratio(ours, row.limit(), metric),
+                ratio(ours, best, metric),
+            );
+        }
     }
     out
 }
 
-fn ratio(row: &RowResults, ours: &Entry, other: Option<&Entry>) -> String {
-    let median = number(row.ratio(ours, other));
-    match row.ratio_spread(ours, other) {
+fn ratio(ours: &Entry, other: Option<&Entry>, metric: Metric) -> String {
+    let median = number(ours.ratio(other, metric));
+    match ours.ratio_spread(other, metric) {
         Some((smallest, largest)) => {
             format!("{median} ({}..{})", number(Some(smallest)), number(Some(largest)))
         }
@@ -96,6 +97,7 @@ fn heading(mode: Mode) -> &'static str {
         Mode::Client => "Clients, against the same server",
         Mode::Deflate => "Compressed messages (permessage-deflate), closed loop",
         Mode::Tls => "TLS 1.3, AES-128-GCM, ECDSA and key agreement on P-256, no resumption",
+        Mode::Instructions => "Instructions in user space, by callgrind",
     }
 }
 
@@ -110,6 +112,16 @@ fn label(metric: Metric) -> &'static str {
         Metric::Memory => "bytes/connection",
         Metric::Wire => "wire / plain",
         Metric::OpeningCpu => "CPU, us/opening",
+        Metric::Instructions => "instructions/message",
+    }
+}
+
+/// Returns the name of a figure before a ratio.
+fn short_label(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Cpu => "CPU ",
+        Metric::P50 => "p50 ",
+        _ => "",
     }
 }
 
@@ -119,16 +131,25 @@ fn table(out: &mut String, row: &RowResults) {
     for &metric in metrics {
         let _ = write!(out, " {} |", label(metric));
     }
-    let _ = writeln!(out, " x limit | x best peer |\n|---|{}---:|---:|", "---:|".repeat(metrics.len()));
+    let compared = row.row.compared();
+    for &metric in compared {
+        // A single ratio is that of the first column.
+        let of = if compared.len() == 1 { "" } else { short_label(metric) };
+        let _ = write!(out, " {of}x limit | {of}x best peer |");
+    }
+    let _ = writeln!(out, "\n|---|{}", "---:|".repeat(metrics.len() + 2 * compared.len()));
     for entry in &row.entries {
         let note = entry.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
         let _ = write!(out, "| {}{note} |", entry.name);
         for &metric in metrics {
             let _ = write!(out, " {} |", with_spread(entry, metric));
         }
-        let limit = number(row.ratio(entry, row.limit()));
-        let best = number(row.ratio(entry, row.best_peer()));
-        let _ = writeln!(out, " {limit} | {best} |");
+        for &metric in compared {
+            let limit = number(entry.ratio(row.limit(), metric));
+            let best = number(entry.ratio(row.best_peer(metric), metric));
+            let _ = write!(out, " {limit} | {best} |");
+        }
+        out.push('\n');
     }
     out.push('\n');
 }
@@ -227,8 +248,9 @@ mod tests {
         let report = render(&results, &[("latency", "Latency")]);
         for part in [
             "| latency, same core, 20 B | p50, us | 11.0 | 10.0 | 22.0 (slow) | 1.10 | 0.500 |",
-            "| femtows | 11.0 (10.0..12.0) | – | – | – | 1.10 | 0.500 |",
-            "| slow | 22.0 | – | – | – | 2.20 | 1.00 |",
+            "| femtows | 11.0 (10.0..12.0) | – | – | – | 1.10 | 0.500 | – | – |",
+            "| slow | 22.0 | – | – | – | 2.20 | 1.00 | – | – |",
+            "| p50 x limit | p50 x best peer | CPU x limit | CPU x best peer |",
             "| absent | everything | not installed |",
             "![Latency](latency.svg)",
         ] {
