@@ -18,7 +18,8 @@ use crate::mask::MaskKeys;
 use crate::runtime::{WSListenerError, WSLoopConfig, WSMetrics};
 use crate::sys;
 
-use super::deferred::{Deferred, DeferredQueue};
+use super::buffers::Buffers;
+use super::deferred::{Deferred, Pending};
 use super::handle::WSLoopHandle;
 use super::inbox::{Inbox, LoopWaker, Mail, new_waker};
 use super::per_loop::{PerLoop, Store};
@@ -31,9 +32,6 @@ use super::timers::{TimerAction, TimerId, Timers};
 /// How often deferred work, tasks and flushes may make more of each other before I/O gets its turn.
 const SETTLE_ROUNDS: usize = 16;
 
-/// A receive buffer that grew beyond this many bytes, and beyond four times the configured size, is not kept.
-const MAX_GROWN: usize = 1024 * 1024;
-
 /// Returns cryptographically secure random bytes.
 pub(crate) fn random<const N: usize>(core: &LoopCore) -> [u8; N] {
     let mut bytes = [0; N];
@@ -43,8 +41,6 @@ pub(crate) fn random<const N: usize>(core: &LoopCore) -> [u8; N] {
 
 /// # Invariants
 /// - No `RefCell` here is borrowed while user code runs: callbacks, factories, wakers, task polls, drops of user values.
-/// - `recv` is `None` only while a dispatch has the buffer.
-/// - `any_dirty` is whether `dirty` holds anything.
 pub(crate) struct LoopCore {
     config: WSLoopConfig,
     registry: Registry,
@@ -53,18 +49,15 @@ pub(crate) struct LoopCore {
     tasks: Arc<TaskQueue>,
     inbox: Arc<Inbox>,
     waker: Arc<LoopWaker>,
-    pool: RefCell<BufferPool>,
+    buffers: Buffers,
     keys: RefCell<MaskKeys>,
     store: Store,
     metrics: Arc<WSMetrics>,
     /// Frames delivered; `metrics` is told after each run of them.
     delivered: Cell<u64>,
-    /// The receive buffer of the loop.
-    recv: Cell<Option<Box<RecvBuffer>>>,
-    deferred: DeferredQueue,
+    deferred: Pending<Deferred>,
     /// Sources to drive at the end of the dispatch.
-    dirty: RefCell<VecDeque<Rc<dyn Source>>>,
-    any_dirty: Cell<bool>,
+    dirty: Pending<Rc<dyn Source>>,
     /// Slots that have more to do without a new event from the kernel; each at most once, which its mark says.
     ready: RefCell<VecDeque<Token>>,
     /// Time of this turn: read once after the poll.
@@ -91,15 +84,13 @@ impl LoopCore {
             tasks: Arc::new(TaskQueue::new(Arc::clone(&inbox))),
             inbox,
             waker,
-            pool: RefCell::new(BufferPool::new(config.retained_memory)),
+            buffers: Buffers::new(&config),
             keys: RefCell::new(MaskKeys::new()),
             store: Store::default(),
             metrics: Arc::default(),
             delivered: Cell::new(0),
-            recv: Cell::new(Some(Box::new(RecvBuffer::with_capacity(config.read_buffer_size)))),
-            deferred: DeferredQueue::default(),
-            dirty: RefCell::default(),
-            any_dirty: Cell::new(false),
+            deferred: Pending::default(),
+            dirty: Pending::default(),
             ready: RefCell::default(),
             now: Cell::new(now),
             virtual_time: Cell::new(false),
@@ -126,13 +117,13 @@ impl LoopCore {
     /// Returns the pool of buffers, for whoever borrows it only if it must.
     #[inline]
     pub(crate) fn pool_cell(&self) -> &RefCell<BufferPool> {
-        &self.pool
+        self.buffers.pool_cell()
     }
 
     /// Borrows the pool of buffers. Not to be held while user code runs.
     #[inline]
     pub(crate) fn pool(&self) -> RefMut<'_, BufferPool> {
-        self.pool.borrow_mut()
+        self.buffers.pool()
     }
 
     /// Borrows the generator of masking keys. Not to be held while user code runs.
@@ -424,8 +415,7 @@ impl LoopCore {
     /// Queues a source for [`Source::drive`] at the end of the dispatch. The source keeps itself
     /// from being queued twice.
     pub(crate) fn mark_dirty<S: Source>(&self, source: &Rc<S>) {
-        self.dirty.borrow_mut().push_back(Rc::clone(source) as Rc<dyn Source>);
-        self.any_dirty.set(true);
+        self.dirty.push(Rc::clone(source) as Rc<dyn Source>);
     }
 
     pub(super) fn spawn<F>(&self, future: F) -> WSTask<F::Output>
@@ -448,7 +438,7 @@ impl LoopCore {
             || self.has_ready()
             || !self.tasks.is_empty()
             || !self.inbox.is_empty()
-            || self.any_dirty.get()
+            || !self.dirty.is_empty()
     }
 
     /// Whether deferred callbacks or tasks are to run.
@@ -479,7 +469,7 @@ impl LoopCore {
     #[inline]
     pub(crate) fn settle(self: &Rc<Self>) {
         // One test for all three: mostly nothing is due but the connection that was dispatched.
-        if self.is_due() | self.any_dirty.get() {
+        if self.is_due() | !self.dirty.is_empty() {
             self.settle_due();
         }
     }
@@ -500,15 +490,8 @@ impl LoopCore {
     }
 
     fn drive_dirty(&self) {
-        while self.any_dirty.get() {
-            let (source, left) = {
-                let mut dirty = self.dirty.borrow_mut();
-                (dirty.pop_front(), !dirty.is_empty())
-            };
-            self.any_dirty.set(left);
-            if let Some(source) = source {
-                source.drive();
-            }
+        while let Some(source) = self.dirty.pop() {
+            source.drive();
         }
     }
 
@@ -519,10 +502,14 @@ impl LoopCore {
         if within.nested {
             return;
         }
-        self.deferred.run(|deferred| match deferred {
-            Deferred::Source(source, kind) => source.deferred(kind),
-            Deferred::Call(call) => guard("a deferred call", call),
-        });
+        // Not those that come meanwhile.
+        for _ in 0..self.deferred.len() {
+            match self.deferred.pop() {
+                Some(Deferred::Source(source, kind)) => source.deferred(kind),
+                Some(Deferred::Call(call)) => guard("a deferred call", call),
+                None => break,
+            }
+        }
     }
 
     /// Counts a frame that was delivered. Whether deferred callbacks became due meanwhile.
@@ -540,43 +527,17 @@ impl LoopCore {
 
     // --- receive buffers ---------------------------------------------------------------------------------------------------
 
-    /// The loop's receive buffer, empty; another one if a dispatch has it.
+    /// Returns the loop's receive buffer, empty; another one if a dispatch has it.
     #[inline]
     #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
     pub(crate) fn take_recv(&self) -> Box<RecvBuffer> {
-        self.recv.take().unwrap_or_else(|| self.pool.borrow_mut().take_recv(self.config.read_buffer_size))
+        self.buffers.take_recv()
     }
 
-    /// Takes back a receive buffer, the loop's or any other. One that grew far beyond the size that was configured is let go: after a
-    /// large frame the memory goes back.
+    /// Takes back a receive buffer, the loop's or any other.
     #[inline]
-    pub(crate) fn give_recv(&self, mut buffer: Box<RecvBuffer>) {
-        if buffer.capacity() != self.config.read_buffer_size {
-            return self.give_other_recv(buffer);
-        }
-        buffer.clear();
-        if let Some(other) = self.recv.replace(Some(buffer)) {
-            self.give_other_recv(other);
-        }
-    }
-
-    /// Takes back a buffer that is not needed as the loop's, or has another size.
-    #[inline(never)]
-    fn give_other_recv(&self, mut buffer: Box<RecvBuffer>) {
-        let size = self.config.read_buffer_size;
-        if buffer.capacity() > MAX_GROWN.max(4 * size) {
-            return;
-        }
-        match self.recv.take() {
-            None if buffer.capacity() >= size => {
-                buffer.clear();
-                self.recv.set(Some(buffer));
-            }
-            loops => {
-                self.recv.set(loops);
-                self.pool.borrow_mut().give_recv(buffer);
-            }
-        }
+    pub(crate) fn give_recv(&self, buffer: Box<RecvBuffer>) {
+        self.buffers.give_recv(buffer);
     }
 
     // --- the end -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-//! Calls that have to run, but not from inside the call that caused them.
+//! What has to run, but not from inside the call that caused it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,34 +14,40 @@ pub(super) enum Deferred {
     Call(Box<dyn FnOnce()>),
 }
 
-/// Deferred calls, in order.
+/// A queue whose emptiness costs one test, since it is asked for with every event.
 ///
 /// # Invariants
 /// - `any` is whether there is anything in `queue`.
-#[derive(Default)]
-pub(super) struct DeferredQueue {
+pub(super) struct Pending<T> {
     any: Cell<bool>,
-    queue: RefCell<VecDeque<Deferred>>,
+    queue: RefCell<VecDeque<T>>,
 }
 
-impl DeferredQueue {
+impl<T> Default for Pending<T> {
+    fn default() -> Self {
+        Self { any: Cell::new(false), queue: RefCell::default() }
+    }
+}
+
+impl<T> Pending<T> {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         !self.any.get()
     }
 
-    pub(super) fn push(&self, deferred: Deferred) {
-        self.queue.borrow_mut().push_back(deferred);
+    pub(super) fn len(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    pub(super) fn push(&self, item: T) {
+        self.queue.borrow_mut().push_back(item);
         self.any.set(true);
     }
 
-    /// Hands over what is in it now, but not what comes meanwhile.
-    pub(super) fn run(&self, mut run: impl FnMut(Deferred)) {
-        let count = self.queue.borrow().len();
-        for _ in 0..count {
-            let Some(deferred) = self.queue.borrow_mut().pop_front() else { break };
-            run(deferred);
-        }
-        self.any.set(!self.queue.borrow().is_empty());
+    pub(super) fn pop(&self) -> Option<T> {
+        let mut queue = self.queue.borrow_mut();
+        let item = queue.pop_front();
+        self.any.set(!queue.is_empty());
+        item
     }
 }

@@ -10,10 +10,12 @@
 //! | `source` | the interface of what lives in a slot |
 //! | `per_loop` | state of upper layers, one of each type per loop |
 //! | `deferred` | calls that run later |
+//! | `buffers` | the receive buffer of the loop, the pool |
 //! | `slots`, `timers`, `tasks`, `inbox` | the parts of the loop |
 //! | `handle`, `remote` | what the application holds |
 //! | `config`, `error`, `metrics` | configuration, errors, counters |
 
+mod buffers;
 mod config;
 mod core;
 mod deferred;
