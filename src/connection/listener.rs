@@ -3,7 +3,7 @@ use crate::proto::{WSFrame, WSMsgType};
 
 /// What a callback returns.
 ///
-/// Any error goes; a [`WSProtocolError`] chooses how the connection closes.
+/// Any error goes; a [`WSProtocolError`](crate::WSProtocolError) chooses how the connection closes.
 pub type WSResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The receiver of a connection's events. Each connection has its own.
@@ -16,7 +16,7 @@ pub trait WSListener {
     /// The opening handshake is done. Frames may be sent from here on.
     ///
     /// # Errors
-    /// Close the connection with 1011, or as a [`WSProtocolError`] says.
+    /// Close the connection with 1011, or as a [`WSProtocolError`](crate::WSProtocolError) says.
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
         let _ = transport;
         Ok(())
@@ -28,7 +28,7 @@ pub trait WSListener {
     ///
     /// # Errors
     /// Close the connection with 1011 if `disconnect_on_error` is set, else are logged; a
-    /// [`WSProtocolError`] always closes, with its code. Error lines are limited to one per second,
+    /// [`WSProtocolError`](crate::WSProtocolError) always closes, with its code. Error lines are limited to one per second,
     /// with a count.
     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult;
 
@@ -46,7 +46,7 @@ pub trait WSListener {
     /// [`is_user_specific_pong`](Self::is_user_specific_pong) has to know the answer to it.
     ///
     /// # Errors
-    /// Close the connection with 1011, or with the code and text of a [`WSProtocolError`].
+    /// Close the connection with 1011, or with the code and text of a [`WSProtocolError`](crate::WSProtocolError).
     fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {
         transport.send_ping([])?;
         Ok(())
