@@ -2,13 +2,12 @@
 
 use std::rc::Rc;
 
-use crate::connection::{WSListener, WSTransport};
 use crate::net::Io;
 use crate::proto::{Action, Event, StreamState, WSDisconnectCause};
 use crate::runtime::TimerKind;
 
-use super::callbacks::Callback;
 use super::conn::{Conn, Flags};
+use super::listener::ListenerEvent;
 use super::source::EVENT;
 
 impl Conn {
@@ -105,17 +104,9 @@ impl Conn {
     /// Passes an event of the protocol to the listener.
     pub(crate) fn run_event(self: &Rc<Self>) {
         let Some(event) = self.proto.borrow_mut().poll_event() else { return };
-        let transport = WSTransport::new(Rc::clone(self));
-        let call = |call: fn(&mut dyn WSListener, &WSTransport)| {
-            let call = |listener: &mut dyn WSListener| {
-                call(listener, &transport);
-                Ok(())
-            };
-            self.call_listener(call, Callback::Other);
-        };
         match event {
-            Event::PauseWriting => call(|listener, transport| listener.pause_writing(transport)),
-            Event::ResumeWriting => call(|listener, transport| listener.resume_writing(transport)),
+            Event::PauseWriting => self.call_listener(ListenerEvent::PauseWriting),
+            Event::ResumeWriting => self.call_listener(ListenerEvent::ResumeWriting),
             Event::PeerEnded => {
                 // The rest of the frame does not come any more.
                 self.drop_partial();

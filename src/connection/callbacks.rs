@@ -4,35 +4,44 @@ use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
 use crate::connection::{WSListener, WSResult, WSTransport};
-use crate::proto::{Role, WSCloseCode, WSDisconnectCause, WSFrame, WSProtocolError, received_at};
+use crate::proto::{Role, WSCloseCode, WSDisconnectCause, WSFrame, WSProtocolError};
 use crate::runtime::WSListenerError;
 
-use super::conn::Conn;
-
-/// Which callback an error came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Callback {
-    Connected,
-    Frame,
-    Disconnected,
-    Other,
-}
+use super::conn::{Conn, Flags};
+use super::listener::ListenerEvent;
+use super::timed::call_timed;
 
 impl Conn {
-    /// Calls the listener outside of the delivery of frames.
-    pub(super) fn call_listener(
-        self: &Rc<Self>,
-        call: impl FnOnce(&mut dyn WSListener) -> WSResult,
-        callback: Callback,
-    ) {
+    /// Calls the listener for an event. All calls of a listener go through here. `PLAIN`: callbacks
+    /// are not measured.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "for a known event it is one virtual call")]
+    pub(super) fn raise<const PLAIN: bool>(
+        &self,
+        listener: &mut dyn WSListener,
+        transport: &WSTransport,
+        event: ListenerEvent<'_, '_>,
+    ) -> WSResult {
+        if !PLAIN && self.flags.has(Flags::MEASURED) {
+            return call_timed(self.core.metrics(), listener, transport, event);
+        }
+        event.call(listener, transport)
+    }
+
+    /// Calls the listener for an event other than a frame, and handles its error or panic.
+    pub(super) fn call_listener(self: &Rc<Self>, event: ListenerEvent<'_, '_>) {
         let Some(mut listener) = self.listener.take() else { return };
-        let result = panic::catch_unwind(AssertUnwindSafe(|| call(&mut *listener)));
+        let transport = WSTransport::new(Rc::clone(self));
+        let is_last = matches!(event, ListenerEvent::Disconnected);
+        let call = || self.raise::<false>(&mut *listener, &transport, event);
+        let result = panic::catch_unwind(AssertUnwindSafe(call));
         self.listener.set(Some(listener));
         match result {
-            Ok(result) => self.callback_returned(result, callback),
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.callback_failed(error, true),
             Err(panic) => {
                 let error = WSListenerError::from_panic(&*panic);
-                if callback == Callback::Disconnected {
+                if is_last {
                     self.note_last_error(&error);
                 }
                 self.listener_failed(error);
@@ -48,10 +57,11 @@ impl Conn {
         is_free
     }
 
+    /// Handles the result of `on_ws_frame`.
     #[inline]
-    pub(super) fn callback_returned(self: &Rc<Self>, result: WSResult, callback: Callback) {
+    pub(super) fn frame_returned(self: &Rc<Self>, result: WSResult) {
         if let Err(error) = result {
-            self.callback_failed(error, callback);
+            self.callback_failed(error, self.settings.disconnect_on_error);
         }
     }
 
@@ -59,10 +69,11 @@ impl Conn {
     #[cold]
     pub(crate) fn peer_failed(self: &Rc<Self>, error: &WSProtocolError) {
         self.fail(error, WSDisconnectCause::ProtocolError, error.clone().into());
+        self.tell_receivers(|receivers| receivers.peer_failed(error));
     }
 
     #[cold]
-    fn callback_failed(self: &Rc<Self>, error: Box<dyn std::error::Error + Send + Sync>, callback: Callback) {
+    fn callback_failed(self: &Rc<Self>, error: Box<dyn std::error::Error + Send + Sync>, disconnects: bool) {
         match error.downcast::<WSProtocolError>() {
             Ok(error) => {
                 // The listener has not failed, it rejects the peer's data. With a louder line a
@@ -71,7 +82,7 @@ impl Conn {
                 let close = (*error).clone();
                 self.listener_ended(WSListenerError::new(error), &close);
             }
-            Err(error) if callback == Callback::Frame && !self.settings.disconnect_on_error => {
+            Err(error) if !disconnects => {
                 error_limited!("connection {}: on_ws_frame failed: {error}", self.token.to_u64());
             }
             Err(error) => self.listener_failed(WSListenerError::new(error)),
@@ -92,12 +103,10 @@ impl Conn {
     }
 
     /// Callbacks that became due run before the next frame: the listener is in its place meanwhile, as they may be its own.
+    #[inline(never)]
     pub(super) fn run_deferred_between_frames(self: &Rc<Self>, listener: &mut Box<dyn WSListener>) {
         self.listener.set(Some(std::mem::replace(listener, Box::new(Nobody))));
-        // They may be those of other connections.
-        let hidden = received_at::replace(None);
         self.core.run_deferred();
-        received_at::replace(hidden);
         if let Some(back) = self.listener.take() {
             *listener = back;
         }

@@ -23,13 +23,12 @@ use crate::sys;
 #[cfg(feature = "tls")]
 use crate::tls::WSTlsInfo;
 
-use super::callbacks::Callback;
 #[cfg(feature = "deflate")]
 use super::deflate::ConnDeflate;
 use super::ending::Ending;
+use super::listener::ListenerEvent;
 use super::pulling::Receivers;
 use super::roundtrip::PongWaiters;
-use super::timed::Timed;
 
 /// The opening handshake, for those who ask for it later.
 #[derive(Debug)]
@@ -122,6 +121,8 @@ impl Flags {
     pub(super) const LENT: u32 = 1 << 12;
     /// Tasks run before the next frame is delivered.
     pub(super) const YIELDS: u32 = 1 << 13;
+    /// The time that callbacks take is measured.
+    pub(super) const MEASURED: u32 = 1 << 14;
 
     /// Any of these: receiving has to look at more than the socket.
     const RECEIVED_SLOWLY: u32 = Self::BLOCKED
@@ -130,7 +131,8 @@ impl Flags {
         | Self::WATCHED
         | Self::STAMPED
         | Self::PARTIAL
-        | Self::SERVES_TASKS;
+        | Self::SERVES_TASKS
+        | Self::MEASURED;
     /// Any of these: a write has to look at more than the queue.
     #[cfg(feature = "tls")]
     pub(super) const DRIVEN_SLOWLY: u32 = Self::BLOCKED | Self::SECURE;
@@ -172,12 +174,13 @@ impl Conn {
         handshake: Option<Box<Handshake>>,
         listener: Box<dyn WSListener>,
     ) -> Rc<Self> {
-        let listener = if core.config().measure_callbacks {
-            Box::new(Timed::new(listener, Arc::clone(core.metrics())))
-        } else {
-            listener
-        };
         let flags = Flags::default();
+        if core.config().measure_callbacks {
+            flags.set(Flags::MEASURED);
+        }
+        if listener.lets_tasks_pull() {
+            flags.set(Flags::PULLED);
+        }
         #[cfg(feature = "tls")]
         if io.tls().is_some() {
             flags.set(Flags::SECURE);
@@ -211,15 +214,7 @@ impl Conn {
 
     /// Reports to the listener that the connection is open.
     pub(crate) fn connected(self: &Rc<Self>) {
-        let transport = WSTransport::new(Rc::clone(self));
-        let tell = |listener: &mut dyn WSListener| {
-            let result = listener.on_ws_connected(&transport);
-            if listener.lets_tasks_pull() {
-                self.flags.set(Flags::PULLED);
-            }
-            result
-        };
-        self.call_listener(tell, Callback::Connected);
+        self.call_listener(ListenerEvent::Connected);
         let (now, rules) = (self.core.now(), self.settings.rules.keep_alive);
         self.proto.borrow_mut().handle_open(now);
         if rules.watches_arrivals() {

@@ -7,12 +7,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::connection::WSTransport;
 use crate::proto::{WSDisconnectCause, WSDisconnectInfo, WSProtocolError};
 use crate::runtime::{TimerId, WSError, WSListenerError, guard};
 
-use super::callbacks::Callback;
 use super::conn::{Conn, Flags};
+use super::listener::ListenerEvent;
 use super::source::DISCONNECTED;
 
 /// The wait for a connection's end. Dropping it takes its waker back.
@@ -146,14 +145,7 @@ impl Conn {
 
     /// `on_ws_disconnected`, then those who wait.
     pub(crate) fn run_disconnected(self: &Rc<Self>) {
-        let transport = WSTransport::new(Rc::clone(self));
-        self.call_listener(
-            |listener| {
-                listener.on_ws_disconnected(&transport);
-                Ok(())
-            },
-            Callback::Disconnected,
-        );
+        self.call_listener(ListenerEvent::Disconnected);
         // The listener may hold its own transport: dropping it here undoes the circle.
         guard("dropping a listener", || drop(self.listener.take()));
         self.flags.set(Flags::GONE);

@@ -79,6 +79,37 @@ pub trait WSListener {
     }
 }
 
+/// What a listener is called for.
+pub(super) enum ListenerEvent<'a, 'b> {
+    Connected,
+    Frame(&'a mut WSFrame<'b>),
+    Disconnected,
+    SendPing,
+    /// Whether the frame is the answer to a ping goes into the `bool`.
+    IsPong(&'a WSFrame<'b>, &'a mut bool),
+    PauseWriting,
+    ResumeWriting,
+}
+
+impl ListenerEvent<'_, '_> {
+    /// Calls the listener. Callers inside of the connection go through
+    /// [`Conn::raise`](crate::connection::Conn::raise), which also measures.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "for a known event it is one virtual call")]
+    pub(super) fn call(self, listener: &mut dyn WSListener, transport: &WSTransport) -> WSResult {
+        match self {
+            Self::Connected => return listener.on_ws_connected(transport),
+            Self::Frame(frame) => return listener.on_ws_frame(transport, frame),
+            Self::Disconnected => listener.on_ws_disconnected(transport),
+            Self::SendPing => return listener.send_user_specific_ping(transport),
+            Self::IsPong(frame, answer) => *answer = listener.is_user_specific_pong(frame),
+            Self::PauseWriting => listener.pause_writing(transport),
+            Self::ResumeWriting => listener.resume_writing(transport),
+        }
+        Ok(())
+    }
+}
+
 macro_rules! forward_listener {
     () => {
         fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {

@@ -133,10 +133,12 @@ impl Conn {
         receivers: Option<&dyn Receivers>,
         mut buffer: Box<RecvBuffer>,
     ) {
+        let received_at = self.received_at();
         let delivered = loop {
             let delivered = self.deliver_with(|listener| {
                 let goes_on = || !self.flags.has(Flags::YIELDS);
-                let delivered = self.deliver_while(goes_on, transport, listener, &mut buffer);
+                let delivered =
+                    self.deliver_while(goes_on, transport, listener, &mut buffer, received_at.as_ref());
                 delivered.unwrap_or(Delivered::Done)
             });
             if !self.flags.clear(Flags::YIELDS) {

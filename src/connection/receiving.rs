@@ -2,15 +2,16 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use crate::buf::RecvBuffer;
 use crate::connection::{WSListener, WSTransport};
 use crate::net::{Io, Read};
-use crate::proto::{Disposition, FrameHead, WSFrame, WSMsgType, WSProtocolError, received_at};
+use crate::proto::{Disposition, WSFrame, WSMsgType, WSProtocolError};
 use crate::runtime::WSListenerError;
 
-use super::callbacks::Callback;
 use super::conn::{Conn, Flags};
+use super::listener::ListenerEvent;
 
 /// A partial frame of at most this many bytes is copied in front of the next read, unless it would take more than half of the
 /// buffer; a larger one is read on in place.
@@ -48,7 +49,7 @@ impl Conn {
         match read {
             Read::Data { len, more: false } => {
                 self.core.metrics().bytes_received(len);
-                match self.deliver_all::<true>(transport, &mut buffer) {
+                match self.deliver_all::<true>(transport, &mut buffer, None) {
                     Delivered::Done if buffer.is_empty() => self.core.give_recv(buffer),
                     delivered => self.delivered(delivered, buffer),
                 }
@@ -159,10 +160,12 @@ impl Conn {
         self.act();
     }
 
-    /// Makes frames tell when the kernel received them.
-    #[cold]
-    fn show_received_at(&self) {
-        received_at::replace(self.extras.borrow().as_ref().and_then(|extras| extras.received_at));
+    /// Returns the time at which the kernel received the last read, if it was asked to note it.
+    pub(super) fn received_at(&self) -> Option<SystemTime> {
+        if !self.flags.has(Flags::STAMPED) {
+            return None;
+        }
+        self.extras.borrow().as_ref().and_then(|extras| extras.received_at)
     }
 
     // --- buffers -------------------------------------------------------------------------------
@@ -269,18 +272,13 @@ impl Conn {
     /// Delivers the whole frames in `buffer` and keeps the rest.
     #[inline(never)]
     pub(super) fn dispatch(self: &Rc<Self>, transport: &WSTransport, mut buffer: Box<RecvBuffer>) {
-        if self.flags.has(Flags::STAMPED | Flags::SERVES_TASKS) {
-            if self.flags.has(Flags::SERVES_TASKS) {
-                return self.dispatch_to_tasks(transport, buffer);
-            }
-            self.show_received_at();
+        if self.flags.has(Flags::SERVES_TASKS) {
+            return self.dispatch_to_tasks(transport, buffer);
         }
-        match self.deliver_all::<false>(transport, &mut buffer) {
+        let received_at = self.received_at();
+        match self.deliver_all::<false>(transport, &mut buffer, received_at.as_ref()) {
             Delivered::Done if buffer.is_empty() => self.core.give_recv(buffer),
             delivered => self.delivered(delivered, buffer),
-        }
-        if self.flags.has(Flags::STAMPED) {
-            received_at::replace(None);
         }
     }
 
@@ -289,7 +287,6 @@ impl Conn {
     pub(super) fn delivered(self: &Rc<Self>, delivered: Delivered, mut buffer: Box<RecvBuffer>) {
         if let Delivered::Failed(error) = delivered {
             self.peer_failed(&error);
-            self.tell_receivers(|receivers| receivers.peer_failed(&error));
         }
         if !self.proto.borrow().is_receiving() {
             buffer.clear();
@@ -300,22 +297,26 @@ impl Conn {
         self.act();
     }
 
-    /// Delivers the whole frames in `buffer`. `PLAIN`: no ping is under way.
+    /// Delivers the whole frames in `buffer`. `PLAIN`: no ping is under way, the kernel does not
+    /// note when it receives bytes, and callbacks are not measured.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "saving registers for each call costs as much as a stage does")]
     fn deliver_all<const PLAIN: bool>(
         self: &Rc<Self>,
         transport: &WSTransport,
         buffer: &mut RecvBuffer,
+        received_at: Option<&SystemTime>,
     ) -> Delivered {
         self.deliver_with(|listener| {
             if !PLAIN {
                 let awaits_pong = || self.proto.borrow().is_pong_awaited();
-                if let Some(outcome) = self.deliver_while(awaits_pong, transport, listener, buffer) {
+                if let Some(outcome) =
+                    self.deliver_while(awaits_pong, transport, listener, buffer, received_at)
+                {
                     return outcome;
                 }
             }
-            self.deliver_frames(transport, listener, buffer)
+            self.deliver_frames::<PLAIN>(transport, listener, buffer, received_at)
         })
     }
 
@@ -346,12 +347,13 @@ impl Conn {
         transport: &WSTransport,
         listener: &mut Box<dyn WSListener>,
         buffer: &mut RecvBuffer,
+        received_at: Option<&SystemTime>,
     ) -> Option<Delivered> {
         while goes_on() {
             if buffer.is_empty() || !self.proto.borrow().is_delivering() {
                 return Some(Delivered::Done);
             }
-            match self.deliver_any(transport, &mut **listener, buffer.filled_mut()) {
+            match self.deliver_any(transport, &mut **listener, buffer.filled_mut(), received_at) {
                 Ok(0) => return Some(Delivered::Done),
                 Ok(wire_len) => buffer.consume(wire_len),
                 Err(error) => return Some(Delivered::Failed(error)),
@@ -365,11 +367,12 @@ impl Conn {
 
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "see `deliver_all`")]
-    fn deliver_frames(
+    fn deliver_frames<const PLAIN: bool>(
         self: &Rc<Self>,
         transport: &WSTransport,
         listener: &mut Box<dyn WSListener>,
         buffer: &mut RecvBuffer,
+        received_at: Option<&SystemTime>,
     ) -> Delivered {
         let received = buffer.len();
         let mut rest = buffer.filled_mut();
@@ -379,14 +382,16 @@ impl Conn {
                 let (head, payload, tail) = proto.take_plain(header, rest);
                 drop(proto);
                 rest = tail;
-                let result = listener.on_ws_frame(transport, &mut WSFrame::new(head, payload));
-                self.callback_returned(result, Callback::Frame);
+                let mut frame = WSFrame::new(head, payload).with_received_at(received_at);
+                let event = ListenerEvent::Frame(&mut frame);
+                let result = self.raise::<PLAIN>(&mut **listener, transport, event);
+                self.frame_returned(result);
             } else {
                 if rest.is_empty() || !proto.is_delivering() {
                     break Delivered::Done;
                 }
                 drop(proto);
-                match self.deliver_any(transport, &mut **listener, rest) {
+                match self.deliver_any(transport, &mut **listener, rest, received_at) {
                     Ok(0) => break Delivered::Done,
                     Ok(wire_len) => rest = &mut rest[wire_len..],
                     Err(error) => break Delivered::Failed(error),
@@ -407,15 +412,17 @@ impl Conn {
         transport: &WSTransport,
         listener: &mut dyn WSListener,
         bytes: &mut [u8],
+        received_at: Option<&SystemTime>,
     ) -> Result<usize, WSProtocolError> {
         let polled = self.proto.borrow_mut().poll(bytes);
         let Some(head) = polled? else { return Ok(0) };
         let wire_len = head.wire_len();
         let payload = &mut bytes[head.header.header_len()..wire_len];
-        if head.header.msg_type().is_control() {
-            self.deliver_control(transport, listener, head, payload)?;
+        let mut frame = WSFrame::new(head, payload).with_received_at(received_at);
+        if frame.msg_type().is_control() {
+            self.deliver_control(transport, listener, &mut frame)?;
         } else {
-            self.deliver_one(transport, listener, &mut WSFrame::new(head, payload));
+            self.deliver_one(transport, listener, &mut frame);
         }
         Ok(wire_len)
     }
@@ -427,25 +434,25 @@ impl Conn {
         listener: &mut dyn WSListener,
         frame: &mut WSFrame<'_>,
     ) {
-        if self.proto.borrow().is_pong_awaited() && self.is_awaited_pong(listener, frame) {
+        if self.proto.borrow().is_pong_awaited() && self.is_awaited_pong(transport, listener, frame) {
             return;
         }
-        let result = listener.on_ws_frame(transport, frame);
-        self.callback_returned(result, Callback::Frame);
+        let result = self.raise::<false>(listener, transport, ListenerEvent::Frame(frame));
+        self.frame_returned(result);
     }
 
     fn deliver_control(
         self: &Rc<Self>,
         transport: &WSTransport,
         listener: &mut dyn WSListener,
-        head: FrameHead,
-        payload: &mut [u8],
+        frame: &mut WSFrame<'_>,
     ) -> Result<(), WSProtocolError> {
-        let msg_type = head.header.msg_type();
-        let disposition = self.with_proto(|proto, out| proto.handle_control(msg_type, payload, out))?;
+        let msg_type = frame.msg_type();
+        let disposition =
+            self.with_proto(|proto, out| proto.handle_control(msg_type, frame.payload(), out))?;
         self.touch();
         if disposition == Disposition::Deliver {
-            self.deliver_one(transport, listener, &mut WSFrame::new(head, payload));
+            self.deliver_one(transport, listener, frame);
         }
         if msg_type == WSMsgType::Close {
             let now = self.core.now();

@@ -11,8 +11,8 @@ use crate::connection::{WSListener, WSTransport};
 use crate::proto::{WSFrame, WSMsgType};
 use crate::runtime::WSError;
 
-use super::callbacks::Callback;
 use super::conn::Conn;
+use super::listener::ListenerEvent;
 
 /// Those who wait for an answer to a ping.
 #[derive(Debug, Default)]
@@ -64,16 +64,25 @@ pub(crate) async fn measure_roundtrip_time(conn: Rc<Conn>, rounds: usize) -> Res
 impl Conn {
     /// Has the listener send a ping, and awaits the answer.
     pub(super) fn ping(self: &Rc<Self>, now: Instant) {
-        let transport = WSTransport::new(Rc::clone(self));
-        self.call_listener(|listener| listener.send_user_specific_ping(&transport), Callback::Other);
+        self.call_listener(ListenerEvent::SendPing);
         self.proto.borrow_mut().ping_sent(now);
         self.act();
     }
 
     /// Asks the listener whether a frame is the answer that is awaited; if so, takes it for that.
     #[cold]
-    pub(super) fn is_awaited_pong(&self, listener: &mut dyn WSListener, frame: &WSFrame<'_>) -> bool {
-        let is_pong = frame.msg_type() != WSMsgType::Close && listener.is_user_specific_pong(frame);
+    pub(super) fn is_awaited_pong(
+        &self,
+        transport: &WSTransport,
+        listener: &mut dyn WSListener,
+        frame: &WSFrame<'_>,
+    ) -> bool {
+        if frame.msg_type() == WSMsgType::Close {
+            return false;
+        }
+        let mut is_pong = false;
+        let asked = self.raise::<false>(listener, transport, ListenerEvent::IsPong(frame, &mut is_pong));
+        debug_assert!(asked.is_ok(), "the question has no error");
         if is_pong {
             self.pong_received();
         }

@@ -3,9 +3,7 @@ use std::time::SystemTime;
 
 use crate::mask;
 
-use super::{
-    FrameHead, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, parse_close_payload, received_at,
-};
+use super::{FrameHead, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, parse_close_payload};
 
 /// A frame that arrived, borrowed from the receive buffer for the time of one callback.
 ///
@@ -23,13 +21,22 @@ use super::{
 pub struct WSFrame<'a> {
     head: FrameHead,
     payload: &'a mut [u8],
+    /// A reference, so that connections without timestamps pay one store for each frame.
+    received_at: Option<&'a SystemTime>,
 }
 
 impl<'a> WSFrame<'a> {
     /// The frame with this head and this unmasked payload, for those who drive [`proto`](crate::proto) themselves.
     #[inline]
     pub fn new(head: FrameHead, payload: &'a mut [u8]) -> Self {
-        Self { head, payload }
+        Self { head, payload, received_at: None }
+    }
+
+    /// Sets the time that [`received_at`](Self::received_at) returns.
+    #[inline]
+    pub(crate) fn with_received_at(mut self, received_at: Option<&'a SystemTime>) -> Self {
+        self.received_at = received_at;
+        self
     }
 
     /// Whether the frame is [long](crate::proto::FrameHeader::is_long).
@@ -99,10 +106,10 @@ impl<'a> WSFrame<'a> {
     /// When the kernel received the last of the bytes that were read together with the end of this frame, by its own clock: how long
     /// the frame waited for the loop is the difference to [`SystemTime::now`].
     ///
-    /// `None` unless [`receive_timestamps`](crate::WSTuning::receive_timestamps) is on and the system has noted it, which it may not
-    /// have done for the first bytes of a connection; and `None` on other threads than the loop's.
+    /// `None` unless [`receive_timestamps`](crate::WSTuning::receive_timestamps) is on and the system
+    /// has noted it, which it may not have done for the first bytes of a connection.
     pub fn received_at(&self) -> Option<SystemTime> {
-        received_at::get()
+        self.received_at.copied()
     }
 
     /// The payload, unmasked.

@@ -15,7 +15,6 @@ mod keepalive;
 mod lifecycle;
 mod msg_type;
 mod prepared;
-pub(crate) mod received_at;
 mod receiver;
 mod rules;
 mod sending;

@@ -63,9 +63,7 @@ impl WSListener for Under {
                         }
                     }
                     Ok(None) => {}
-                    Err(fault) => {
-                        self.shared.fail(transport, &fault);
-                    }
+                    Err(fault) => transport.conn().peer_failed(&fault),
                 }
             }
         }

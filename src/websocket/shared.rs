@@ -232,12 +232,6 @@ impl Shared {
         self.ended(CloseReason::abnormal(), true);
     }
 
-    /// Gives the connection up because of what the peer sent.
-    pub(super) fn fail(&self, transport: &WSTransport, error: &WSProtocolError) {
-        self.peer_failed(error);
-        transport.conn().peer_failed(error);
-    }
-
     // --- receiving ---------------------------------------------------------------------------------------------------------
 
     /// The next message for the receiver at `place`, or why there is none.
@@ -273,7 +267,7 @@ impl Shared {
 
     fn after_pull(&self, transport: &WSTransport, is_bad_text: bool) {
         if is_bad_text {
-            self.fail(transport, &bad_text());
+            transport.conn().peer_failed(&bad_text());
         } else if self.state().room == 0 {
             // The queue may be full again.
             transport.conn().yield_to_tasks();

@@ -1,5 +1,8 @@
 //! What a loop counts.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 
 use femtows::testkit::{Peer, TestKit};
@@ -123,4 +126,94 @@ fn a_clients_failures_are_counted_by_kind() {
     }
     let seen = metrics.snapshot();
     assert_eq!(WSHandshakeFailure::ALL.map(|kind| seen.handshake_failures(kind)).iter().sum::<u64>(), 3);
+}
+
+/// Sleeps longer in each callback than in the one before, and notes the names of the callbacks.
+struct Sleeper(Rc<RefCell<Vec<&'static str>>>);
+
+impl Sleeper {
+    fn nap(number: usize) -> Duration {
+        Duration::from_millis(4 * number as u64)
+    }
+
+    fn called(&self, name: &'static str) {
+        self.0.borrow_mut().push(name);
+        thread::sleep(Self::nap(self.0.borrow().len()));
+    }
+}
+
+impl WSListener for Sleeper {
+    fn on_ws_connected(&mut self, _: &WSTransport) -> WSResult {
+        self.called("connected");
+        Ok(())
+    }
+
+    fn on_ws_frame(&mut self, transport: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+        self.called("frame");
+        transport.send(WSMsgType::Binary, [1; 200]);
+        Ok(())
+    }
+
+    fn on_ws_disconnected(&mut self, _: &WSTransport) {
+        self.called("disconnected");
+    }
+
+    fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {
+        self.called("send ping");
+        transport.send_ping([])?;
+        Ok(())
+    }
+
+    fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
+        self.called("is pong");
+        frame.msg_type() == WSMsgType::Pong
+    }
+
+    fn pause_writing(&mut self, _: &WSTransport) {
+        self.called("pause writing");
+    }
+
+    fn resume_writing(&mut self, _: &WSTransport) {
+        self.called("resume writing");
+    }
+}
+
+#[test]
+fn each_callback_is_measured() {
+    let mut kit = TestKit::with_config(4, WSLoopConfig::default().measure_callbacks(true));
+    let metrics = kit.handle().metrics();
+    let called = Rc::default();
+    let names = Rc::clone(&called);
+    let config = WSServerConfig::default()
+        .tuning(WSTuning::default().write_watermarks(0, 100))
+        .enable_auto_ping(true)
+        .auto_ping_idle_timeout(Duration::from_secs(1));
+    let mut peer = kit.raw_server(move |_: &WSUpgradeRequest| Sleeper(Rc::clone(&names)), config);
+    let mut seen = 0;
+    let mut expect = |names: &[&str]| {
+        assert_eq!(called.borrow()[seen..], *names);
+        seen += names.len();
+        let longest = metrics.snapshot().longest_callback;
+        assert!(longest >= Some(Sleeper::nap(seen)), "{names:?}: {longest:?}");
+    };
+    peer.upgrade(&mut kit);
+    expect(&["connected"]);
+    kit.advance(Duration::from_secs(1));
+    expect(&["send ping"]);
+    peer.send_frame(WSMsgType::Pong, b"");
+    kit.run_until_idle();
+    expect(&["is pong"]);
+    peer.link().to_client().capacity(1).stall();
+    peer.send_frame(WSMsgType::Binary, b"");
+    kit.turn();
+    expect(&["frame", "pause writing"]);
+    peer.link().to_client().unstall().capacity(usize::MAX);
+    kit.run_until_idle();
+    expect(&["resume writing"]);
+    peer.send_frame(WSMsgType::Binary, b"");
+    kit.run_until_idle();
+    expect(&["frame"]);
+    peer.close();
+    kit.run_until_idle();
+    expect(&["disconnected"]);
 }
