@@ -45,7 +45,7 @@ pub(crate) use conn::{Conn, Handshake};
 #[cfg(feature = "deflate")]
 pub(crate) use deflate::{Inflated, accept_deflate, check_deflate};
 pub use listener::{WSListener, WSResult};
-pub(crate) use pulling::Receivers;
+pub(crate) use pulling::{Offer, Receivers};
 pub use remote::WSRemote;
 pub use report::{WSAttemptOutcome, WSConnectAttempt, WSConnectReport};
 pub(crate) use roundtrip::measure_roundtrip_time;

@@ -8,12 +8,13 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::{Rc, Weak};
+use std::task::Waker;
 
 use crate::buf::RecvBuffer;
 use crate::connection::WSTransport;
 use crate::net::Read;
 use crate::proto::{WSMsgType, WSProtocolError};
-use crate::runtime::{WSListenerError, guard};
+use crate::runtime::{TaskId, WSListenerError, guard};
 
 use super::conn::{Conn, Flags};
 use super::receiving::Delivered;
@@ -25,9 +26,8 @@ const PULLS_PER_WAKE: u32 = 128;
 /// The tasks that receive messages from a connection, and the queue of messages that they have not
 /// taken.
 pub(crate) trait Receivers {
-    /// Wakes the task that is first in line if the next message is for it to
-    /// [pull](Conn::pull). Returns `false` if no task was woken.
-    fn offer(&self) -> bool;
+    /// Wakes the task that is first in line if the next message is for it to [pull](Conn::pull).
+    fn offer(&self) -> Offer;
 
     /// Holds data if there is no room for a further message.
     fn hold_if_full(&self);
@@ -38,6 +38,17 @@ pub(crate) trait Receivers {
 
     /// Is called when the peer has half-closed TCP without CLOSE; what is sent may still reach it.
     fn peer_ended(&self);
+}
+
+/// Who takes the next message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Offer {
+    /// No task waits for it.
+    Nobody,
+    /// This task of the loop, which is to be polled.
+    Task(TaskId),
+    /// A task that was woken.
+    Woken,
 }
 
 impl Conn {
@@ -78,19 +89,21 @@ impl Conn {
             return None;
         }
         let pulls_left = self.pulls_left.get().checked_sub(1)?;
-        let mut buffer = self.partial.take()?;
+        let mut lent = self.partial.borrow_mut();
+        let buffer = lent.as_mut()?;
         let mut proto = self.proto.borrow_mut();
-        let pulled = proto.peek_plain(buffer.filled()).map(|header| {
-            let (head, payload, _) = proto.take_plain(header, buffer.filled_mut());
-            let message = make(header.msg_type(), payload);
-            buffer.consume(head.wire_len());
-            self.pulls_left.set(pulls_left);
-            self.core.frame_delivered();
-            message
-        });
-        drop(proto);
-        self.partial.set(Some(buffer));
-        pulled
+        let header = proto.peek_plain(buffer.filled())?;
+        let (_, payload, tail) = proto.take_plain(header, buffer.filled_mut());
+        let made = make(header.msg_type(), payload);
+        let left = tail.len();
+        buffer.keep_last(left);
+        if left == 0 {
+            // Mostly the task asks once more, which is then answered at once.
+            self.flags.clear(Flags::LENT);
+        }
+        self.pulls_left.set(pulls_left);
+        self.core.frame_delivered();
+        Some(made)
     }
 
     /// Reads once and serves tasks: nearly all reads of a connection that has such.
@@ -104,7 +117,11 @@ impl Conn {
         match read {
             Read::Data { len, more: false } => {
                 self.core.metrics().bytes_received(len);
-                self.dispatch_to_tasks(transport, buffer);
+                buffer = self.lend(buffer);
+                if buffer.is_empty() {
+                    return self.core.give_recv(buffer);
+                }
+                self.deliver_to_tasks(transport, buffer);
             }
             read => self.receive_on(transport, buffer, read),
         }
@@ -112,27 +129,21 @@ impl Conn {
 
     /// Serves the tasks that receive from this connection: [`dispatch`](Self::dispatch), if it has
     /// such.
-    #[inline]
-    pub(super) fn dispatch_to_tasks(self: &Rc<Self>, transport: &WSTransport, mut buffer: Box<RecvBuffer>) {
-        let receivers = self.receivers();
-        let pulling = receivers.as_deref().filter(|_| self.flags.has(Flags::PULLED));
-        if let Some(receivers) = pulling {
-            buffer = self.lend(receivers, buffer);
-        }
-        if buffer.is_empty() {
-            return self.core.give_recv(buffer);
-        }
-        self.deliver_to_tasks(transport, receivers.as_deref(), buffer);
+    #[inline(never)]
+    pub(super) fn dispatch_to_tasks(self: &Rc<Self>, transport: &WSTransport, buffer: Box<RecvBuffer>) {
+        let buffer = self.lend_on(buffer);
+        self.deliver_to_tasks(transport, buffer);
+    }
+
+    #[inline(never)]
+    #[expect(clippy::unnecessary_box_returns, reason = "see `lend`")]
+    fn lend_on(self: &Rc<Self>, buffer: Box<RecvBuffer>) -> Box<RecvBuffer> {
+        self.lend(buffer)
     }
 
     /// Delivers what tasks have not taken out of the buffer, and lets them run after each message.
     #[inline(never)]
-    fn deliver_to_tasks(
-        self: &Rc<Self>,
-        transport: &WSTransport,
-        receivers: Option<&dyn Receivers>,
-        mut buffer: Box<RecvBuffer>,
-    ) {
+    fn deliver_to_tasks(self: &Rc<Self>, transport: &WSTransport, mut buffer: Box<RecvBuffer>) {
         let received_at = self.received_at();
         let delivered = loop {
             let delivered = self.deliver_with(|listener| {
@@ -145,14 +156,8 @@ impl Conn {
                 break delivered;
             }
             self.core.run_tasks();
-            let Some(receivers) = receivers else { continue };
-            receivers.hold_if_full();
-            if self.flags.has(Flags::PULLED) {
-                buffer = self.lend(receivers, buffer);
-            }
-            if buffer.is_empty() {
-                break Delivered::Done;
-            }
+            self.tell_receivers(|receivers| receivers.hold_if_full());
+            buffer = self.lend_on(buffer);
         };
         match delivered {
             Delivered::Done if buffer.is_empty() => self.core.give_recv(buffer),
@@ -161,31 +166,32 @@ impl Conn {
     }
 
     /// Lets tasks take messages out of `buffer` as long as they wait for them. Returns what is left.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "most reads need nothing else; the other callers are rare")]
     #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
-    fn lend(self: &Rc<Self>, receivers: &dyn Receivers, mut buffer: Box<RecvBuffer>) -> Box<RecvBuffer> {
+    fn lend(self: &Rc<Self>, mut buffer: Box<RecvBuffer>) -> Box<RecvBuffer> {
+        if !self.flags.has(Flags::PULLED) {
+            return buffer;
+        }
+        let Some(receivers) = self.receivers() else { return buffer };
         while self.proto.borrow_mut().has_plain(buffer.filled()) {
-            self.partial.set(Some(buffer));
+            let offer = receivers.offer();
+            if let Offer::Nobody = offer {
+                break;
+            }
+            self.partial.replace(Some(buffer));
             self.flags.set(Flags::LENT);
             self.pulls_left.set(PULLS_PER_WAKE);
-            // Wakers may be the application's own.
-            let woken = panic::catch_unwind(AssertUnwindSafe(|| {
-                let woken = receivers.offer();
-                if woken {
-                    self.core.run_tasks();
-                }
-                woken
-            }));
+            if let Offer::Task(task) = offer {
+                self.core.run_task(task);
+            } else {
+                self.core.run_tasks();
+            }
             self.flags.clear(Flags::LENT);
             // It is gone if the connection ended meanwhile.
             buffer = self.partial.take().unwrap_or_default();
-            match woken {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(panic) => {
-                    self.listener_failed(WSListenerError::from_panic(&*panic));
-                    break;
-                }
+            if buffer.is_empty() {
+                break;
             }
         }
         if self.flags.clear(Flags::YIELDS) {
@@ -193,5 +199,12 @@ impl Conn {
         }
         self.core.frames_delivered();
         buffer
+    }
+
+    /// Calls a waker of the application, which may panic.
+    pub(crate) fn wake(self: &Rc<Self>, waker: Waker) {
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+            self.listener_failed(WSListenerError::from_panic(&*panic));
+        }
     }
 }

@@ -240,7 +240,7 @@ impl Conn {
     }
 
     fn set_partial(&self, partial: Box<RecvBuffer>) {
-        self.partial.set(Some(partial));
+        self.partial.replace(Some(partial));
         self.flags.set(Flags::PARTIAL);
     }
 

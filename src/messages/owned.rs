@@ -20,7 +20,7 @@ impl Message {
     #[inline]
     pub(crate) fn from_payload(msg_type: WSMsgType, payload: &[u8]) -> Option<Self> {
         if msg_type != WSMsgType::Text {
-            return Some(Self::Binary(Bytes::copy_from_slice(payload)));
+            return Some(Self::Binary(Box::<[u8]>::from(payload).into()));
         }
         simdutf8::basic::from_utf8(payload).ok().map(|text| Self::Text(text.to_owned()))
     }

@@ -26,7 +26,7 @@ use super::per_loop::{PerLoop, Store};
 use super::remote::WSLoopRemote;
 use super::slots::{Slots, Token};
 use super::source::{Readiness, Shutdown, Source, TimerKind};
-use super::tasks::{TaskQueue, WSTask};
+use super::tasks::{Executor, Sleeper, TaskBody, TaskId, WSTask};
 use super::timers::{TimerAction, TimerId, Timers};
 
 /// How often deferred work, tasks and flushes may make more of each other before I/O gets its turn.
@@ -46,7 +46,7 @@ pub(crate) struct LoopCore {
     registry: Registry,
     slots: RefCell<Slots<Rc<dyn Source>>>,
     timers: RefCell<Timers>,
-    tasks: Arc<TaskQueue>,
+    tasks: Executor,
     inbox: Arc<Inbox>,
     waker: Arc<LoopWaker>,
     buffers: Buffers,
@@ -81,7 +81,7 @@ impl LoopCore {
             registry,
             slots: RefCell::new(Slots::new()),
             timers: RefCell::default(),
-            tasks: Arc::new(TaskQueue::new(Arc::clone(&inbox))),
+            tasks: Executor::new(Arc::clone(&inbox)),
             inbox,
             waker,
             buffers: Buffers::new(&config),
@@ -424,6 +424,22 @@ impl LoopCore {
         F::Output: 'static,
     {
         self.tasks.spawn(future)
+    }
+
+    /// Runs a task that nobody awaits.
+    pub(crate) fn spawn_detached(&self, body: impl TaskBody + 'static) {
+        self.tasks.spawn_detached(body);
+    }
+
+    /// Keeps `waker` for [`run_sleeper`](Self::run_sleeper).
+    pub(crate) fn sleeper(&self, waker: &Waker) -> Sleeper {
+        Sleeper { task: self.tasks.running(waker), waker: waker.clone() }
+    }
+
+    /// Polls this task now.
+    #[inline]
+    pub(crate) fn run_task(&self, task: TaskId) {
+        self.tasks.run_now(task);
     }
 
     /// Polls each task that was woken, once.

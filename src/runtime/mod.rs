@@ -46,4 +46,5 @@ pub(crate) use slots::Slots;
 pub(crate) use slots::Token;
 pub(crate) use source::{Command, Readiness, Shutdown, Source, TimerKind};
 pub use tasks::WSTask;
+pub(crate) use tasks::{Sleeper, TaskBody, TaskId};
 pub(crate) use timers::TimerId;

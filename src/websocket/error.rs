@@ -59,7 +59,7 @@ pub struct ConnectionClosed {
 pub struct StateError {
     message: &'static str,
     /// Why the connection is closed, if that is what does not allow it.
-    closed: Option<CloseReason>,
+    closed: Option<Box<CloseReason>>,
 }
 
 impl StateError {
@@ -68,7 +68,7 @@ impl StateError {
     }
 
     pub(super) fn closed(message: &'static str, reason: CloseReason) -> Self {
-        Self { message, closed: Some(reason) }
+        Self { message, closed: Some(Box::new(reason)) }
     }
 
     /// Whether the call came too late: this end has closed the connection.
@@ -124,13 +124,13 @@ pub enum WebSocketError {
     ConnectionTimeout,
     /// The server refused the opening handshake.
     #[error(transparent)]
-    Rejected(#[from] ConnectionRejected),
+    Rejected(Box<ConnectionRejected>),
     /// An argument that cannot be sent. Nothing was. Blame: the caller.
     #[error("invalid argument: {0}")]
     InvalidArgument(Box<str>),
     /// The connection could not be opened.
     #[error(transparent)]
-    Connect(WSError),
+    Connect(Box<WSError>),
 }
 
 impl WebSocketError {
@@ -147,7 +147,7 @@ impl WebSocketError {
     pub fn close_reason(&self) -> Option<&CloseReason> {
         match self {
             Self::Closed(closed) => Some(&closed.reason),
-            Self::State(error) => error.closed.as_ref(),
+            Self::State(error) => error.closed.as_deref(),
             _ => None,
         }
     }
@@ -170,10 +170,10 @@ impl From<WSError> for WebSocketError {
         match error {
             WSError::Timeout { .. } => Self::ConnectionTimeout,
             WSError::Handshake(ref refused) => match ConnectionRejected::of(refused) {
-                Some(rejected) => Self::Rejected(rejected),
-                None => Self::Connect(error),
+                Some(rejected) => Self::Rejected(Box::new(rejected)),
+                None => Self::Connect(Box::new(error)),
             },
-            error => Self::Connect(error),
+            error => Self::Connect(Box::new(error)),
         }
     }
 }
@@ -203,5 +203,16 @@ impl ConnectionRejected {
         let headers = error.response.as_ref().map(|response| response.headers().into_owned());
         let body = Bytes::copy_from_slice(&error.raw_body);
         Some(Self { status, headers: headers.unwrap_or_default(), body })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_no_larger_than_a_message() {
+        // Each message that is received or sent is returned in a `Result` with it.
+        assert!(size_of::<WebSocketError>() <= 32, "{}", size_of::<WebSocketError>());
     }
 }

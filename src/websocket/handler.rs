@@ -7,7 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::runtime::{WSListenerError, WSLoopHandle};
+use crate::runtime::{TaskBody, WSListenerError, WSLoopHandle};
 
 use super::scope::failure_in;
 use super::{WebSocket, WebSocketRequest};
@@ -79,15 +79,13 @@ where
     Fut: Future<Output: IntoHandlerResult> + 'static,
 {
     match panic::catch_unwind(AssertUnwindSafe(|| handler(websocket.clone()))) {
-        Ok(body) => handle.spawn(Serving { websocket, body }).detach(),
+        Ok(body) => handle.core().spawn_detached(Serving { websocket, body }),
         Err(panic) => conclude(&websocket, &Err(panicked(&*panic))),
     }
 }
 
 pin_project_lite::pin_project! {
-    /// A handler at work. A task holds it as it is: the fewer places its state is spread over, the faster each wake-up. In this order,
-    /// as the task asks `websocket` whether this is still there: it is next to the head of the task, and of the body.
-    #[repr(C)]
+    /// A handler at work.
     struct Serving<F> {
         websocket: WebSocket,
         #[pin]
@@ -95,18 +93,16 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<F: Future<Output: IntoHandlerResult>> Future for Serving<F> {
-    type Output = ();
-
+impl<F: Future<Output: IntoHandlerResult>> TaskBody for Serving<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        let result = match panic::catch_unwind(AssertUnwindSafe(|| this.body.poll(cx))) {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => output.into_result(),
-            Err(panic) => Err(panicked(&*panic)),
-        };
-        conclude(this.websocket, &result);
+        let Poll::Ready(output) = this.body.poll(cx) else { return Poll::Pending };
+        conclude(this.websocket, &output.into_result());
         Poll::Ready(())
+    }
+
+    fn failed(self: Pin<&mut Self>, panic: Box<dyn Any + Send>) {
+        conclude(&self.websocket, &Err(panicked(&*panic)));
     }
 }
 

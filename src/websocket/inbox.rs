@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use crate::messages::Message;
+use crate::runtime::Sleeper;
 
 use super::waiters::{Place, Waiters};
 
@@ -19,9 +20,9 @@ pub(super) struct Inbox {
         reason = "a pointer instead of four words, in each of many connections"
     )]
     messages: Option<Box<VecDeque<Message>>>,
-    receivers: Waiters,
-    /// The waker of a receiver that was woken to pull a message: it mostly waits again with the same.
-    kept: Option<Waker>,
+    receivers: Waiters<Sleeper>,
+    /// Of a receiver that was woken to pull a message: it mostly waits again with the same waker.
+    kept: Option<Sleeper>,
 }
 
 impl Inbox {
@@ -29,18 +30,19 @@ impl Inbox {
     pub(super) fn push(&mut self, message: Message) -> Option<Waker> {
         let messages = self.messages.get_or_insert_default();
         messages.push_back(message);
-        self.receivers.take_waker(messages.len() - 1)
+        self.receivers.take_waker(messages.len() - 1).map(|sleeper| sleeper.waker)
     }
 
     /// The message of the receiver at this place, if it is there; and the waker of the receiver, if it waited.
-    pub(super) fn take(&mut self, place: &mut Place) -> Option<(Message, Option<Waker>)> {
+    pub(super) fn take(&mut self, place: &mut Place) -> Option<(Message, Option<Sleeper>)> {
         let index = self.receivers.ahead_of(*place);
         let message = self.messages.as_mut()?.remove(index)?;
         Some((message, self.receivers.leave_from(index, place)))
     }
 
+    /// Number of queued messages.
     #[inline]
-    fn queued(&self) -> usize {
+    pub(super) fn queued(&self) -> usize {
         self.messages.as_ref().map_or(0, |messages| messages.len())
     }
 
@@ -50,47 +52,55 @@ impl Inbox {
         self.queued() == 0 && self.receivers.is_first(place)
     }
 
-    /// The waker of the first receiver, which keeps its place, if it waits and no message is queued.
-    pub(super) fn take_first_waker(&mut self) -> Option<Waker> {
-        if self.queued() == 0 { self.receivers.take_waker(0) } else { None }
+    /// Wakes the first receiver, which keeps its place, if it waits and no message is queued. What it
+    /// sleeps with, and what was kept before.
+    #[inline]
+    pub(super) fn wake_first(&mut self) -> Option<(&Sleeper, Option<Sleeper>)> {
+        if self.queued() > 0 {
+            return None;
+        }
+        let sleeper = self.receivers.take_waker(0)?;
+        let old = self.kept.replace(sleeper);
+        Some((self.kept.as_ref()?, old))
     }
 
-    /// Keeps the waker of a receiver that was woken by reference. The one that was kept before.
     #[must_use = "a waker is dropped outside of borrows"]
-    pub(super) fn keep_waker(&mut self, waker: Waker) -> Option<Waker> {
-        self.kept.replace(waker)
-    }
-
-    #[must_use = "a waker is dropped outside of borrows"]
-    pub(super) fn take_kept_waker(&mut self) -> Option<Waker> {
+    pub(super) fn take_kept(&mut self) -> Option<Sleeper> {
         self.kept.take()
     }
 
-    /// The first receiver has pulled a message and waits no more, if it did. Its waker if it was not
-    /// woken.
+    /// The first receiver has pulled a message and waits no more, if it did. What it slept with if it
+    /// was not woken.
     #[inline]
     #[must_use = "a waker is dropped outside of borrows"]
-    pub(super) fn leave_first(&mut self, place: &mut Place) -> Option<Waker> {
+    pub(super) fn leave_first(&mut self, place: &mut Place) -> Option<Sleeper> {
         self.receivers.leave_from(0, place)
     }
 
-    /// Waits for a message. The waker that is not needed any more.
+    /// Waits for a message. What is not needed any more.
     #[must_use = "a waker is dropped outside of borrows"]
-    pub(super) fn wait(&mut self, place: &mut Place, waker: &Waker) -> Option<Waker> {
+    pub(super) fn wait(
+        &mut self,
+        place: &mut Place,
+        waker: &Waker,
+        sleeper: impl FnOnce() -> Sleeper,
+    ) -> Option<Sleeper> {
         match self.kept.take() {
-            Some(kept) if kept.will_wake(waker) => self.receivers.wait(place, kept),
+            Some(kept) if kept.waker.will_wake(waker) => self.receivers.wait(place, kept),
             kept => {
                 self.kept = kept;
-                self.receivers.wait(place, waker.clone())
+                self.receivers.wait(place, sleeper())
             }
         }
     }
 
-    /// A receiver gives up. The one that now has the message that it had, and the waker of the one that left.
-    pub(super) fn leave(&mut self, place: &mut Place) -> (Option<Waker>, Option<Waker>) {
+    /// A receiver gives up. The one that now has the message that it had, and what the one that left
+    /// slept with.
+    pub(super) fn leave(&mut self, place: &mut Place) -> (Option<Waker>, Option<Sleeper>) {
         let Some((index, left)) = self.receivers.leave(place) else { return (None, None) };
         let last = self.queued().checked_sub(1).filter(|&last| index <= last);
-        (last.and_then(|last| self.receivers.take_waker(last)), left)
+        let next = last.and_then(|last| self.receivers.take_waker(last));
+        (next.map(|sleeper| sleeper.waker), left)
     }
 
     /// Returns `true` if it holds `room` messages beyond those that receivers wait for.
@@ -105,7 +115,7 @@ impl Inbox {
 
     /// Every receiver, and the waker that was kept.
     pub(super) fn take_receivers(&mut self) -> impl Iterator<Item = Waker> {
-        self.receivers.take_wakers().chain(self.kept.take())
+        self.receivers.take_wakers().chain(self.kept.take()).map(|sleeper| sleeper.waker)
     }
 }
 
@@ -135,7 +145,8 @@ mod tests {
         fn waiting_at(inbox: &mut Inbox) -> Self {
             let mut receiver = Self { place: None, woken: Arc::default() };
             let waker = Waker::from(Arc::clone(&receiver.woken));
-            assert!(inbox.wait(&mut receiver.place, &waker).is_none());
+            let sleeper = || Sleeper { waker: waker.clone(), task: None };
+            assert!(inbox.wait(&mut receiver.place, &waker, sleeper).is_none());
             receiver
         }
 

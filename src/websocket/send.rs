@@ -96,6 +96,7 @@ impl<P> Drop for SendMessage<'_, P> {
 
 impl Shared {
     /// Sends a message as soon as [it may be sent](Self::poll_turn_to_send).
+    #[inline(never)]
     fn poll_send(
         &self,
         place: &mut Place,
@@ -111,6 +112,17 @@ impl Shared {
         {
             return Poll::Ready(Ok(()));
         }
+        self.poll_send_in_turn(place, waker, msg_type, payload)
+    }
+
+    #[inline(never)]
+    fn poll_send_in_turn(
+        &self,
+        place: &mut Place,
+        waker: &Waker,
+        msg_type: WSMsgType,
+        payload: &[u8],
+    ) -> Poll<Result<(), WebSocketError>> {
         let turn = self.poll_turn_to_send(place, waker);
         turn.map(|turn| turn.and_then(|()| self.send(msg_type, payload)))
     }

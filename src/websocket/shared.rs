@@ -5,7 +5,7 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 
-use crate::connection::{Receivers, WSTransport};
+use crate::connection::{Offer, Receivers, WSTransport};
 use crate::handshake::WSUpgradeRequest;
 use crate::messages::{Message, bad_text};
 use crate::proto::{WSCloseCode, WSProtocolError};
@@ -241,54 +241,75 @@ impl Shared {
         place: &mut Place,
         waker: &Waker,
     ) -> Poll<Result<Message, WebSocketError>> {
-        match self.pull(place) {
-            Some(message) => Poll::Ready(Ok(message)),
+        match self.pull(*place) {
+            Some(message) => {
+                if place.is_some() {
+                    self.leave_first(place);
+                }
+                Poll::Ready(Ok(message))
+            }
             None => self.poll_queue(place, waker),
         }
     }
 
     /// Takes a message straight from the bytes that have arrived, if the receiver at `place` may.
     #[inline]
-    fn pull(&self, place: &mut Place) -> Option<Message> {
-        let mut state = self.state();
-        if !state.may_pull(*place) {
-            return None;
+    fn pull(&self, place: Place) -> Option<Message> {
+        let (may_pull, room) = {
+            let state = self.state.borrow_mut();
+            (state.may_pull(place), state.room)
+        };
+        let transport = self.transport.get().filter(|_| may_pull)?;
+        if room == 0 {
+            // The queue may be full again when the message is taken.
+            transport.conn().yield_to_tasks();
         }
-        let transport = self.transport()?;
         let pulled = transport.conn().pull(Message::from_payload)?;
-        if pulled.is_none() || place.is_some() || state.room == 0 {
-            let left = state.inbox.leave_first(place);
-            drop(state);
-            drop(left);
-            self.after_pull(transport, pulled.is_none());
+        if pulled.is_none() {
+            transport.conn().peer_failed(&bad_text());
         }
         pulled
     }
 
-    fn after_pull(&self, transport: &WSTransport, is_bad_text: bool) {
-        if is_bad_text {
-            transport.conn().peer_failed(&bad_text());
-        } else if self.state().room == 0 {
-            // The queue may be full again.
-            transport.conn().yield_to_tasks();
-        }
+    /// The receiver at `place`, which is the first, has a message.
+    fn leave_first(&self, place: &mut Place) {
+        let left = self.state().inbox.leave_first(place);
+        drop(left);
     }
 
+    #[inline(never)]
     fn poll_queue(&self, place: &mut Place, waker: &Waker) -> Poll<Result<Message, WebSocketError>> {
+        let mut state = self.state();
+        if state.end.is_some() || state.application == SideState::Connecting || state.inbox.queued() > 0 {
+            drop(state);
+            return self.poll_queued(place, waker);
+        }
+        let left = state.inbox.wait(place, waker, || self.handle.core().sleeper(waker));
+        let has_room = state.crowded && !state.is_full();
+        drop(state);
+        drop(left);
+        if has_room {
+            self.resume();
+        }
+        Poll::Pending
+    }
+
+    #[inline(never)]
+    fn poll_queued(&self, place: &mut Place, waker: &Waker) -> Poll<Result<Message, WebSocketError>> {
         let mut state = self.state();
         if state.application == SideState::Connecting {
             return Poll::Ready(Err(not_accepted()));
         }
-        let (polled, left) = match state.inbox.take(place) {
-            Some((message, left)) => (Poll::Ready(Ok(message)), left),
-            None if state.end.is_none() => (Poll::Pending, state.inbox.wait(place, waker)),
-            None => {
+        let (polled, left) = match (state.inbox.take(place), state.closed()) {
+            (Some((message, left)), _) => (Poll::Ready(Ok(message)), left),
+            (None, Some(closed)) => {
                 state.client = SideState::Disconnected;
-                let left = state.inbox.leave(place).1;
-                let closed = state
-                    .closed()
-                    .map_or_else(|| WebSocketError::closed(CloseReason::abnormal()), Into::into);
-                (Poll::Ready(Err(closed)), left)
+                (Poll::Ready(Err(closed.into())), state.inbox.leave(place).1)
+            }
+            // What is queued is for those in front of it.
+            (None, None) => {
+                let sleeper = || self.handle.core().sleeper(waker);
+                (Poll::Pending, state.inbox.wait(place, waker, sleeper))
             }
         };
         let has_room = state.crowded && !state.is_full();
@@ -305,7 +326,7 @@ impl Shared {
         let (next, left, kept) = {
             let mut state = self.state();
             let (next, left) = state.inbox.leave(place);
-            (next, left, state.inbox.take_kept_waker())
+            (next, left, state.inbox.take_kept())
         };
         drop((left, kept));
         wake(next);
@@ -358,12 +379,24 @@ impl Shared {
 }
 
 impl Receivers for Shared {
-    fn offer(&self) -> bool {
-        let Some(waker) = self.state().first_waker() else { return false };
-        waker.wake_by_ref();
-        let old = self.state().inbox.keep_waker(waker);
+    fn offer(&self) -> Offer {
+        let mut state = self.state();
+        if state.end.is_some() || state.discards {
+            return Offer::Nobody;
+        }
+        let Some((sleeper, old)) = state.inbox.wake_first() else { return Offer::Nobody };
+        if let Some(task) = sleeper.task {
+            drop(state);
+            drop(old);
+            return Offer::Task(task);
+        }
+        let waker = sleeper.waker.clone();
+        drop(state);
         drop(old);
-        true
+        if let Some(transport) = self.transport() {
+            transport.conn().wake(waker);
+        }
+        Offer::Woken
     }
 
     fn hold_if_full(&self) {
@@ -399,11 +432,6 @@ impl Receivers for Shared {
 }
 
 impl State {
-    /// The waker of the receiver that may pull the next message, if it waits.
-    fn first_waker(&mut self) -> Option<Waker> {
-        if self.end.is_some() || self.discards { None } else { self.inbox.take_first_waker() }
-    }
-
     /// Whether the next message is still with the connection, and for the receiver at `place`.
     #[inline]
     fn may_pull(&self, place: Place) -> bool {

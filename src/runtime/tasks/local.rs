@@ -1,78 +1,118 @@
 //! Tasks that were woken on the thread of their loop, as nearly all are: they are queued without a lock.
 //!
-//! The queues are the thread's, since a waker may be anywhere: on another thread it finds none, and takes the way that costs a lock.
+//! The queues are the thread's, since a waker may be anywhere. On another thread it takes the way
+//! that costs a lock.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use async_task::Runnable;
+use super::Token;
 
 thread_local! {
-    /// Those of the loops on this thread: one, outside of tests.
-    static QUEUES: RefCell<Vec<Queue>> = const { RefCell::new(Vec::new()) };
-}
+    /// The task that was woken first, and its loop, while it is the only one or others are behind it.
+    static FIRST: Cell<Option<(QueueId, Token)>> = const { Cell::new(None) };
 
-struct Queue {
-    id: LocalId,
-    ready: VecDeque<Runnable>,
+    /// The tasks behind it, of the loops on this thread: one, outside of tests.
+    static BEHIND: RefCell<Vec<(QueueId, VecDeque<Token>)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Names a queue, in the whole process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LocalId(u64);
+struct QueueId(u64);
 
-impl LocalId {
-    /// Makes a queue on this thread, unless its last destructors run: then tasks take the other way.
-    pub(super) fn register() -> Self {
+/// A thread, as long as it lives: the address of something that it alone has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct ThreadMark(usize);
+
+impl ThreadMark {
+    #[inline]
+    fn here() -> Self {
+        Self(FIRST.with(|first| std::ptr::from_ref(first).addr()))
+    }
+}
+
+/// The tasks of a loop that were woken on its thread, in order.
+///
+/// # Invariants
+/// - `len` is touched on the loop's thread only. It counts what is in `FIRST` and `BEHIND`.
+/// - What is in `FIRST` was woken before all that is in `BEHIND`.
+pub(super) struct LocalQueue {
+    id: QueueId,
+    owner: ThreadMark,
+    len: AtomicU32,
+}
+
+impl LocalQueue {
+    /// Makes a queue for this thread.
+    pub(super) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = Self(NEXT.fetch_add(1, Ordering::Relaxed));
-        let _ = QUEUES.try_with(|queues| {
-            queues.borrow_mut().push(Queue { id, ready: VecDeque::new() });
-        });
-        id
+        let id = QueueId(NEXT.fetch_add(1, Ordering::Relaxed));
+        Self { id, owner: ThreadMark::here(), len: AtomicU32::new(0) }
     }
 
-    /// Adds a task, or gives it back: the queue is another thread's, or gone.
+    /// Number of tasks in the queue, asked on its thread.
     #[inline]
-    pub(super) fn push(self, runnable: Runnable) -> Result<(), Runnable> {
-        let mut runnable = Some(runnable);
-        self.with(|queue| {
-            if let Some(runnable) = runnable.take() {
-                queue.ready.push_back(runnable);
+    pub(super) fn len(&self) -> u32 {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Adds a task. Returns `false` if the queue is another thread's, or its thread ends.
+    #[inline]
+    pub(super) fn push(&self, task: Token) -> bool {
+        if ThreadMark::here() != self.owner {
+            return false;
+        }
+        let len = self.len();
+        if len == 0 && FIRST.get().is_none() {
+            FIRST.set(Some((self.id, task)));
+        } else if !self.push_behind(task) {
+            return false;
+        }
+        self.len.store(len + 1, Ordering::Relaxed);
+        true
+    }
+
+    /// Takes out the task that was woken first.
+    #[inline]
+    pub(super) fn pop(&self) -> Option<Token> {
+        let len = self.len().checked_sub(1)?;
+        self.len.store(len, Ordering::Relaxed);
+        match FIRST.get() {
+            Some((id, first)) if id == self.id => {
+                FIRST.set(None);
+                Some(first)
+            }
+            _ => self.pop_behind(),
+        }
+    }
+
+    /// Forgets all tasks.
+    pub(super) fn clear(&self) {
+        while self.pop().is_some() {}
+        self.len.store(0, Ordering::Relaxed);
+        let _ = BEHIND.try_with(|queues| queues.borrow_mut().retain(|(id, _)| *id != self.id));
+    }
+
+    #[inline(never)]
+    fn push_behind(&self, task: Token) -> bool {
+        let pushed = BEHIND.try_with(|queues| {
+            let mut queues = queues.borrow_mut();
+            match queues.iter_mut().find(|(id, _)| *id == self.id) {
+                Some((_, queue)) => queue.push_back(task),
+                None => queues.push((self.id, VecDeque::from([task]))),
             }
         });
-        runnable.map_or(Ok(()), Err)
+        // The last destructors of the thread run.
+        pushed.is_ok()
     }
 
-    /// The task that was woken first, and how many there are behind it.
-    #[inline]
-    pub(super) fn pop(self) -> Option<(Runnable, usize)> {
-        self.with(|queue| queue.ready.pop_front().map(|first| (first, queue.ready.len()))).flatten()
-    }
-
-    /// All tasks of the queue.
-    pub(super) fn take(self) -> VecDeque<Runnable> {
-        self.with(|queue| std::mem::take(&mut queue.ready)).unwrap_or_default()
-    }
-
-    /// Ends the queue, on its thread; what is still in it is returned.
-    pub(super) fn remove(self) -> VecDeque<Runnable> {
-        let removed = QUEUES.try_with(|queues| {
+    #[inline(never)]
+    fn pop_behind(&self) -> Option<Token> {
+        let popped = BEHIND.try_with(|queues| {
             let mut queues = queues.borrow_mut();
-            let index = queues.iter().position(|queue| queue.id == self)?;
-            Some(queues.swap_remove(index).ready)
+            queues.iter_mut().find(|(id, _)| *id == self.id)?.1.pop_front()
         });
-        removed.ok().flatten().unwrap_or_default()
-    }
-
-    /// `None` on another thread, after the end, and among the last destructors of the thread.
-    #[inline]
-    fn with<T>(self, use_it: impl FnOnce(&mut Queue) -> T) -> Option<T> {
-        let used = QUEUES.try_with(|queues| {
-            let mut queues = queues.borrow_mut();
-            queues.iter_mut().find(|queue| queue.id == self).map(use_it)
-        });
-        used.ok().flatten()
+        popped.ok().flatten()
     }
 }
