@@ -83,15 +83,21 @@ impl BufferPool {
     #[inline]
     pub fn take_queue(&mut self) -> Box<SendQueue> {
         match self.last_queue.take() {
-            Some(queue) => queue,
-            None => self.take_earlier_queue(),
+            Some(queue) if queue.capacity() > 0 => queue,
+            last => self.take_any_queue(last),
         }
     }
 
+    /// Gives `last` or any other queue a buffer that is there, so that it does not allocate one more.
     #[inline(never)]
     #[expect(clippy::unnecessary_box_returns, reason = "a queue changes hands as one pointer")]
-    fn take_earlier_queue(&mut self) -> Box<SendQueue> {
-        let queue = self.queues.pop().unwrap_or_default();
+    fn take_any_queue(&mut self, last: Option<Box<SendQueue>>) -> Box<SendQueue> {
+        let mut queue = last.or_else(|| self.queues.pop()).unwrap_or_default();
+        if queue.capacity() == 0
+            && let Some(buffer) = self.send.pop()
+        {
+            queue.gather_in(buffer);
+        }
         self.retained -= queue.capacity();
         queue
     }

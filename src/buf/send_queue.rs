@@ -69,6 +69,12 @@ impl Chunk {
 }
 
 impl SendQueue {
+    /// Gathers in this empty buffer from here on. The queue is empty.
+    pub(super) fn gather_in(&mut self, buffer: Vec<u8>) {
+        debug_assert!(self.is_empty() && buffer.is_empty());
+        self.gathered = buffer;
+    }
+
     /// Bytes that have not left.
     #[inline]
     pub fn len(&self) -> usize {
