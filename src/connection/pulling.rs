@@ -94,16 +94,16 @@ impl Conn {
         let mut proto = self.proto.borrow_mut();
         let header = proto.peek_plain(buffer.filled())?;
         let (_, payload, tail) = proto.take_plain(header, buffer.filled_mut());
-        let made = make(header.msg_type(), payload);
-        let left = tail.len();
-        buffer.keep_last(left);
-        if left == 0 {
+        let message = make(header.msg_type(), payload);
+        let rest = tail.len();
+        buffer.keep_last(rest);
+        if rest == 0 {
             // Mostly the task asks once more, which is then answered at once.
             self.flags.clear(Flags::LENT);
         }
         self.pulls_left.set(pulls_left);
         self.core.frame_delivered();
-        Some(made)
+        Some(message)
     }
 
     /// Reads once and serves tasks: nearly all reads of a connection that has such.

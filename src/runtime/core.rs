@@ -431,7 +431,7 @@ impl LoopCore {
         self.tasks.spawn_detached(body);
     }
 
-    /// Keeps `waker` for [`run_sleeper`](Self::run_sleeper).
+    /// Returns `waker` with the task that it wakes, if that is the running one.
     pub(crate) fn sleeper(&self, waker: &Waker) -> Sleeper {
         Sleeper { task: self.tasks.running(waker), waker: waker.clone() }
     }

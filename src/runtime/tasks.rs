@@ -140,7 +140,9 @@ impl Executor {
     /// Makes ready what other threads woke, which is [noticed](Inbox::notice) in the inbox.
     pub(super) fn collect(&self) {
         let remote = std::mem::take(&mut *lock(&self.woken.remote));
-        remote.into_iter().for_each(|token| self.woken.push(token));
+        for token in remote {
+            self.woken.push(token);
+        }
     }
 
     /// Polls each task that is ready now, once.
