@@ -155,7 +155,7 @@ impl Conn {
             if !self.flags.clear(Flags::YIELDS) {
                 break delivered;
             }
-            self.core.run_tasks();
+            self.core.tasks().run_ready();
             self.tell_receivers(|receivers| receivers.hold_if_full());
             buffer = self.lend_on(buffer);
         };
@@ -183,9 +183,9 @@ impl Conn {
             self.flags.set(Flags::LENT);
             self.pulls_left.set(PULLS_PER_WAKE);
             if let Offer::Task(task) = offer {
-                self.core.run_task(task);
+                self.core.tasks().run_now(task);
             } else {
-                self.core.run_tasks();
+                self.core.tasks().run_ready();
             }
             self.flags.clear(Flags::LENT);
             // It is gone if the connection ended meanwhile.

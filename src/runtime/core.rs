@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
@@ -26,7 +25,7 @@ use super::per_loop::{PerLoop, Store};
 use super::remote::WSLoopRemote;
 use super::slots::{Slots, Token};
 use super::source::{Readiness, Shutdown, Source, TimerKind};
-use super::tasks::{Executor, Sleeper, TaskBody, TaskId, WSTask};
+use super::tasks::Executor;
 use super::timers::{TimerAction, TimerId, Timers};
 
 /// How often deferred work, tasks and flushes may make more of each other before I/O gets its turn.
@@ -418,34 +417,9 @@ impl LoopCore {
         self.dirty.push(Rc::clone(source) as Rc<dyn Source>);
     }
 
-    pub(super) fn spawn<F>(&self, future: F) -> WSTask<F::Output>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        self.tasks.spawn(future)
-    }
-
-    /// Runs a task that nobody awaits.
-    pub(crate) fn spawn_detached(&self, body: impl TaskBody + 'static) {
-        self.tasks.spawn_detached(body);
-    }
-
-    /// Returns `waker` with the task that it wakes, if that is the running one.
-    pub(crate) fn sleeper(&self, waker: &Waker) -> Sleeper {
-        Sleeper { task: self.tasks.running(waker), waker: waker.clone() }
-    }
-
-    /// Polls this task now.
     #[inline]
-    pub(crate) fn run_task(&self, task: TaskId) {
-        self.tasks.run_now(task);
-    }
-
-    /// Polls each task that was woken, once.
-    #[inline]
-    pub(crate) fn run_tasks(&self) {
-        self.tasks.run_ready();
+    pub(crate) fn tasks(&self) -> &Executor {
+        &self.tasks
     }
 
     /// Whether there is work that no event will announce.

@@ -42,7 +42,7 @@ impl WSLoopHandle {
         F: Future + 'static,
         F::Output: 'static,
     {
-        self.core.spawn(future)
+        self.core.tasks().spawn(future)
     }
 
     /// Done when `duration` has passed.

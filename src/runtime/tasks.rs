@@ -37,7 +37,7 @@ pub(crate) trait TaskBody {
 ///
 /// # Invariants
 /// - `tasks` is not borrowed while user code runs: polls, wakers, and drops of futures.
-pub(super) struct Executor {
+pub(crate) struct Executor {
     tasks: RefCell<Slots<Task>>,
     /// The task that is being polled.
     running: Cell<Option<Token>>,
@@ -147,7 +147,7 @@ impl Executor {
 
     /// Polls each task that is ready now, once.
     #[inline]
-    pub(super) fn run_ready(&self) {
+    pub(crate) fn run_ready(&self) {
         for _ in 0..self.woken.local.len() {
             // A task may have run others.
             let Some(next) = self.woken.local.pop() else { return };
@@ -157,12 +157,17 @@ impl Executor {
 
     /// Polls this task now, whether it was woken or not.
     #[inline]
-    pub(super) fn run_now(&self, task: TaskId) {
+    pub(crate) fn run_now(&self, task: TaskId) {
         self.run(Token::from_u64(task.0.get() - 1), false);
     }
 
+    /// Returns `waker` with the task that it wakes, if that is the running one.
+    pub(crate) fn sleeper(&self, waker: &Waker) -> Sleeper {
+        Sleeper { task: self.running(waker), waker: waker.clone() }
+    }
+
     /// Returns the task that is being polled, if `waker` is its own.
-    pub(super) fn running(&self, waker: &Waker) -> Option<TaskId> {
+    fn running(&self, waker: &Waker) -> Option<TaskId> {
         let token = self.running.get()?;
         let own = waker_of(&self.tasks.borrow().get(token)?.link);
         let number = NonZeroU64::new(token.to_u64() + 1).filter(|_| own.will_wake(waker));
@@ -183,7 +188,7 @@ impl Executor {
     }
 
     /// Runs a body that nobody awaits.
-    pub(super) fn spawn_detached(&self, body: impl TaskBody + 'static) {
+    pub(crate) fn spawn_detached(&self, body: impl TaskBody + 'static) {
         self.spawn_body(body);
     }
 

@@ -79,7 +79,7 @@ where
     Fut: Future<Output: IntoHandlerResult> + 'static,
 {
     match panic::catch_unwind(AssertUnwindSafe(|| handler(websocket.clone()))) {
-        Ok(body) => handle.core().spawn_detached(Serving { websocket, body }),
+        Ok(body) => handle.core().tasks().spawn_detached(Serving { websocket, body }),
         Err(panic) => conclude(&websocket, &Err(panicked(&*panic))),
     }
 }

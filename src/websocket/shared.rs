@@ -284,7 +284,7 @@ impl Shared {
             drop(state);
             return self.poll_queued(place, waker);
         }
-        let left = state.inbox.wait(place, waker, || self.handle.core().sleeper(waker));
+        let left = state.inbox.wait(place, waker, || self.handle.core().tasks().sleeper(waker));
         let has_room = state.crowded && !state.is_full();
         drop(state);
         drop(left);
@@ -308,7 +308,7 @@ impl Shared {
             }
             // What is queued is for those in front of it.
             (None, None) => {
-                let sleeper = || self.handle.core().sleeper(waker);
+                let sleeper = || self.handle.core().tasks().sleeper(waker);
                 (Poll::Pending, state.inbox.wait(place, waker, sleeper))
             }
         };
