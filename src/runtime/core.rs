@@ -550,6 +550,8 @@ impl LoopCore {
             }
         }
         self.finished.set(true);
+        // What is sent from here on has no effect. Nothing is to wait for the end of a dispatch.
+        self.dispatching.set(false);
         self.tasks.close();
     }
 }

@@ -188,3 +188,24 @@ fn public_preset_ends_a_peer_from_which_nothing_is_taken_for_30_seconds() {
     kit.advance(TICK);
     assert_eq!(log.last(), Some(Entry::Disconnected(WSDisconnectCause::WriteTimeout)));
 }
+
+/// A transport that outlives its loop may be sent on: that has no effect, and keeps nothing alive.
+#[test]
+fn sending_on_a_transport_that_outlives_its_loop_keeps_nothing_alive() {
+    let mut kit = TestKit::new(1);
+    let pair = kit
+        .pair(
+            |_: &WSUpgradeRequest| Recorder::new(&Log::default()),
+            Recorder::new(&Log::default()),
+            WSServerConfig::default(),
+            WSConnectConfig::default(),
+        )
+        .unwrap();
+    let metrics = kit.handle().metrics();
+    drop(kit);
+    let expected = WSSendStatus::Dropped(WSDropReason::Disconnected);
+    assert_eq!(pair.server.send(WSMsgType::Text, "late"), expected);
+    assert_eq!(pair.client.send(WSMsgType::Text, "late"), expected);
+    drop(pair);
+    assert_eq!(std::sync::Arc::strong_count(&metrics), 1, "the loop is still in memory");
+}
