@@ -232,6 +232,8 @@ impl Conn {
         let mut buffer = self.core.pool().take_recv(early.len());
         buffer.extend_from_slice(early);
         self.dispatch(&WSTransport::new(Rc::clone(self)), buffer);
+        // This is no event of the connection's own, after which it is driven.
+        self.act();
     }
 
     /// Reads on in the next turn if bytes may be waiting that no event will announce.

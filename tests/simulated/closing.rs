@@ -349,3 +349,34 @@ fn a_panic_in_on_ws_disconnected_of_a_server_comes_out_of_wait_disconnected() {
         assert!(told.as_ref().is_err_and(|error| error.ends_with("panic: it failed")), "{told:?}");
     }
 }
+
+/// A CLOSE that came with the request, and crosses the server's own.
+#[test]
+fn a_close_that_came_early_ends_tcp_at_once_if_the_server_has_closed_before() {
+    struct CloseAtOnce(Recorder);
+    impl WSListener for CloseAtOnce {
+        fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+            transport.send_close(WSCloseCode::OK, "");
+            self.0.on_ws_connected(transport)
+        }
+        fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+            self.0.on_ws_frame(transport, frame)
+        }
+        fn on_ws_disconnected(&mut self, transport: &WSTransport) {
+            self.0.on_ws_disconnected(transport);
+        }
+    }
+    for strategy in [WSWriteStrategy::Cork, WSWriteStrategy::Immediate] {
+        let mut kit = TestKit::new(1);
+        let log = Log::default();
+        let server = log.clone();
+        let config = WSServerConfig::default().tuning(WSTuning::default().write_strategy(strategy));
+        let mut peer =
+            kit.raw_server(move |_: &WSUpgradeRequest| CloseAtOnce(Recorder::new(&server)), config);
+        let mut early = Peer::request();
+        early.extend(peer.encode_frame(WSMsgType::Close, &[0x03, 0xe8], SendOptions::default()));
+        peer.write(&early);
+        kit.run_until_idle();
+        assert_eq!(log.last(), Some(Entry::Disconnected(WSDisconnectCause::Closed)), "{strategy:?}");
+    }
+}
