@@ -187,6 +187,19 @@ mod tests {
         pool.give_recv(Box::new(RecvBuffer::with_capacity(4_000)));
         assert!(pool.take_recv(1).capacity() >= 4_000);
     }
+
+    #[test]
+    fn a_queue_that_was_long_does_not_keep_its_places_for_chunks() {
+        let mut pool = BufferPool::new(1 << 20);
+        let mut queue = pool.take_queue();
+        for _ in 0..10_000 {
+            queue.push_owned(vec![0; 10], 0);
+        }
+        queue.clear(&mut pool);
+        pool.give_queue(queue);
+        assert!(pool.take_queue().is_light());
+    }
+
     #[test]
     fn a_small_receive_buffer_stays_small() {
         let mut pool = BufferPool::new(1 << 20);

@@ -292,6 +292,9 @@ impl SendQueue {
                 pool.give_send(data);
             }
         }
+        if !self.is_light() {
+            self.rest = VecDeque::new();
+        }
     }
 
     /// Whether little enough memory is held to keep the emptied queue for its next use.
