@@ -5,6 +5,7 @@ mod budget;
 mod closing;
 mod coverage;
 mod flow;
+mod gathering;
 mod heartbeats;
 mod holding;
 mod http;
