@@ -13,7 +13,7 @@ use std::task::Waker;
 use crate::buf::RecvBuffer;
 use crate::connection::WSTransport;
 use crate::net::Read;
-use crate::proto::{WSMsgType, WSProtocolError};
+use crate::proto::{WSFrame, WSMsgType, WSProtocolError};
 use crate::runtime::{TaskId, WSListenerError, guard};
 
 use super::conn::{Conn, Flags};
@@ -82,26 +82,53 @@ impl Conn {
     }
 
     /// Takes the next message out of the bytes that are lent and returns what `make` makes of its
-    /// type and payload. `None` if nothing is lent, or no whole message is next.
+    /// type and payload, or `make_long` of its frame, which is [long](crate::proto::FrameHeader::is_long). `None` if
+    /// nothing is lent, or no whole message is next.
     #[inline]
-    pub(crate) fn pull<T>(&self, make: impl FnOnce(WSMsgType, &[u8]) -> T) -> Option<T> {
+    pub(crate) fn pull<T>(
+        &self,
+        make: impl FnOnce(WSMsgType, &[u8]) -> T,
+        make_long: impl FnOnce(&WSFrame<'_>) -> T,
+    ) -> Option<T> {
         if !self.flags.has(Flags::LENT) {
             return None;
         }
         let pulls_left = self.pulls_left.get().checked_sub(1)?;
-        let mut lent = self.partial.borrow_mut();
-        let buffer = lent.as_mut()?;
+        let mut partial = self.partial.borrow_mut();
+        let buffer = partial.as_mut()?;
         let mut proto = self.proto.borrow_mut();
-        let header = proto.peek_plain(buffer.filled())?;
+        let Some(header) = proto.peek_plain(buffer.filled()) else {
+            drop((proto, partial));
+            return self.pull_long(make_long);
+        };
         let (_, payload, tail) = proto.take_plain(header, buffer.filled_mut());
+        let behind = tail.len();
         let message = make(header.msg_type(), payload);
-        let rest = tail.len();
-        buffer.keep_last(rest);
-        if rest == 0 {
+        buffer.keep_last(behind);
+        if behind == 0 {
             // Mostly the task asks once more, which is then answered at once.
             self.flags.clear(Flags::LENT);
         }
         self.pulls_left.set(pulls_left);
+        self.core.frame_delivered();
+        Some(message)
+    }
+
+    #[inline(never)]
+    fn pull_long<T>(&self, make: impl FnOnce(&WSFrame<'_>) -> T) -> Option<T> {
+        let mut partial = self.partial.borrow_mut();
+        let buffer = partial.as_mut()?;
+        let mut proto = self.proto.borrow_mut();
+        if !proto.has_message(buffer.filled()) {
+            return None;
+        }
+        let Ok(Some(head)) = proto.poll(buffer.filled_mut()) else {
+            debug_assert!(false, "its header was checked");
+            return None;
+        };
+        let payload = &mut buffer.filled_mut()[head.header.header_len()..head.wire_len()];
+        let message = make(&WSFrame::new(head, payload));
+        buffer.consume(head.wire_len());
         self.core.frame_delivered();
         Some(message)
     }
@@ -174,7 +201,7 @@ impl Conn {
             return buffer;
         }
         let Some(receivers) = self.receivers() else { return buffer };
-        while self.proto.borrow_mut().has_plain(buffer.filled()) {
+        while self.proto.borrow_mut().has_message(buffer.filled()) {
             let offer = receivers.offer();
             if let Offer::Nobody = offer {
                 break;
@@ -182,10 +209,9 @@ impl Conn {
             self.partial.replace(Some(buffer));
             self.flags.set(Flags::LENT);
             self.pulls_left.set(PULLS_PER_WAKE);
-            if let Offer::Task(task) = offer {
-                self.core.tasks().run_now(task);
-            } else {
-                self.core.tasks().run_ready();
+            match offer {
+                Offer::Task(task) => self.core.tasks().run_now(task),
+                Offer::Woken | Offer::Nobody => self.core.tasks().run_ready(),
             }
             self.flags.clear(Flags::LENT);
             // It is gone if the connection ended meanwhile.
@@ -193,6 +219,8 @@ impl Conn {
             if buffer.is_empty() {
                 break;
             }
+            // Others that are ready come before the rest.
+            self.core.tasks().run_ready();
         }
         if self.flags.clear(Flags::YIELDS) {
             receivers.hold_if_full();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::proto::WSMsgType;
+use crate::proto::{WSFrame, WSMsgType};
 
 use super::WSMessage;
 
@@ -16,13 +16,18 @@ pub enum Message {
 }
 
 impl Message {
-    /// A message with a copy of this payload; `None` if it is a text that is not UTF-8.
+    /// Makes a message with a copy of this payload. Returns `None` if it is a text that is not UTF-8.
     #[inline]
     pub(crate) fn from_payload(msg_type: WSMsgType, payload: &[u8]) -> Option<Self> {
         if msg_type != WSMsgType::Text {
             return Some(Self::Binary(Box::<[u8]>::from(payload).into()));
         }
         simdutf8::basic::from_utf8(payload).ok().map(|text| Self::Text(text.to_owned()))
+    }
+
+    /// Makes a message of a [long](crate::proto::FrameHeader::is_long) frame, which may be masked.
+    pub(crate) fn from_long(frame: &WSFrame<'_>) -> Self {
+        Self::Binary(frame.unmasked_copy().into())
     }
 
     /// The type that a frame with this message has.

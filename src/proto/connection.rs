@@ -270,10 +270,10 @@ impl Connection {
         self.receiver.peek_plain(bytes)
     }
 
-    /// See [`Receiver::has_plain`].
+    /// See [`Receiver::has_message`].
     #[inline]
-    pub(crate) fn has_plain(&mut self, bytes: &[u8]) -> bool {
-        self.receiver.has_plain(bytes)
+    pub(crate) fn has_message(&mut self, bytes: &[u8]) -> bool {
+        self.receiver.has_message(bytes, &self.rules)
     }
 
     /// See [`Receiver::take_plain`].

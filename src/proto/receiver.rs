@@ -269,20 +269,38 @@ impl Receiver {
         }
     }
 
-    /// Returns `true` if [`peek_plain`](Self::peek_plain) finds a frame in `bytes`. The header is kept,
-    /// so that it is parsed once for both.
+    /// Returns `true` if the frame at the front of `bytes` is whole, is an uncompressed message by
+    /// itself, and may be returned: [`peek_plain`](Self::peek_plain) finds it, or it is
+    /// [long](FrameHeader::is_long) and [`poll`](Self::poll) returns it. The header is kept, so that it
+    /// is parsed once for both.
     #[inline]
-    pub(crate) fn has_plain(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn has_message(&mut self, bytes: &[u8], rules: &Rules) -> bool {
         match self.ahead {
             Ahead::Plain(_) => true,
-            Ahead::Header(_) => false,
+            Ahead::Header(_) => self.has_long(bytes, rules),
             Ahead::Unknown => match self.plain_header(bytes) {
                 Some(header) => {
                     self.ahead = Ahead::Plain(header);
                     true
                 }
-                None => false,
+                None => self.has_long(bytes, rules),
             },
+        }
+    }
+
+    #[inline(never)]
+    fn has_long(&mut self, bytes: &[u8], rules: &Rules) -> bool {
+        if self.hold != Hold::Off || self.is_plain_stopped {
+            return false;
+        }
+        if let Ahead::Unknown = self.ahead {
+            self.look_ahead_any(bytes, rules);
+        }
+        match self.ahead {
+            Ahead::Header(header) => {
+                header.is_long() && header.payload_len() <= (bytes.len() - header.header_len()) as u64
+            }
+            _ => false,
         }
     }
 

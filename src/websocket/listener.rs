@@ -24,7 +24,7 @@ impl Under {
     /// A frame that is a message, and still masked.
     #[inline(never)]
     fn received_long(&self, frame: &WSFrame<'_>) {
-        self.shared.received(Message::Binary(frame.unmasked_copy().into()));
+        self.shared.received(Message::from_long(frame));
     }
 
     fn pong(&self, transport: &WSTransport, payload: &[u8]) {

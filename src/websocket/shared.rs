@@ -264,7 +264,7 @@ impl Shared {
             // The queue may be full again when the message is taken.
             transport.conn().yield_to_tasks();
         }
-        let pulled = transport.conn().pull(Message::from_payload)?;
+        let pulled = transport.conn().pull(Message::from_payload, |frame| Some(Message::from_long(frame)))?;
         if pulled.is_none() {
             transport.conn().peer_failed(&bad_text());
         }

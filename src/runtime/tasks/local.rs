@@ -116,3 +116,41 @@ impl LocalQueue {
         popped.ok().flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::slots::Slots;
+    use crate::testkit::Random;
+
+    #[test]
+    fn queues_on_one_thread_keep_their_order() {
+        let mut random = Random::new(1);
+        let mut slots = Slots::new();
+        let queues = [LocalQueue::new(), LocalQueue::new()];
+        let mut twins = [VecDeque::new(), VecDeque::new()];
+        for _ in 0..10_000 {
+            let which = random.below(2);
+            if random.chance(52) {
+                let task = slots.insert(());
+                assert!(queues[which].push(task));
+                twins[which].push_back(task);
+            } else {
+                assert_eq!(queues[which].pop(), twins[which].pop_front());
+            }
+            assert_eq!(queues[which].len() as usize, twins[which].len());
+        }
+        queues[0].clear();
+        assert_eq!((queues[0].len(), queues[0].pop()), (0, None));
+        assert_eq!(queues[1].pop(), twins[1].pop_front(), "the other's are still there");
+    }
+
+    #[test]
+    fn another_thread_is_refused() {
+        let (queue, task) = (LocalQueue::new(), Slots::new().insert(()));
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(!queue.push(task))).join().expect("it is refused");
+        });
+        assert_eq!(queue.len(), 0);
+    }
+}
