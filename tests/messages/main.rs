@@ -14,6 +14,7 @@ mod leaving;
 mod micropie;
 mod order;
 mod public;
+mod pulled;
 mod pulling;
 mod routing;
 mod rules;
