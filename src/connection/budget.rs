@@ -3,16 +3,16 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::proto::{SendOptions, WSDisconnectCause, WSDropReason, WSMsgType};
-use crate::runtime::{PerLoop, WSBudgetPolicy, WSLoopConfig, WSLoopHandle, WSOutbound};
+use crate::proto::WSDisconnectCause;
+use crate::runtime::{LoopCore, PerLoop, WSBudgetPolicy, WSLoopConfig, WSLoopHandle, WSOutbound};
 
-use super::conn::{Conn, Flags};
+use super::conn::Conn;
 
 /// Counts the bytes that kernels have refused. What is only gathered leaves when the dispatch ends, and costs nothing here.
 ///
 /// # Invariants
 /// - Without a limit nothing is counted.
-/// - `waiting` is the sum over the connections with [`Flags::ACCOUNTED`] of what each has told.
+/// - `waiting` is the sum of what each connection has told.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: Cell<usize>,
@@ -50,7 +50,7 @@ impl Budget {
         WSOutbound { waiting: self.waiting.get(), aborted: self.aborted.get(), dropped: self.dropped.get() }
     }
 
-    fn is_limited(&self) -> bool {
+    pub(super) fn is_limited(&self) -> bool {
         self.limit.get() < usize::MAX
     }
 
@@ -59,79 +59,46 @@ impl Budget {
     }
 }
 
-impl Conn {
-    /// Tells the budget how many bytes wait here that the kernel refused. May end this connection, or others.
+impl Budget {
+    /// Notes that `waiting` bytes wait on a connection, where `before` were told. May end that
+    /// connection, or others.
     #[cold]
-    pub(super) fn account(self: &Rc<Self>, waiting: usize) {
-        let budget = self.core.local::<Budget>();
-        if !budget.is_limited() {
+    pub(super) fn account(&self, conn: &Rc<Conn>, before: usize, waiting: usize, core: &LoopCore) {
+        self.waiting.set(self.waiting.get() - before + waiting);
+        if waiting <= before || !self.is_exceeded() {
             return;
         }
-        let before = {
-            let mut extras = self.extras.borrow_mut();
-            std::mem::replace(&mut extras.get_or_insert_default().accounted, waiting)
-        };
-        if waiting > 0 {
-            self.flags.set(Flags::ACCOUNTED);
-        } else {
-            self.flags.clear(Flags::ACCOUNTED);
-        }
-        budget.waiting.set(budget.waiting.get() - before + waiting);
-        if waiting > before && budget.is_exceeded() {
-            self.exceed_budget(&budget);
-        }
-    }
-
-    /// Whether the budget has room for a frame on a connection whose kernel refuses bytes; if not, the frame is counted as dropped.
-    #[cold]
-    pub(super) fn fits_budget(
-        &self,
-        msg_type: WSMsgType,
-        options: SendOptions,
-        payload_len: usize,
-    ) -> Result<(), WSDropReason> {
-        let budget = self.core.local::<Budget>();
-        let fits = budget.policy != WSBudgetPolicy::DropNew
-            || payload_len <= budget.limit.get().saturating_sub(budget.waiting.get())
-            // These are small, and their peers wait for them.
-            || msg_type.is_control()
-            // Why it cannot be sent is something else.
-            || self.proto.borrow().is_close_sent()
-            || self.ending.get().is_some();
-        if fits {
-            return Ok(());
-        }
-        budget.dropped.set(budget.dropped.get() + 1);
-        self.proto.borrow_mut().drop_frame(msg_type, options, payload_len);
-        Err(WSDropReason::Overflow)
-    }
-
-    #[cold]
-    fn exceed_budget(self: &Rc<Self>, budget: &Budget) {
-        match budget.policy {
-            WSBudgetPolicy::CloseSlowest => self.abort_slowest(budget),
-            WSBudgetPolicy::Close => self.abort_for_budget(budget),
+        match self.policy {
+            WSBudgetPolicy::CloseSlowest => self.abort_slowest(core),
+            WSBudgetPolicy::Close => self.abort(conn),
             WSBudgetPolicy::DropNew => {}
         }
     }
 
-    fn abort_for_budget(self: &Rc<Self>, budget: &Budget) {
-        budget.aborted.set(budget.aborted.get() + 1);
-        self.abort(WSDisconnectCause::Overflow);
+    /// Returns `true` if there is room for a frame on a connection whose kernel refuses bytes. If
+    /// not, the frame counts as dropped.
+    pub(super) fn admits(&self, payload_len: usize) -> bool {
+        let admits = self.policy != WSBudgetPolicy::DropNew
+            || payload_len <= self.limit.get().saturating_sub(self.waiting.get());
+        if !admits {
+            self.dropped.set(self.dropped.get() + 1);
+        }
+        admits
     }
 
-    fn accounted(&self) -> usize {
-        self.extras.borrow().as_ref().map_or(0, |extras| extras.accounted)
+    fn abort(&self, conn: &Rc<Conn>) {
+        self.aborted.set(self.aborted.get() + 1);
+        conn.abort(WSDisconnectCause::Overflow);
     }
 
     /// Ends the connections on which most waits, until the rest is within the budget.
-    fn abort_slowest(&self, budget: &Budget) {
-        let mut waiting = self.core.sources(|conn: &Self| conn.flags.has(Flags::ACCOUNTED));
+    fn abort_slowest(&self, core: &LoopCore) {
+        let mut waiting = core.sources(|conn: &Conn| conn.accounted() > 0);
         waiting.sort_unstable_by_key(|conn| conn.accounted());
-        while budget.is_exceeded()
+        while self.is_exceeded()
             && let Some(slowest) = waiting.pop()
         {
-            slowest.abort_for_budget(budget);
+            self.abort(&slowest);
         }
     }
 }

@@ -5,15 +5,12 @@
 //! (RFC 7692 section 7.2.1 asks only for references that the peer can follow). So a compressor that was not used for a while goes back to the
 //! loop, and the connection takes one again with its next message.
 
-use std::time::Duration;
-
-use crate::deflate::{DeflateDirection, DeflateSettings, Deflater, WSDeflateConfig};
+use crate::deflate::{DeflateDirection, DeflateSettings, Deflater};
 use crate::proto::deadline_after;
 use crate::runtime::TimerId;
 
-use super::conn::Conn;
-use super::deflate::{ConnDeflate, LoopDeflate};
-use super::source::COMPRESSOR;
+use super::conn::COMPRESSOR;
+use super::deflate::{DeflateContext, LoopDeflate};
 
 /// Most compressors that are kept for messages without context: one per window and settings that are in use.
 const MAX_SHARED: usize = 16;
@@ -86,65 +83,50 @@ pub(super) struct OwnCompressor {
 }
 
 impl OwnCompressor {
-    /// The next message will not refer to earlier ones.
+    /// Returns the compressor, about to be used.
+    pub(super) fn get(&mut self, own: DeflateDirection, context: DeflateContext<'_>) -> &mut Deflater {
+        let DeflateContext { core, config, .. } = context;
+        self.is_used = true;
+        if self.deflater.is_none() {
+            self.timer = look_again(context);
+        }
+        self.deflater
+            .get_or_insert_with(|| core.local::<LoopDeflate>().compressors().take(own, config.settings()))
+    }
+
+    /// Makes the next message refer to nothing that came before.
     pub(super) fn forget(&mut self) {
         if let Some(deflater) = &mut self.deflater {
             deflater.forget();
         }
     }
-}
 
-impl Conn {
-    /// The connection's compressor, about to be used.
-    pub(super) fn own_deflater<'a>(
-        &self,
-        deflate: &'a mut ConnDeflate,
-        config: &WSDeflateConfig,
-    ) -> &'a mut Deflater {
-        let own = &mut deflate.compressor;
-        own.is_used = true;
-        if own.deflater.is_none() {
-            own.timer = config.compressor_idle_timeout.map(|timeout| self.look_again_in(timeout));
-        }
-        let direction = deflate.own;
-        own.deflater.get_or_insert_with(|| {
-            self.core.local::<LoopDeflate>().compressors.borrow_mut().take(direction, config.settings())
-        })
-    }
-
-    /// The timer has fired: a compressor that was not used since it was set goes back.
-    pub(crate) fn compressor_due(&self) {
-        let is_idle = self.with_deflate(|deflate, config| {
-            let own = &mut deflate.compressor;
-            own.timer = None;
-            let is_used = std::mem::take(&mut own.is_used);
-            if is_used {
-                own.timer = config.compressor_idle_timeout.map(|timeout| self.look_again_in(timeout));
-            }
-            !is_used
-        });
-        if is_idle == Some(true) {
-            self.release_compressor();
+    /// Gives the compressor back if it was not used since the timer was set, which has fired.
+    pub(super) fn due(&mut self, own: DeflateDirection, context: DeflateContext<'_>) {
+        self.timer = None;
+        if std::mem::take(&mut self.is_used) {
+            self.timer = look_again(context);
+        } else {
+            self.release(own, context);
         }
     }
 
     /// Gives the compressor back, if there is one.
-    pub(super) fn release_compressor(&self) {
-        self.with_deflate(|deflate, config| {
-            let own = std::mem::take(&mut deflate.compressor);
-            if let Some(timer) = own.timer {
-                self.core.cancel_timer(timer);
-            }
-            if let Some(deflater) = own.deflater {
-                let shared = self.core.local::<LoopDeflate>();
-                let mut compressors = shared.compressors.borrow_mut();
-                compressors.give(deflate.own, config.settings(), deflater);
-            }
-        });
+    pub(super) fn release(&mut self, own: DeflateDirection, context: DeflateContext<'_>) {
+        let Self { deflater, timer, .. } = std::mem::take(self);
+        if let Some(timer) = timer {
+            context.core.cancel_timer(timer);
+        }
+        if let Some(deflater) = deflater {
+            let shared = context.core.local::<LoopDeflate>();
+            shared.compressors().give(own, context.config.settings(), deflater);
+        }
     }
+}
 
-    fn look_again_in(&self, timeout: Duration) -> TimerId {
-        let deadline = deadline_after(self.core.now(), timeout);
-        self.core.add_timer(deadline, self.token, COMPRESSOR)
-    }
+/// Sets the timer after which an unused compressor goes back, unless it is to be kept for ever.
+fn look_again(context: DeflateContext<'_>) -> Option<TimerId> {
+    let DeflateContext { core, token, config } = context;
+    let timeout = config.compressor_idle_timeout?;
+    Some(core.add_timer(deadline_after(core.now(), timeout), token, COMPRESSOR))
 }

@@ -1,34 +1,52 @@
-//! An open connection: its state, and what it is asked.
-//!
-//! `receiving.rs`, `callbacks.rs`, `sending.rs`, `acting.rs` and `ending.rs` are what it does.
+//! The open connection: its state, how it is driven, how it ends.
+
+mod input;
+mod output;
+mod pulling;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::Waker;
-use std::time::SystemTime;
+use std::task::{Context, Poll, Waker};
+use std::time::{Instant, SystemTime};
 
 use socket2::SockRef;
 
-use crate::buf::RecvBuffer;
 use crate::connection::{Settings, WSConnectReport, WSListener, WSRemote, WSTransport};
+#[cfg(feature = "deflate")]
+use crate::deflate::DeflateParameters;
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::net::Io;
-use crate::proto::{self, Role, SendContext, WSCloseHandshake, WSDisconnectInfo};
-use crate::runtime::{LoopCore, Readiness, TimerId, Token, WSError, WSLoopHandle};
+use crate::proto::{self, Role, WSCloseHandshake, WSDisconnectCause, WSDisconnectInfo, WSProtocolError};
+use crate::runtime::{
+    Command, LoopCore, Readiness, Shutdown, Source, TimerId, TimerKind, Token, WSError, WSListenerError,
+    WSLoopHandle, guard,
+};
 use crate::sys;
 #[cfg(feature = "tls")]
-use crate::tls::WSTlsInfo;
+use crate::tls::{WSTlsError, WSTlsInfo};
 
 #[cfg(feature = "deflate")]
-use super::deflate::ConnDeflate;
-use super::ending::Ending;
+use super::deflate::{ConnDeflate, DeflateContext};
+use super::flags::Flags;
+use super::leftover::Leftover;
 use super::listener::ListenerEvent;
-use super::pulling::Receivers;
-use super::roundtrip::PongWaiters;
+use super::waiting::{Disconnected, Waiters};
+use super::wire::Wire;
+
+pub(crate) use pulling::{Offer, Receivers};
+
+/// The connection may not need its compressor any more.
+#[cfg(feature = "deflate")]
+pub(super) const COMPRESSOR: TimerKind = TimerKind(1);
+
+/// The protocol has an event for the listener.
+const EVENT: u8 = 0;
+
+/// `on_ws_disconnected` is due.
+const DISCONNECTED: u8 = 1;
 
 /// The opening handshake, for those who ask for it later.
 #[derive(Debug)]
@@ -37,131 +55,68 @@ pub(crate) struct Handshake {
     pub(crate) response: WSUpgradeResponse,
 }
 
-/// The inside of a transport.
+/// An open connection: what is behind a transport, and a source of the loop.
+///
+/// # How it is driven
+/// Each readiness event is one dispatch: [`ready`](Source::ready) receives and delivers, what is
+/// sent meanwhile is gathered, and [`drive`](Self::drive) writes it and does what is due. Whatever
+/// else happens to the connection goes through [`change`](Self::change), which does the same for a
+/// single change. So no caller has follow-up work.
 ///
 /// # Invariants
-/// - No borrow of `proto` or `io` is held while user code runs.
+/// - No borrow is held while user code runs, and none of the wire.
 /// - `listener` is `None` only while one of its callbacks runs, and after `on_ws_disconnected`.
-/// - `io` is `None` from the moment the socket is closed.
-/// - `partial` holds bytes only while a frame is incomplete, delivery has stopped, or they are lent
-///   to tasks.
+/// - There are leftover bytes only while a frame is incomplete, delivery has stopped, or they are
+///   lent to tasks.
 pub(crate) struct Conn {
-    pub(super) core: Rc<LoopCore>,
-    pub(super) settings: Rc<Settings>,
-    pub(super) proto: RefCell<proto::Connection>,
-    pub(super) io: RefCell<Option<Io>>,
-    pub(super) listener: Cell<Option<Box<dyn WSListener>>>,
-    pub(super) partial: RefCell<Option<Box<RecvBuffer>>>,
-    pub(super) handshake: Option<Box<Handshake>>,
-    pub(super) ending: OnceCell<Box<Ending>>,
-    pub(super) extras: RefCell<Option<Box<Extras>>>,
+    core: Rc<LoopCore>,
+    settings: Rc<Settings>,
+    wire: Wire,
+    listener: Cell<Option<Box<dyn WSListener>>>,
+    leftover: Leftover,
+    handshake: Option<Box<Handshake>>,
+    ending: OnceCell<Box<Ending>>,
+    extras: RefCell<Option<Box<Extras>>>,
     /// Set if tasks receive messages from this connection. Weak, as they own it.
-    pub(super) receivers: OnceCell<Weak<dyn Receivers>>,
-    pub(super) token: Token,
+    receivers: OnceCell<Weak<dyn Receivers>>,
+    token: Token,
     /// Messages that the tasks may still pull before others run.
-    pub(super) pulls_left: Cell<u32>,
-    pub(super) flags: Flags,
+    pulls_left: Cell<u32>,
+    flags: Flags,
 }
 
 /// What few connections ever need.
 #[derive(Debug, Default)]
-pub(super) struct Extras {
+struct Extras {
     /// The timer that the protocol asked for.
-    pub(super) timer: Option<TimerId>,
-    /// Tasks in `wait_disconnected`, each under the number of its future; `None` if it was woken and was
-    /// not polled since.
-    pub(super) waiters: BTreeMap<u64, Option<Waker>>,
-    /// The first error, if it is why the connection ends; until it has ended.
-    pub(super) error: Option<WSError>,
-    /// How a client's connection came to be.
-    pub(super) connect_report: Option<Rc<WSConnectReport>>,
-    /// Refused bytes that the loop's budget knows of.
-    pub(super) accounted: usize,
-    /// When the kernel received the last read, if it was asked to note it.
-    pub(super) received_at: Option<SystemTime>,
+    timer: Option<TimerId>,
+    /// Tasks in `wait_disconnected`.
+    end_waiters: Waiters<()>,
     /// Tasks that measure the time of a ping.
-    pub(super) pongs: PongWaiters,
+    pong_waiters: Waiters<Instant>,
+    /// The first error, if it is why the connection ends; until it has ended.
+    error: Option<WSError>,
+    /// How a client's connection came to be.
+    connect_report: Option<Rc<WSConnectReport>>,
+    /// Refused bytes that the loop's budget knows of.
+    accounted: usize,
+    /// When the kernel received the last read, if it was asked to note it.
+    received_at: Option<SystemTime>,
     /// Only if compression was agreed on.
     #[cfg(feature = "deflate")]
-    pub(super) deflate: Option<Box<ConnDeflate>>,
+    deflate: Option<Box<ConnDeflate>>,
 }
 
-/// Facts about a connection, one bit each.
-#[derive(Default)]
-pub(super) struct Flags(Cell<u32>);
-
-impl Flags {
-    /// What is sent is gathered: the connection is driven when the dispatch ends.
-    pub(super) const CORKED: u32 = 1;
-    /// The kernel refused bytes; writable interest is armed.
-    pub(super) const BLOCKED: u32 = 1 << 1;
-    /// `on_ws_disconnected` has returned.
-    pub(super) const GONE: u32 = 1 << 2;
-    /// Delivery has stopped with frames in `partial`.
-    pub(super) const HELD: u32 = 1 << 3;
-    /// The loop's budget counts bytes that wait here.
-    pub(super) const ACCOUNTED: u32 = 1 << 4;
-    /// It counts when bytes arrive.
-    pub(super) const WATCHED: u32 = 1 << 5;
-    /// The kernel notes when it receives bytes.
-    pub(super) const STAMPED: u32 = 1 << 6;
-    /// The bytes go through TLS.
-    #[cfg(feature = "tls")]
-    pub(super) const SECURE: u32 = 1 << 7;
-    /// Compression was agreed on.
-    #[cfg(feature = "deflate")]
-    pub(super) const DEFLATE: u32 = 1 << 8;
-    /// Bytes of an incomplete frame, or frames that are held, are in `partial`.
-    pub(super) const PARTIAL: u32 = 1 << 9;
-    /// Tasks receive messages from this connection.
-    pub(super) const SERVES_TASKS: u32 = 1 << 10;
-    /// Tasks take messages straight from a read, past the listener.
-    pub(super) const PULLED: u32 = 1 << 11;
-    /// The bytes in `partial` are lent to tasks.
-    pub(super) const LENT: u32 = 1 << 12;
-    /// Tasks run before the next frame is delivered.
-    pub(super) const YIELDS: u32 = 1 << 13;
-    /// The time that callbacks take is measured.
-    pub(super) const MEASURED: u32 = 1 << 14;
-
-    /// Any of these: receiving has to look at more than the socket.
-    const RECEIVED_SLOWLY: u32 = Self::BLOCKED
-        | Self::GONE
-        | Self::HELD
-        | Self::WATCHED
-        | Self::STAMPED
-        | Self::PARTIAL
-        | Self::SERVES_TASKS
-        | Self::MEASURED;
-    /// Any of these: a write has to look at more than the queue.
-    #[cfg(feature = "tls")]
-    pub(super) const DRIVEN_SLOWLY: u32 = Self::BLOCKED | Self::SECURE;
-    #[cfg(not(feature = "tls"))]
-    pub(super) const DRIVEN_SLOWLY: u32 = Self::BLOCKED;
-
-    #[inline]
-    pub(super) fn has(&self, flag: u32) -> bool {
-        self.0.get() & flag != 0
-    }
-
-    /// The flags among these that are set.
-    #[inline]
-    pub(super) fn all(&self, flags: u32) -> u32 {
-        self.0.get() & flags
-    }
-
-    /// Sets the flag; tells whether it was set before.
-    #[inline]
-    pub(super) fn set(&self, flag: u32) -> bool {
-        self.0.replace(self.0.get() | flag) & flag != 0
-    }
-
-    /// Clears the flag; tells whether it was set before.
-    #[inline]
-    pub(super) fn clear(&self, flag: u32) -> bool {
-        self.0.replace(self.0.get() & !flag) & flag != 0
-    }
+/// The record of a connection's end.
+#[derive(Debug)]
+struct Ending {
+    info: WSDisconnectInfo,
+    /// The first error, which `wait_disconnected` returns. Set late only by a failing
+    /// `on_ws_disconnected`.
+    error: OnceCell<WSError>,
 }
+
+// --- opening -----------------------------------------------------------------------------------
 
 impl Conn {
     /// Turns a finished opening into an open connection in the same slot.
@@ -190,10 +145,9 @@ impl Conn {
         let conn = Rc::new(Self {
             core: Rc::clone(core),
             settings: Rc::clone(settings),
-            proto: RefCell::new(proto),
-            io: RefCell::new(Some(io)),
+            wire: Wire::new(proto, io),
             listener: Cell::new(Some(listener)),
-            partial: RefCell::new(None),
+            leftover: Leftover::default(),
             handshake,
             ending: OnceCell::new(),
             extras: RefCell::new(None),
@@ -212,15 +166,32 @@ impl Conn {
         conn
     }
 
+    fn enable_timestamps(&self) {
+        let enabled = self.wire.with_io(|io| io.tcp().map(sys::enable_receive_timestamps));
+        match enabled.flatten() {
+            Some(Ok(())) => self.flags.set(Flags::STAMPED),
+            Some(Err(error)) => log::debug!("connection {}: timestamps: {error}", self.id()),
+            None => {}
+        }
+    }
+
+    /// Messages may be compressed from here on.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn enable_deflate(&self, parameters: DeflateParameters) {
+        let deflate = Box::new(ConnDeflate::new(parameters, self.protocol_role()));
+        self.with_extras(|extras| extras.deflate = Some(deflate));
+        self.wire.proto_mut().expect_compression();
+        self.flags.set(Flags::DEFLATE);
+    }
+
     /// Reports to the listener that the connection is open.
     pub(crate) fn connected(self: &Rc<Self>) {
         self.call_listener(ListenerEvent::Connected);
-        let (now, rules) = (self.core.now(), self.settings.rules.keep_alive);
-        self.proto.borrow_mut().handle_open(now);
-        if rules.watches_arrivals() {
+        if self.settings.rules.keep_alive.watches_arrivals() {
             self.flags.set(Flags::WATCHED);
         }
-        self.act();
+        let now = self.core.now();
+        self.change(|proto, _| proto.handle_open(now));
     }
 
     /// Delivers the frames that arrived behind the opening handshake.
@@ -232,35 +203,24 @@ impl Conn {
         let mut buffer = self.core.pool().take_recv(early.len());
         buffer.extend_from_slice(early);
         self.dispatch(&WSTransport::new(Rc::clone(self)), buffer);
-        // This is no event of the connection's own, after which it is driven.
-        self.act();
+        self.follow();
     }
 
     /// Reads on in the next turn if bytes may be waiting that no event will announce.
     pub(crate) fn read_on(&self) {
-        if self.has_unread() {
-            self.make_ready();
+        if self.wire.with_io(|io| io.is_unread()) == Some(true) {
+            self.core.make_ready(self.token);
         }
     }
+}
 
-    fn enable_timestamps(&self) {
-        let enabled = match self.io.borrow().as_ref().and_then(Io::tcp) {
-            Some(socket) => sys::enable_receive_timestamps(socket),
-            None => return,
-        };
-        match enabled {
-            Ok(()) => {
-                self.flags.set(Flags::STAMPED);
-            }
-            Err(error) => log::debug!("connection {}: timestamps: {error}", self.token.to_u64()),
-        }
-    }
+// --- driving -----------------------------------------------------------------------------------
 
-    /// Serves a readiness event.
-    pub(crate) fn ready(self: Rc<Self>, readiness: Readiness) {
+impl Source for Conn {
+    fn ready(self: Rc<Self>, readiness: Readiness) {
         let transport = WSTransport::new(self);
         let conn = transport.conn();
-        if conn.may_cork() {
+        if conn.settings.corks {
             conn.flags.set(Flags::CORKED);
         }
         let is_plain = readiness.is_plain_data() && conn.opens_plainly();
@@ -274,147 +234,251 @@ impl Conn {
         if conn.core.is_due() {
             conn.core.run_due();
         }
-        conn.drive();
+        conn.drive_now();
     }
 
-    /// Returns `true` if nothing of the state is to be heeded in receiving. Then frames that are
-    /// sent meanwhile find the queue open.
-    #[inline]
-    fn opens_plainly(&self) -> bool {
-        let mut proto = self.proto.borrow_mut();
-        let is_plain = proto.receives_plainly();
-        if is_plain && self.flags.has(Flags::CORKED) {
-            proto.open_queue(self.core.pool_cell());
-        }
-        is_plain
-    }
-
-    /// Serves a readiness event of any kind, in any state.
-    #[inline(never)]
-    fn ready_any(self: &Rc<Self>, transport: &WSTransport, readiness: Readiness) {
-        if readiness.writable && self.flags.has(Flags::BLOCKED) {
-            self.flush();
-        }
-        if readiness.read_closed
-            && let Some(io) = self.io.borrow_mut().as_mut()
-        {
-            io.note(true);
-        }
-        if readiness.readable {
-            self.receive(transport, 0);
+    fn timer(self: Rc<Self>, kind: TimerKind) {
+        match kind {
+            TimerKind::DEADLINE => {
+                self.with_extras(|extras| extras.timer = None);
+                let (now, stream) = (self.core.now(), self.wire.stream_state());
+                self.change(|proto, out| proto.handle_timeout(now, stream, out));
+            }
+            #[cfg(feature = "deflate")]
+            COMPRESSOR => {
+                self.with_deflate(ConnDeflate::compressor_due);
+            }
+            _ => debug_assert!(false, "not a timer of a connection: {kind:?}"),
         }
     }
 
-    /// Asks the loop for a further turn.
-    pub(super) fn make_ready(&self) {
-        self.core.make_ready(self.token);
-    }
-
-    // --- reading on and off ------------------------------------------------------------------------------------------------
-
-    pub(crate) fn pause_reading(&self) {
-        self.proto.borrow_mut().pause_reading();
-    }
-
-    pub(crate) fn resume_reading(self: &Rc<Self>) {
-        self.proto.borrow_mut().resume_reading();
-        self.act();
-    }
-
-    /// Holds data because the queue of the tasks that receive is full.
-    pub(crate) fn hold_for_receivers(&self) {
-        self.proto.borrow_mut().hold_data();
-    }
-
-    /// Takes back the reason of a full queue: it has room again.
-    pub(crate) fn release_for_receivers(self: &Rc<Self>) {
-        self.proto.borrow_mut().release_data();
-        self.act();
-    }
-
-    /// Notes that the stream may hold bytes that no event will announce.
-    pub(super) fn note_unread(&self) {
-        if let Some(io) = self.io.borrow_mut().as_mut() {
-            io.leave_unread();
+    fn deferred(self: Rc<Self>, kind: u8) {
+        match kind {
+            EVENT => self.run_event(),
+            DISCONNECTED => self.run_disconnected(),
+            _ => debug_assert!(false, "not a deferred call of a connection: {kind}"),
         }
     }
 
-    /// Returns `true` if the stream may hold bytes that no event will announce.
-    pub(super) fn has_unread(&self) -> bool {
-        self.io.borrow().as_ref().is_some_and(Io::is_unread)
+    fn drive(self: Rc<Self>) {
+        self.drive_now();
     }
 
-    pub(crate) fn is_reading_paused(&self) -> bool {
-        self.proto.borrow().is_reading_paused()
+    fn command(self: Rc<Self>, command: Command) {
+        match command {
+            Command::Send { msg_type, payload, options } => {
+                self.send_shared(msg_type, &payload, options);
+            }
+            Command::SendMessage { msg_type, payload, compress } => {
+                self.send_shared_message(msg_type, &payload, compress);
+            }
+            Command::SendPrepared(frame) => {
+                self.send_prepared(&frame);
+            }
+            Command::SendPreparedMessage(message) => {
+                self.send_prepared_message(&message);
+            }
+            Command::SendClose { code, reason } => {
+                self.send_close(code, &reason);
+            }
+            Command::Disconnect { graceful } => self.disconnect(graceful),
+        }
     }
 
-    pub(crate) fn expect_messages(&self) {
-        self.proto.borrow_mut().expect_messages();
+    fn shut_down(self: Rc<Self>, how: Shutdown<'_>) -> bool {
+        match how {
+            Shutdown::StopAccepting => return false,
+            Shutdown::Close(code, reason) => {
+                self.send_close(code, reason);
+            }
+            Shutdown::LoopDropped => self.abort(WSDisconnectCause::LoopClosed),
+        }
+        true
     }
 
-    // --- questions ---------------------------------------------------------------------------------------------------------
+    fn kind(&self) -> &'static str {
+        "connection"
+    }
+}
 
-    pub(crate) fn buffered_amount(&self) -> usize {
-        self.proto.borrow().queued() + self.held()
+// --- the end -----------------------------------------------------------------------------------
+
+impl Conn {
+    /// `disconnect(graceful)`.
+    pub(crate) fn disconnect(self: &Rc<Self>, graceful: bool) {
+        let now = self.core.now();
+        self.change(|proto, _| proto.disconnect(graceful, now));
     }
 
-    pub(crate) fn dropped(&self) -> (u64, u64) {
-        self.proto.borrow().dropped()
+    /// Ends the connection at once.
+    pub(super) fn abort(self: &Rc<Self>, cause: WSDisconnectCause) {
+        self.change(|proto, _| proto.abort(cause));
     }
 
-    pub(crate) fn disconnect_info(&self) -> Option<&WSDisconnectInfo> {
-        self.ending.get().map(|ending| &ending.info)
+    /// Sends CLOSE for a fault of the peer or of the listener, and ends the connection once that has
+    /// left.
+    fn fail(self: &Rc<Self>, close: &WSProtocolError, cause: WSDisconnectCause, error: WSError) {
+        let now = self.core.now();
+        self.change(|proto, out| {
+            if proto.fail(close, cause, now, out) {
+                self.keep_error(error);
+            }
+        });
     }
 
-    pub(crate) fn connect_report(&self) -> Option<Rc<WSConnectReport>> {
-        self.extras.borrow().as_ref().and_then(|extras| extras.connect_report.clone())
-    }
-
-    pub(crate) fn set_connect_report(&self, report: WSConnectReport) {
-        self.extras.borrow_mut().get_or_insert_default().connect_report = Some(Rc::new(report));
-    }
-
-    pub(crate) fn handshake(&self) -> Option<&Handshake> {
-        self.handshake.as_deref()
-    }
-
-    pub(crate) fn close_handshake(&self) -> Option<WSCloseHandshake> {
-        self.proto.borrow().close_handshake().cloned()
-    }
-
-    pub(crate) fn is_close_sent(&self) -> bool {
-        self.proto.borrow().is_close_sent()
-    }
-
-    pub(crate) fn protocol_role(&self) -> Role {
-        self.proto.borrow().role()
-    }
-
-    #[cfg_attr(not(feature = "tls"), expect(clippy::unused_self, reason = "without TLS nothing is secure"))]
-    pub(crate) fn is_secure(&self) -> bool {
+    /// Ends the connection because the stream failed. The caller acts on it.
+    #[cold]
+    fn io_failed(&self, what: &str, error: &io::Error) {
+        log::debug!("connection {}: {what}: {error}", self.id());
         #[cfg(feature = "tls")]
-        return self.flags.has(Flags::SECURE);
-        #[cfg(not(feature = "tls"))]
-        false
+        if let Some(error) = WSTlsError::in_io(error) {
+            if self.wire.proto_mut().abort(WSDisconnectCause::Tls) {
+                self.keep_error(error.clone().into());
+            }
+            return;
+        }
+        self.wire.proto_mut().abort(WSDisconnectCause::Io(error.kind()));
     }
 
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.borrow().as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
+    /// Keeps the error that is why the connection ends.
+    fn keep_error(&self, error: WSError) {
+        self.with_extras(|extras| extras.error = Some(error));
     }
 
-    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.io.borrow().as_ref().ok_or(io::ErrorKind::NotConnected)?.peer_addr()
+    /// Closes the socket and queues `on_ws_disconnected`.
+    fn end(self: &Rc<Self>, info: WSDisconnectInfo) {
+        self.wire.proto_mut().abandon(&mut self.core.pool());
+        self.account(0);
+        log::debug!("connection {}: {info}", self.id());
+        self.core.metrics().closed(info.code);
+        let bytes_unsent = info.bytes_unsent;
+        let error = self.extras.borrow_mut().as_mut().and_then(|extras| extras.error.take());
+        let error = error.map_or_else(OnceCell::new, OnceCell::from);
+        let first = self.ending.set(Box::new(Ending { info, error })).is_ok();
+        debug_assert!(first, "the protocol ends once");
+        if let Some(mut io) = self.wire.take_io()
+            && bytes_unsent == 0
+        {
+            io.part();
+        }
+        self.drop_leftover();
+        self.replace_timer(None);
+        #[cfg(feature = "deflate")]
+        if self.flags.clear(Flags::DEFLATE) {
+            self.with_deflate(ConnDeflate::release);
+            self.with_extras(|extras| extras.deflate = None);
+        }
+        self.settings.closed(self.token);
+        self.core.defer_source(self, DISCONNECTED);
+        drop(self.core.remove(self.token));
     }
 
-    pub(crate) fn with_socket<R>(self: &Rc<Self>, f: impl FnOnce(SockRef<'_>) -> R) -> Result<R, WSError> {
-        // The closure may use the transport, so the borrow must not last: a duplicate of the descriptor would, but costs one.
-        let lent = LentStream { conn: self, io: self.io.take() };
-        match lent.io.as_ref().and_then(Io::socket) {
-            Some(socket) => Ok(f(socket)),
-            None => Err(WSError::Disconnected),
+    /// `on_ws_disconnected`, then those who wait.
+    fn run_disconnected(self: &Rc<Self>) {
+        self.call_listener(ListenerEvent::Disconnected);
+        // The listener may hold its own transport: dropping it here undoes the circle.
+        guard("dropping a listener", || drop(self.listener.take()));
+        self.flags.set(Flags::GONE);
+        self.tell_end_waiters();
+        self.tell_pong_waiters();
+    }
+
+    /// Keeps the error of `on_ws_disconnected` for `wait_disconnected`, unless there was one
+    /// before.
+    fn note_last_error(&self, error: &WSListenerError) {
+        if let Some(ending) = self.ending.get() {
+            ending.error.get_or_init(|| error.clone().into());
         }
     }
 
+    /// Returns what `wait_disconnected` returns, once `on_ws_disconnected` has returned.
+    pub(super) fn result(&self) -> Option<Result<(), WSError>> {
+        if !self.flags.has(Flags::GONE) {
+            return None;
+        }
+        let error = self.ending.get().and_then(|ending| ending.error.get().cloned());
+        Some(error.map_or(Ok(()), Err))
+    }
+
+    /// Ready once `on_ws_disconnected` has returned.
+    pub(crate) fn disconnected(self: &Rc<Self>) -> Disconnected {
+        Disconnected::new(self, false)
+    }
+
+    /// Returns a future that is ready once the closing handshake is complete at a client, or the
+    /// connection has ended.
+    pub(crate) fn closing_done(self: &Rc<Self>) -> Disconnected {
+        Disconnected::new(self, true)
+    }
+
+    pub(super) fn is_handshake_closed(&self) -> bool {
+        self.wire.proto().is_handshake_closed()
+    }
+
+    pub(super) fn with_end_waiters<R>(&self, call: impl FnOnce(&mut Waiters<()>) -> R) -> R {
+        self.with_extras(|extras| call(&mut extras.end_waiters))
+    }
+
+    fn tell_end_waiters(&self) {
+        wake_all(self.with_end_waiters(|waiters| waiters.tell(|| ())));
+    }
+}
+
+// --- pings -------------------------------------------------------------------------------------
+
+impl Conn {
+    /// Has the listener send a ping, and awaits the answer.
+    fn ping(self: &Rc<Self>) {
+        self.call_listener(ListenerEvent::SendPing);
+        let now = self.core.now();
+        self.change(|proto, _| proto.ping_sent(now));
+    }
+
+    /// Sends a ping now, as soon as the listener is not in a callback. Returns the time.
+    pub(super) fn poll_ping(self: &Rc<Self>, cx: &Context<'_>) -> Poll<Result<Instant, WSError>> {
+        if self.wire.proto().is_ending() {
+            return Poll::Ready(Err(WSError::Disconnected));
+        }
+        if !self.is_listener_free() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let sent = self.core.clock();
+        self.ping();
+        self.flush();
+        Poll::Ready(Ok(sent))
+    }
+
+    /// `notify_user_specific_pong_received`, or a frame that was one.
+    pub(crate) fn pong_received(&self) {
+        if self.wire.proto_mut().pong_received() {
+            self.tell_pong_waiters();
+        }
+    }
+
+    pub(super) fn is_pong_awaited(&self) -> bool {
+        self.wire.proto().is_pong_awaited()
+    }
+
+    pub(super) fn with_pong_waiters<R>(&self, call: impl FnOnce(&mut Waiters<Instant>) -> R) -> R {
+        self.with_extras(|extras| call(&mut extras.pong_waiters))
+    }
+
+    fn tell_pong_waiters(&self) {
+        wake_all(self.with_pong_waiters(|waiters| waiters.tell(|| self.core.clock())));
+    }
+}
+
+/// Wakes tasks, outside of borrows: waking may run user code.
+fn wake_all(wakers: Vec<Waker>) {
+    for waker in wakers {
+        guard("a waker", || waker.wake());
+    }
+}
+
+// --- questions ---------------------------------------------------------------------------------
+
+impl Conn {
     pub(crate) fn id(&self) -> u64 {
         self.token.to_u64()
     }
@@ -431,25 +495,82 @@ impl Conn {
         Rc::ptr_eq(&self.settings, settings)
     }
 
-    // --- shared ------------------------------------------------------------------------------------------------------------
+    pub(crate) fn protocol_role(&self) -> Role {
+        self.wire.proto().role()
+    }
 
-    /// Calls the protocol with what it borrows from the loop.
-    #[inline]
-    pub(super) fn with_proto<R>(
-        &self,
-        call: impl FnOnce(&mut proto::Connection, &mut SendContext<'_>) -> R,
-    ) -> R {
-        let mut out = SendContext { pool: &mut self.core.pool(), keys: &mut self.core.keys() };
-        call(&mut self.proto.borrow_mut(), &mut out)
+    pub(crate) fn handshake(&self) -> Option<&Handshake> {
+        self.handshake.as_deref()
+    }
+
+    pub(crate) fn connect_report(&self) -> Option<Rc<WSConnectReport>> {
+        self.extras.borrow().as_ref().and_then(|extras| extras.connect_report.clone())
+    }
+
+    pub(crate) fn set_connect_report(&self, report: WSConnectReport) {
+        self.with_extras(|extras| extras.connect_report = Some(Rc::new(report)));
+    }
+
+    pub(crate) fn disconnect_info(&self) -> Option<&WSDisconnectInfo> {
+        self.ending.get().map(|ending| &ending.info)
+    }
+
+    pub(crate) fn close_handshake(&self) -> Option<WSCloseHandshake> {
+        self.wire.proto().close_handshake().cloned()
+    }
+
+    pub(crate) fn is_close_sent(&self) -> bool {
+        self.wire.proto().is_close_sent()
+    }
+
+    pub(crate) fn is_secure(&self) -> bool {
+        self.flags.has(Flags::SECURE)
     }
 
     #[cfg(feature = "tls")]
     pub(crate) fn tls_info(&self) -> Option<WSTlsInfo> {
-        self.io.borrow().as_ref()?.tls()?.info()
+        self.wire.with_io(|io| io.tls()?.info()).flatten()
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.wire.with_io(|io| io.local_addr()).ok_or(io::ErrorKind::NotConnected)?
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.wire.with_io(|io| io.peer_addr()).ok_or(io::ErrorKind::NotConnected)?
+    }
+
+    pub(crate) fn with_socket<R>(self: &Rc<Self>, f: impl FnOnce(SockRef<'_>) -> R) -> Result<R, WSError> {
+        // The closure may use the transport, so the borrow must not last. A duplicate of the
+        // descriptor would do, too, but costs a descriptor.
+        let lent = LentStream { conn: self, io: self.wire.take_io() };
+        match lent.io.as_ref().and_then(Io::socket) {
+            Some(socket) => Ok(f(socket)),
+            None => Err(WSError::Disconnected),
+        }
+    }
+
+    /// Returns how many refused bytes the loop's budget knows of.
+    pub(super) fn accounted(&self) -> usize {
+        self.extras.borrow().as_ref().map_or(0, |extras| extras.accounted)
+    }
+
+    fn with_extras<R>(&self, call: impl FnOnce(&mut Extras) -> R) -> R {
+        call(self.extras.borrow_mut().get_or_insert_default())
+    }
+
+    /// Calls the compression of messages. `None` if there is none.
+    #[cfg(feature = "deflate")]
+    fn with_deflate<R>(&self, call: impl FnOnce(&mut ConnDeflate, DeflateContext<'_>) -> R) -> Option<R> {
+        let mut extras = self.extras.borrow_mut();
+        let deflate = extras.as_mut()?.deflate.as_mut()?;
+        let config = self.settings.deflate.as_ref()?;
+        Some(call(deflate, DeflateContext { core: &self.core, token: self.token, config }))
     }
 }
 
-/// The stream while `with_socket` shows it: it goes back whether the closure returns or panics, unless the connection ended.
+/// The stream while `with_socket` shows it. It goes back whether the closure returns or panics,
+/// unless the connection has ended.
 struct LentStream<'a> {
     conn: &'a Rc<Conn>,
     io: Option<Io>,
@@ -458,10 +579,10 @@ struct LentStream<'a> {
 impl Drop for LentStream<'_> {
     fn drop(&mut self) {
         if self.conn.ending.get().is_none() {
-            self.conn.io.replace(self.io.take());
-            // The closure may have sent.
-            self.conn.touch();
-            self.conn.act();
+            self.conn.wire.put_io(self.io.take());
+            // The closure may have sent, and run the loop, which found no stream to read.
+            self.conn.follow();
+            self.conn.read_again();
         }
     }
 }

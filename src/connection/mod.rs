@@ -12,42 +12,37 @@
 //! | `config`, `settings` | what can be configured, and the form that connections share |
 //! | `report` | how a client's connection came to be |
 
-mod acting;
 mod budget;
-mod callbacks;
 #[cfg(feature = "deflate")]
 mod compressors;
 mod config;
 mod conn;
 #[cfg(feature = "deflate")]
 mod deflate;
-mod ending;
+mod flags;
+mod leftover;
 mod listener;
-mod pulling;
-mod receiving;
 mod remote;
 mod report;
-mod roundtrip;
-mod sending;
 mod settings;
-mod source;
 mod timed;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
+mod waiting;
+mod wire;
 
 pub(crate) use budget::Budget;
 pub(crate) use config::{
     ConnectionConfig, LivenessConfig, ReplyTimeout, connection_setters, liveness_setters,
 };
 pub use config::{WSLimits, WSTuning, WSWriteStrategy};
-pub(crate) use conn::{Conn, Handshake};
+pub(crate) use conn::{Conn, Handshake, Offer, Receivers};
 #[cfg(feature = "deflate")]
 pub(crate) use deflate::{Inflated, accept_deflate, check_deflate};
 pub use listener::{WSListener, WSResult};
-pub(crate) use pulling::{Offer, Receivers};
 pub use remote::WSRemote;
 pub use report::{WSAttemptOutcome, WSConnectAttempt, WSConnectReport};
-pub(crate) use roundtrip::measure_roundtrip_time;
 pub(crate) use settings::Settings;
 pub use transport::{WSDropped, WSMessageOptions, WSSendStatus, WSTransport};
+pub(crate) use waiting::measure_roundtrip_time;

@@ -214,7 +214,7 @@ impl WSTransport {
 
     /// Hands to the kernel now what is gathered.
     pub fn flush(&self) {
-        self.conn.flush_now();
+        self.conn.flush();
     }
 
     /// Stops delivery after the current frame. The socket is not read either, so that the peer feels the back-pressure; no PING is

@@ -256,10 +256,11 @@ impl Connection {
         self.is_receiving() && !self.life.has(PAUSED)
     }
 
-    /// Returns `true` if what arrives needs no look at the state before it is delivered.
+    /// Returns `true` if an event is for receiving only, and what arrives needs no look at the state
+    /// before it is delivered.
     #[inline]
     pub(crate) fn receives_plainly(&self) -> bool {
-        !self.life.has(PAUSED | HOLDING | PONG_AWAITED | PEER_ENDED | LINGERING)
+        !self.life.has(PAUSED | HOLDING | PONG_AWAITED | PEER_ENDED | LINGERING | INTEREST)
     }
 
     /// Returns `true` while the application has paused reading.

@@ -1,24 +1,21 @@
-//! Receiving on an open connection: read, find frames, deliver them, keep what is left.
+//! The way in: read, find frames, deliver them to the listener, keep what is left.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::time::SystemTime;
 
 use crate::buf::RecvBuffer;
-use crate::connection::{WSListener, WSTransport};
+#[cfg(feature = "deflate")]
+use crate::connection::Inflated;
+use crate::connection::{WSListener, WSResult, WSTransport};
 use crate::net::{Io, Read};
-use crate::proto::{Disposition, WSFrame, WSMsgType, WSProtocolError};
+use crate::proto::{Disposition, Role, WSCloseCode, WSDisconnectCause, WSFrame, WSMsgType, WSProtocolError};
 use crate::runtime::WSListenerError;
 
-use super::conn::{Conn, Flags};
-use super::listener::ListenerEvent;
-
-/// A partial frame of at most this many bytes is copied in front of the next read, unless it would take more than half of the
-/// buffer; a larger one is read on in place.
-const SMALL_PARTIAL: usize = 4096;
-
-/// Least room, in bytes, that a large partial frame is given for its next read.
-const MIN_GROWTH: usize = 16 * 1024;
+use super::super::flags::Flags;
+use super::super::listener::ListenerEvent;
+use super::super::timed::call_timed;
+use super::Conn;
 
 /// How a run over the received bytes ended.
 pub(super) enum Delivered {
@@ -42,10 +39,7 @@ impl Conn {
     #[inline]
     pub(super) fn receive_plain(self: &Rc<Self>, transport: &WSTransport) {
         let mut buffer = self.core.take_recv();
-        let read = match self.io.borrow_mut().as_mut() {
-            Some(io) => io.read(&mut buffer),
-            None => return self.core.give_recv(buffer),
-        };
+        let Some(read) = self.wire.read(&mut buffer) else { return self.core.give_recv(buffer) };
         match read {
             Read::Data { len, more: false } => {
                 self.core.metrics().bytes_received(len);
@@ -63,7 +57,7 @@ impl Conn {
     pub(super) fn receive_on(self: &Rc<Self>, transport: &WSTransport, buffer: Box<RecvBuffer>, read: Read) {
         match self.received(transport, buffer, read) {
             Next::Read => self.receive(transport, 1),
-            Next::LetOthersRead => self.make_ready(),
+            Next::LetOthersRead => self.core.make_ready(self.token),
             Next::Wait => {}
         }
     }
@@ -71,7 +65,7 @@ impl Conn {
     /// Reads until the socket is drained, the bound of a turn is reached, or nothing more is wanted.
     /// The turn has had `reads` before.
     pub(super) fn receive(self: &Rc<Self>, transport: &WSTransport, reads: usize) {
-        if self.flags.has(Flags::HELD) {
+        if self.flags.has(Flags::LEFTOVER) {
             self.deliver_held(transport);
         }
         for _ in reads..self.core.config().reads_per_turn {
@@ -85,7 +79,7 @@ impl Conn {
                 Next::Wait => return,
             }
         }
-        self.make_ready();
+        self.core.make_ready(self.token);
     }
 
     /// Does what a read asks for.
@@ -97,12 +91,12 @@ impl Conn {
                 if more { Next::Read } else { Next::Wait }
             }
             Read::Blocked { again } => {
-                self.keep_or_give(buffer);
+                self.keep(buffer);
                 if again { Next::LetOthersRead } else { Next::Wait }
             }
             Read::End => {
-                self.keep_or_give(buffer);
-                self.proto.borrow_mut().handle_end();
+                self.keep(buffer);
+                self.wire.proto_mut().handle_end();
                 self.act();
                 Next::Wait
             }
@@ -115,49 +109,42 @@ impl Conn {
         }
     }
 
-    /// `None` if the socket is closed.
-    #[inline]
+    /// Reads, and notes that something came, or when. `None` if the socket is closed.
     fn read(&self, buffer: &mut RecvBuffer) -> Option<Read> {
-        if self.flags.has(Flags::WATCHED | Flags::STAMPED) {
-            return self.read_and_note(buffer);
-        }
-        self.io.borrow_mut().as_mut().map(|io| io.read(buffer))
-    }
-
-    /// Reads, and notes that something came, or when.
-    #[cold]
-    fn read_and_note(&self, buffer: &mut RecvBuffer) -> Option<Read> {
-        let read = self.io.borrow_mut().as_mut().map(|io| {
-            if !self.flags.has(Flags::STAMPED) {
-                return io.read(buffer);
-            }
-            let (read, received_at) = io.read_with_timestamp(buffer);
+        let read = if self.flags.has(Flags::STAMPED) {
+            let (read, received_at) = self.wire.read_with_timestamp(buffer)?;
             if let Read::Data { .. } = read {
-                self.extras.borrow_mut().get_or_insert_default().received_at = received_at;
+                self.with_extras(|extras| extras.received_at = received_at);
             }
             read
-        });
-        if self.flags.has(Flags::WATCHED) && matches!(read, Some(Read::Data { .. } | Read::End)) {
-            self.proto.borrow_mut().handle_arrival(self.core.now());
+        } else {
+            self.wire.read(buffer)?
+        };
+        if self.flags.has(Flags::WATCHED) && matches!(read, Read::Data { .. } | Read::End) {
+            self.wire.proto_mut().handle_arrival(self.core.now());
         }
-        read
+        Some(read)
     }
 
     /// Leaves the socket unread, and notices an end of TCP that reading would have found.
     #[cold]
     fn leave_unread(self: &Rc<Self>) {
-        self.note_unread();
+        self.wire.with_io(Io::leave_unread);
         // `pause_reading` hides the end of the stream, as documented. Data that is held must not.
-        let end_ahead = self.io.borrow().as_ref().is_some_and(Io::is_end_ahead);
-        if self.proto.borrow().is_paused() || !end_ahead {
-            return;
-        }
-        let error = self.io.borrow().as_ref().and_then(Io::take_error);
-        match error {
-            Some(error) => self.io_failed("receive", &error),
-            None => self.proto.borrow_mut().handle_held_end(self.core.now()),
+        let end_ahead = self.wire.with_io(|io| io.is_end_ahead().then(|| io.take_error())).flatten();
+        match end_ahead {
+            _ if self.wire.proto().is_paused() => {}
+            Some(Some(error)) => self.io_failed("receive", &error),
+            Some(None) => self.wire.proto_mut().handle_held_end(self.core.now()),
+            None => {}
         }
         self.act();
+    }
+
+    /// Reads on in the next turn, whatever the events tell.
+    pub(super) fn read_again(&self) {
+        self.wire.with_io(Io::leave_unread);
+        self.core.make_ready(self.token);
     }
 
     /// Returns the time at which the kernel received the last read, if it was asked to note it.
@@ -173,101 +160,98 @@ impl Conn {
     /// Returns the buffer for the next read. `None` if bytes from the socket have no use now: the
     /// socket is closed, or delivery has stopped. At the end of a connection they do, as the peer's
     /// FIN is behind them.
-    #[inline]
     fn buffer_for_read(&self) -> Option<Box<RecvBuffer>> {
-        if self.io.borrow().is_none() {
+        if !self.wire.has_io() {
             return None;
         }
-        if self.proto.borrow().is_reading_paused() {
-            return self.buffer_for_control_frames();
+        let proto = self.wire.proto();
+        if !proto.is_reading_paused() {
+            self.flags.clear(Flags::LEFTOVER);
+            return Some(self.leftover.read_on(|| proto.pending_wire_len(), &self.core));
         }
-        Some(self.take_buffer())
-    }
-
-    /// Returns the buffer for a read while data is held: a control frame fits in, and little of a
-    /// data frame that must wait.
-    #[cold]
-    fn buffer_for_control_frames(&self) -> Option<Box<RecvBuffer>> {
-        if self.proto.borrow().is_stopped() {
+        if proto.is_stopped() {
             return None;
         }
-        if !self.proto.borrow().is_receiving() {
+        if !proto.is_receiving() {
             // All of it is thrown away.
-            self.drop_partial();
+            self.drop_leftover();
             return Some(self.core.take_recv());
         }
-        let mut pool = self.core.pool();
-        Some(match self.take_partial() {
-            Some(partial) => pool.grow_recv(partial, SMALL_PARTIAL),
-            None => pool.take_recv(SMALL_PARTIAL),
-        })
+        self.flags.clear(Flags::LEFTOVER);
+        Some(self.leftover.read_control_frames(&self.core))
     }
 
-    /// The buffer for the next read: the loop's, with a small partial frame in front; or the one that holds a large partial frame,
-    /// with room to go on. The room grows with what has arrived, not with what the header claims.
-    #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
-    fn take_buffer(&self) -> Box<RecvBuffer> {
-        let Some(partial) = self.take_partial() else { return self.core.take_recv() };
-        let arrived = partial.len();
-        if arrived <= SMALL_PARTIAL.min(self.core.config().read_buffer_size / 2) {
-            let mut buffer = self.core.take_recv();
-            buffer.extend_from_slice(partial.filled());
-            self.core.give_recv(partial);
-            return buffer;
-        }
-        let missing =
-            self.proto.borrow().pending_wire_len().map_or(0, |total| total.saturating_sub(arrived as u64));
-        let growth = (2 * arrived).max(MIN_GROWTH);
-        let room = usize::try_from(missing).unwrap_or(usize::MAX).clamp(1, growth);
-        self.core.pool().grow_recv(partial, room)
-    }
-
-    /// Keeps the bytes of an incomplete frame; a buffer without bytes goes back.
-    ///
-    /// A large part stays where it is, and the loop takes another buffer; a small one is copied, so that a connection does not hold
-    /// much more memory than has arrived.
-    fn keep_or_give(&self, buffer: Box<RecvBuffer>) {
+    /// Keeps what is left in the buffer. A buffer without bytes goes back.
+    fn keep(&self, buffer: Box<RecvBuffer>) {
         if buffer.is_empty() {
             return self.core.give_recv(buffer);
         }
-        if buffer.len() >= buffer.capacity() / 4 {
-            return self.set_partial(buffer);
-        }
-        let mut partial = self.core.pool().take_recv(buffer.len());
-        partial.extend_from_slice(buffer.filled());
-        self.core.give_recv(buffer);
-        self.set_partial(partial);
+        self.leftover.keep(buffer, &self.core);
+        self.flags.set(Flags::LEFTOVER);
     }
 
-    fn set_partial(&self, partial: Box<RecvBuffer>) {
-        self.partial.replace(Some(partial));
-        self.flags.set(Flags::PARTIAL);
+    pub(super) fn drop_leftover(&self) {
+        self.flags.clear(Flags::LEFTOVER);
+        self.leftover.drop_bytes(&self.core);
     }
 
-    fn take_partial(&self) -> Option<Box<RecvBuffer>> {
-        self.flags.clear(Flags::PARTIAL);
-        self.partial.take()
+    // --- reading on and off --------------------------------------------------------------------
+
+    pub(crate) fn pause_reading(&self) {
+        self.wire.proto_mut().pause_reading();
     }
 
-    pub(super) fn drop_partial(&self) {
-        if let Some(partial) = self.take_partial() {
-            self.core.give_recv(partial);
-        }
+    pub(crate) fn resume_reading(self: &Rc<Self>) {
+        self.change(|proto, _| proto.resume_reading());
     }
+
+    /// Holds data because the queue of the tasks that receive is full.
+    pub(crate) fn hold_for_receivers(&self) {
+        self.wire.proto_mut().hold_data();
+    }
+
+    /// Takes back the reason of a full queue: it has room again.
+    pub(crate) fn release_for_receivers(self: &Rc<Self>) {
+        self.change(|proto, _| proto.release_data());
+    }
+
+    pub(crate) fn is_reading_paused(&self) -> bool {
+        self.wire.proto().is_reading_paused()
+    }
+
+    pub(crate) fn expect_messages(&self) {
+        self.wire.proto_mut().expect_messages();
+    }
+
+    /// Returns `true` if the data frame with this RSV1 belongs to a compressed message. `begins` says
+    /// whether it begins one.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn is_compressed(&self, begins: bool, rsv1: bool) -> bool {
+        self.flags.has(Flags::DEFLATE)
+            && self.with_deflate(|deflate, _| deflate.is_compressed(begins, rsv1)) == Some(true)
+    }
+
+    /// Inflates a message.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn inflate(&self, payload: &[u8]) -> Result<Inflated, WSProtocolError> {
+        let limit = usize::try_from(self.settings.rules.max_message_size).unwrap_or(usize::MAX);
+        let inflated = self.with_deflate(|deflate, context| deflate.inflate(payload, limit, context.core));
+        inflated.unwrap_or_else(|| Ok(Inflated::default()))
+    }
+
+    // --- frames ------------------------------------------------------------------------------------------------------------
 
     /// Delivers the frames that were left when delivery stopped, unless it is to stop still.
     #[cold]
     fn deliver_held(self: &Rc<Self>, transport: &WSTransport) {
-        if self.proto.borrow().is_stopped() {
+        if self.wire.proto().is_stopped() {
             return;
         }
-        self.flags.clear(Flags::HELD);
-        if let Some(held) = self.take_partial() {
+        if let Some(held) = self.leftover.take_held() {
+            self.flags.clear(Flags::LEFTOVER);
             self.dispatch(transport, held);
         }
     }
-
-    // --- frames ------------------------------------------------------------------------------------------------------------
 
     /// Delivers the whole frames in `buffer` and keeps the rest.
     #[inline(never)]
@@ -288,13 +272,12 @@ impl Conn {
         if let Delivered::Failed(error) = delivered {
             self.peer_failed(&error);
         }
-        if !self.proto.borrow().is_receiving() {
+        if !self.wire.proto().is_receiving() {
             buffer.clear();
-        } else if !buffer.is_empty() && self.proto.borrow().is_stopped() {
-            self.flags.set(Flags::HELD);
+        } else if !buffer.is_empty() && self.wire.proto().is_stopped() {
+            self.leftover.hold();
         }
-        self.keep_or_give(buffer);
-        self.act();
+        self.keep(buffer);
     }
 
     /// Delivers the whole frames in `buffer`. `PLAIN`: no ping is under way, the kernel does not
@@ -309,7 +292,7 @@ impl Conn {
     ) -> Delivered {
         self.deliver_with(|listener| {
             if !PLAIN {
-                let awaits_pong = || self.proto.borrow().is_pong_awaited();
+                let awaits_pong = || self.wire.proto().is_pong_awaited();
                 if let Some(outcome) =
                     self.deliver_while(awaits_pong, transport, listener, buffer, received_at)
                 {
@@ -350,7 +333,7 @@ impl Conn {
         received_at: Option<&SystemTime>,
     ) -> Option<Delivered> {
         while goes_on() {
-            if buffer.is_empty() || !self.proto.borrow().is_delivering() {
+            if buffer.is_empty() || !self.wire.proto().is_delivering() {
                 return Some(Delivered::Done);
             }
             match self.deliver_any(transport, &mut **listener, buffer.filled_mut(), received_at) {
@@ -377,7 +360,7 @@ impl Conn {
         let received = buffer.len();
         let mut rest = buffer.filled_mut();
         let outcome = loop {
-            let mut proto = self.proto.borrow_mut();
+            let mut proto = self.wire.proto_mut();
             if let Some(header) = proto.peek_plain(rest) {
                 let (head, payload, tail) = proto.take_plain(header, rest);
                 drop(proto);
@@ -414,7 +397,7 @@ impl Conn {
         bytes: &mut [u8],
         received_at: Option<&SystemTime>,
     ) -> Result<usize, WSProtocolError> {
-        let polled = self.proto.borrow_mut().poll(bytes);
+        let polled = self.wire.proto_mut().poll(bytes);
         let Some(head) = polled? else { return Ok(0) };
         let wire_len = head.wire_len();
         let payload = &mut bytes[head.header.header_len()..wire_len];
@@ -434,7 +417,7 @@ impl Conn {
         listener: &mut dyn WSListener,
         frame: &mut WSFrame<'_>,
     ) {
-        if self.proto.borrow().is_pong_awaited() && self.is_awaited_pong(transport, listener, frame) {
+        if self.wire.proto().is_pong_awaited() && self.is_awaited_pong(transport, listener, frame) {
             return;
         }
         let result = self.raise::<false>(listener, transport, ListenerEvent::Frame(frame));
@@ -448,17 +431,148 @@ impl Conn {
         frame: &mut WSFrame<'_>,
     ) -> Result<(), WSProtocolError> {
         let msg_type = frame.msg_type();
-        let disposition =
-            self.with_proto(|proto, out| proto.handle_control(msg_type, frame.payload(), out))?;
+        let disposition = self
+            .wire
+            .with_proto(&self.core, |proto, out| proto.handle_control(msg_type, frame.payload(), out))?;
         self.touch();
         if disposition == Disposition::Deliver {
             self.deliver_one(transport, listener, frame);
         }
         if msg_type == WSMsgType::Close {
             let now = self.core.now();
-            self.with_proto(|proto, out| proto.auto_close(now, out));
+            self.wire.with_proto(&self.core, |proto, out| proto.auto_close(now, out));
             self.touch();
         }
+        Ok(())
+    }
+
+    /// Asks the listener whether a frame is the answer that is awaited; if so, takes it for that.
+    #[cold]
+    fn is_awaited_pong(
+        &self,
+        transport: &WSTransport,
+        listener: &mut dyn WSListener,
+        frame: &WSFrame<'_>,
+    ) -> bool {
+        if frame.msg_type() == WSMsgType::Close {
+            return false;
+        }
+        let mut is_pong = false;
+        let asked = self.raise::<false>(listener, transport, ListenerEvent::IsPong(frame, &mut is_pong));
+        debug_assert!(asked.is_ok(), "the question has no error");
+        if is_pong {
+            self.pong_received();
+        }
+        is_pong
+    }
+
+    // --- the listener --------------------------------------------------------------------------
+
+    /// Calls the listener for an event. All calls of a listener go through here. `PLAIN`: callbacks
+    /// are not measured.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "for a known event it is one virtual call")]
+    fn raise<const PLAIN: bool>(
+        &self,
+        listener: &mut dyn WSListener,
+        transport: &WSTransport,
+        event: ListenerEvent<'_, '_>,
+    ) -> WSResult {
+        if !PLAIN && self.flags.has(Flags::MEASURED) {
+            return call_timed(self.core.metrics(), listener, transport, event);
+        }
+        event.call(listener, transport)
+    }
+
+    /// Calls the listener for an event other than a frame, and handles its error or panic.
+    pub(super) fn call_listener(self: &Rc<Self>, event: ListenerEvent<'_, '_>) {
+        let Some(mut listener) = self.listener.take() else { return };
+        let transport = WSTransport::new(Rc::clone(self));
+        let is_last = matches!(event, ListenerEvent::Disconnected);
+        let call = || self.raise::<false>(&mut *listener, &transport, event);
+        let result = panic::catch_unwind(AssertUnwindSafe(call));
+        self.listener.set(Some(listener));
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.callback_failed(error, true),
+            Err(panic) => {
+                let error = WSListenerError::from_panic(&*panic);
+                if is_last {
+                    self.note_last_error(&error);
+                }
+                self.listener_failed(error);
+            }
+        }
+    }
+
+    /// Whether no callback of the listener is running.
+    pub(super) fn is_listener_free(&self) -> bool {
+        let listener = self.listener.take();
+        let is_free = listener.is_some();
+        self.listener.set(listener);
+        is_free
+    }
+
+    /// Handles the result of `on_ws_frame`.
+    #[inline]
+    fn frame_returned(self: &Rc<Self>, result: WSResult) {
+        if let Err(error) = result {
+            self.callback_failed(error, self.settings.disconnect_on_error);
+        }
+    }
+
+    /// Fails the connection for an error of the peer that was found in its frames or messages.
+    #[cold]
+    pub(crate) fn peer_failed(self: &Rc<Self>, error: &WSProtocolError) {
+        self.fail(error, WSDisconnectCause::ProtocolError, error.clone().into());
+        self.tell_receivers(|receivers| receivers.peer_failed(error));
+    }
+
+    #[cold]
+    fn callback_failed(self: &Rc<Self>, error: Box<dyn std::error::Error + Send + Sync>, disconnects: bool) {
+        match error.downcast::<WSProtocolError>() {
+            Ok(error) => {
+                // The listener has not failed, it rejects the peer's data. With a louder line a
+                // peer could fill the log.
+                log::debug!("connection {}: the listener closes: {error}", self.id());
+                let close = (*error).clone();
+                self.listener_ended(WSListenerError::new(error), &close);
+            }
+            Err(error) if !disconnects => {
+                error_limited!("connection {}: on_ws_frame failed: {error}", self.id());
+            }
+            Err(error) => self.listener_failed(WSListenerError::new(error)),
+        }
+    }
+
+    /// Closes with 1011. A client's error comes out of `wait_disconnected`, a server's is logged.
+    pub(super) fn listener_failed(self: &Rc<Self>, error: WSListenerError) {
+        if self.protocol_role() == Role::Server {
+            error_limited!("connection {}: the listener failed: {error}", self.id());
+        }
+        self.listener_ended(error, &WSProtocolError::new(WSCloseCode::INTERNAL_ERROR, ""));
+    }
+
+    fn listener_ended(self: &Rc<Self>, error: WSListenerError, close: &WSProtocolError) {
+        self.fail(close, WSDisconnectCause::ListenerError, error.into());
+    }
+
+    /// Callbacks that became due run before the next frame: the listener is in its place meanwhile, as they may be its own.
+    #[inline(never)]
+    fn run_deferred_between_frames(self: &Rc<Self>, listener: &mut Box<dyn WSListener>) {
+        self.listener.set(Some(std::mem::replace(listener, Box::new(Nobody))));
+        self.core.run_deferred();
+        if let Some(back) = self.listener.take() {
+            *listener = back;
+        }
+    }
+}
+
+/// Stands in for a listener that is in use elsewhere for a moment.
+struct Nobody;
+
+impl WSListener for Nobody {
+    fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
         Ok(())
     }
 }

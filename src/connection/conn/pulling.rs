@@ -16,8 +16,9 @@ use crate::net::Read;
 use crate::proto::{WSFrame, WSMsgType, WSProtocolError};
 use crate::runtime::{TaskId, WSListenerError, guard};
 
-use super::conn::{Conn, Flags};
-use super::receiving::Delivered;
+use super::super::flags::Flags;
+use super::Conn;
+use super::input::Delivered;
 
 /// Most messages that are pulled after one wake-up. The task is woken again for the next ones, so that
 /// others that are ready run in between.
@@ -58,7 +59,7 @@ impl Conn {
         // There is one `on_ws_connected`.
         let _ = self.receivers.set(receivers);
         self.flags.set(Flags::SERVES_TASKS);
-        let mut proto = self.proto.borrow_mut();
+        let mut proto = self.wire.proto_mut();
         proto.expect_messages();
         proto.leave_long_masked();
         proto.answer_late();
@@ -94,17 +95,17 @@ impl Conn {
             return None;
         }
         let pulls_left = self.pulls_left.get().checked_sub(1)?;
-        let mut partial = self.partial.borrow_mut();
-        let buffer = partial.as_mut()?;
-        let mut proto = self.proto.borrow_mut();
+        let mut buffer = self.leftover.take()?;
+        let mut proto = self.wire.proto_mut();
         let Some(header) = proto.peek_plain(buffer.filled()) else {
-            drop((proto, partial));
-            return self.pull_long(make_long);
+            drop(proto);
+            return self.pull_long(buffer, make_long);
         };
         let (_, payload, tail) = proto.take_plain(header, buffer.filled_mut());
         let behind = tail.len();
         let message = make(header.msg_type(), payload);
         buffer.keep_last(behind);
+        self.leftover.put(buffer);
         if behind == 0 {
             // Mostly the task asks once more, which is then answered at once.
             self.flags.clear(Flags::LENT);
@@ -115,32 +116,28 @@ impl Conn {
     }
 
     #[inline(never)]
-    fn pull_long<T>(&self, make: impl FnOnce(&WSFrame<'_>) -> T) -> Option<T> {
-        let mut partial = self.partial.borrow_mut();
-        let buffer = partial.as_mut()?;
-        let mut proto = self.proto.borrow_mut();
-        if !proto.has_message(buffer.filled()) {
-            return None;
+    fn pull_long<T>(&self, mut buffer: Box<RecvBuffer>, make: impl FnOnce(&WSFrame<'_>) -> T) -> Option<T> {
+        let mut proto = self.wire.proto_mut();
+        let mut message = None;
+        if proto.has_message(buffer.filled()) {
+            if let Ok(Some(head)) = proto.poll(buffer.filled_mut()) {
+                let payload = &mut buffer.filled_mut()[head.header.header_len()..head.wire_len()];
+                message = Some(make(&WSFrame::new(head, payload)));
+                buffer.consume(head.wire_len());
+                self.core.frame_delivered();
+            } else {
+                debug_assert!(false, "its header was checked");
+            }
         }
-        let Ok(Some(head)) = proto.poll(buffer.filled_mut()) else {
-            debug_assert!(false, "its header was checked");
-            return None;
-        };
-        let payload = &mut buffer.filled_mut()[head.header.header_len()..head.wire_len()];
-        let message = make(&WSFrame::new(head, payload));
-        buffer.consume(head.wire_len());
-        self.core.frame_delivered();
-        Some(message)
+        self.leftover.put(buffer);
+        message
     }
 
     /// Reads once and serves tasks: nearly all reads of a connection that has such.
     #[inline(never)]
     pub(super) fn receive_for_tasks(self: &Rc<Self>, transport: &WSTransport) {
         let mut buffer = self.core.take_recv();
-        let read = match self.io.borrow_mut().as_mut() {
-            Some(io) => io.read(&mut buffer),
-            None => return self.core.give_recv(buffer),
-        };
+        let Some(read) = self.wire.read(&mut buffer) else { return self.core.give_recv(buffer) };
         match read {
             Read::Data { len, more: false } => {
                 self.core.metrics().bytes_received(len);
@@ -201,12 +198,12 @@ impl Conn {
             return buffer;
         }
         let Some(receivers) = self.receivers() else { return buffer };
-        while self.proto.borrow_mut().has_message(buffer.filled()) {
+        while self.wire.proto_mut().has_message(buffer.filled()) {
             let offer = receivers.offer();
             if let Offer::Nobody = offer {
                 break;
             }
-            self.partial.replace(Some(buffer));
+            self.leftover.put(buffer);
             self.flags.set(Flags::LENT);
             self.pulls_left.set(PULLS_PER_WAKE);
             match offer {
@@ -215,7 +212,7 @@ impl Conn {
             }
             self.flags.clear(Flags::LENT);
             // It is gone if the connection ended meanwhile.
-            buffer = self.partial.take().unwrap_or_default();
+            buffer = self.leftover.take().unwrap_or_default();
             if buffer.is_empty() {
                 break;
             }

@@ -1,0 +1,622 @@
+//! The way out: send, gather, write, and carry out what the protocol asks for.
+
+use std::io;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+#[cfg(feature = "deflate")]
+use crate::buf::WS_HEADROOM;
+use crate::buf::WSBuffer;
+use crate::connection::{WSSendStatus, WSTransport};
+use crate::net::Io;
+use crate::proto::{
+    self, Action, Event, FirstByte, GATHER_LIMIT, MAX_SHORT_PAYLOAD, Role, SendContext, SendOptions,
+    WSCloseCode, WSDisconnectCause, WSDropReason, WSMsgType, WSPreparedFrame, WSPreparedMessage,
+};
+
+use crate::runtime::{Readiness, TimerId, TimerKind};
+
+use super::super::budget::Budget;
+#[cfg(feature = "deflate")]
+use super::super::deflate::{COMPRESSED, LoopDeflate};
+use super::super::flags::Flags;
+use super::super::listener::ListenerEvent;
+use super::super::wire::Gathered;
+use super::{Conn, EVENT};
+
+impl Conn {
+    /// Sends a frame from borrowed memory.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "mostly both are constants, and so is the byte")]
+    pub(crate) fn send(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+    ) -> WSSendStatus {
+        self.send_frame(FirstByte::new(msg_type, options), payload)
+    }
+
+    #[inline]
+    fn send_frame(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
+        if payload.len() > MAX_SHORT_PAYLOAD {
+            return self.send_longer(first, payload);
+        }
+        if self.flags.has(Flags::CORKED) && self.wire.proto_mut().append_short(first, payload) {
+            return WSSendStatus::Queued;
+        }
+        self.send_any(first, payload)
+    }
+
+    /// [`send`](Self::send) of a payload that is not short. By itself, so that nothing has to be
+    /// saved for the call that copies it on the way of those that are.
+    #[inline(never)]
+    fn send_longer(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
+        if self.flags.has(Flags::CORKED) && self.wire.proto_mut().append_longer(first, payload) {
+            return WSSendStatus::Queued;
+        }
+        self.send_any(first, payload)
+    }
+
+    /// The short way of [`send_message`](Self::send_message). Returns `false`, and does nothing, if
+    /// the message has to go the long way.
+    #[inline]
+    pub(crate) fn gather_message(&self, msg_type: WSMsgType, payload: &[u8]) -> bool {
+        #[cfg(feature = "deflate")]
+        if self.flags.has(Flags::DEFLATE) {
+            return false;
+        }
+        let first = FirstByte::new(msg_type, SendOptions::default());
+        let mut proto = self.wire.proto_mut();
+        self.flags.has(Flags::CORKED)
+            && if payload.len() > MAX_SHORT_PAYLOAD {
+                proto.append_longer(first, payload)
+            } else {
+                proto.append_short(first, payload)
+            }
+    }
+
+    /// Sends a message, compressed if that was agreed on; `compress` overrules what the configuration says.
+    #[inline]
+    #[cfg_attr(not(feature = "deflate"), expect(unused_variables, reason = "nothing is compressed"))]
+    pub(crate) fn send_message(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        compress: Option<bool>,
+    ) -> WSSendStatus {
+        #[cfg(feature = "deflate")]
+        if self.flags.has(Flags::DEFLATE) {
+            return self.send_compressing(msg_type, payload, compress);
+        }
+        self.send(msg_type, payload, SendOptions::default())
+    }
+
+    #[inline(never)]
+    fn send_any(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
+        if self.cork() && self.wire.proto_mut().gather(first, payload, self.core.pool_cell()) {
+            return WSSendStatus::Queued;
+        }
+        let (msg_type, options) = (first.msg_type(), first.options());
+        if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
+            return self.send_through(msg_type, payload, options);
+        }
+        if let Err(reason) = self.make_room(msg_type, options, payload.len()) {
+            return self.sent(Err(reason));
+        }
+        let queued =
+            self.wire.with_proto(&self.core, |proto, out| proto.send(msg_type, payload, options, out));
+        self.sent(queued)
+    }
+
+    /// Returns `true` if what is sent now leaves when the dispatch ends, and sees to it that it does.
+    #[inline]
+    fn cork(self: &Rc<Self>) -> bool {
+        if self.flags.has(Flags::CORKED) {
+            return true;
+        }
+        let corks = self.core.is_dispatching() && self.settings.corks;
+        if corks {
+            self.flags.set(Flags::CORKED);
+            self.core.mark_dirty(self);
+        }
+        corks
+    }
+
+    /// Sends a frame whose header goes in front of `buffer[offset..]`; the payload is masked in place if this is a client.
+    pub(crate) fn send_in_place(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        buffer: &mut [u8],
+        offset: usize,
+        options: SendOptions,
+    ) -> WSSendStatus {
+        let payload_len = buffer.len() - offset;
+        if let Err(reason) = self.make_room(msg_type, options, payload_len) {
+            return self.sent(Err(reason));
+        }
+        let admitted = self.wire.proto_mut().admit(msg_type, options, payload_len);
+        if admitted.is_err() {
+            return self.sent(admitted);
+        }
+        let start = self.wire.with_proto(&self.core, |proto, out| {
+            proto.encode_in_place(msg_type, buffer, offset, options, out.keys)
+        });
+        let frame = &buffer[start..];
+        if self.writes_through(payload_len) {
+            self.write_through(&[frame])
+        } else {
+            self.wire.with_proto(&self.core, |proto, out| proto.enqueue_raw(frame, out.pool));
+            self.sent(Ok(()))
+        }
+    }
+
+    /// Sends a frame that owns its memory.
+    pub(crate) fn send_buffer(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        buffer: WSBuffer,
+        options: SendOptions,
+    ) -> WSSendStatus {
+        if let Err(reason) = self.make_room(msg_type, options, buffer.len()) {
+            return self.sent(Err(reason));
+        }
+        let queued =
+            self.wire.with_proto(&self.core, |proto, out| proto.send_owned(msg_type, buffer, options, out));
+        self.sent(queued)
+    }
+
+    /// Sends a payload that is shared with others, without copying it if it is large and this is a server.
+    pub(crate) fn send_shared(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: &Bytes,
+        options: SendOptions,
+    ) -> WSSendStatus {
+        if payload.len() < self.settings.tuning.no_copy_threshold || self.protocol_role() == Role::Client {
+            return self.send(msg_type, payload, options);
+        }
+        if let Err(reason) = self.make_room(msg_type, options, payload.len()) {
+            return self.sent(Err(reason));
+        }
+        let queued = self.wire.with_proto(&self.core, |proto, out| {
+            proto.admit(msg_type, options, payload.len())?;
+            let header = proto.header(msg_type, options, payload.len(), out.keys).encode();
+            proto.enqueue_raw(&header, out.pool);
+            proto.enqueue_shared(payload.clone(), out.pool);
+            Ok(())
+        });
+        self.sent(queued)
+    }
+
+    /// [`send_message`](Self::send_message), without copying what is not compressed if it is large and this is a server.
+    #[cfg_attr(not(feature = "deflate"), expect(unused_variables, reason = "nothing is compressed"))]
+    pub(crate) fn send_shared_message(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: &Bytes,
+        compress: Option<bool>,
+    ) -> WSSendStatus {
+        #[cfg(feature = "deflate")]
+        if self.flags.has(Flags::DEFLATE) {
+            return self.send_compressing(msg_type, payload, compress);
+        }
+        self.send_shared(msg_type, payload, SendOptions::default())
+    }
+
+    pub(crate) fn send_prepared(self: &Rc<Self>, frame: &WSPreparedFrame) -> WSSendStatus {
+        let copy_below = self.settings.tuning.no_copy_threshold;
+        if self.cork() && self.wire.proto_mut().gather_prepared(frame, self.core.pool_cell()) {
+            return WSSendStatus::Queued;
+        }
+        if let Err(reason) = self.make_room(frame.msg_type(), frame.options(), frame.payload().len()) {
+            return self.sent(Err(reason));
+        }
+        let queued =
+            self.wire.with_proto(&self.core, |proto, out| proto.send_prepared(frame, copy_below, out));
+        self.sent(queued)
+    }
+
+    pub(crate) fn send_prepared_message(self: &Rc<Self>, message: &WSPreparedMessage) -> WSSendStatus {
+        #[cfg(feature = "deflate")]
+        if self.flags.has(Flags::DEFLATE) {
+            return self.send_prepared_compressing(message);
+        }
+        self.send_prepared(message.plain())
+    }
+
+    /// Sends a message on a connection with compression.
+    #[cfg(feature = "deflate")]
+    #[inline(never)]
+    fn send_compressing(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        compress: Option<bool>,
+    ) -> WSSendStatus {
+        if msg_type.is_control() || msg_type == WSMsgType::Continuation {
+            return self.send(msg_type, payload, SendOptions::default());
+        }
+        let shared = self.core.local::<LoopDeflate>();
+        let mut output = shared.take_output();
+        let is_deflated =
+            self.with_deflate(|deflate, context| deflate.deflate(payload, compress, &mut output, context));
+        let status = match (is_deflated, self.protocol_role()) {
+            (Some(true), Role::Server) => self.send(msg_type, &output.filled()[WS_HEADROOM..], COMPRESSED),
+            (Some(true), Role::Client) => {
+                self.send_in_place(msg_type, output.filled_mut(), WS_HEADROOM, COMPRESSED)
+            }
+            _ => self.send(msg_type, payload, SendOptions::default()),
+        };
+        if is_deflated == Some(true) && !status.is_accepted() {
+            // The peer will not get what later messages would refer to.
+            self.with_deflate(|deflate, _| deflate.forget());
+        }
+        shared.give_output(output);
+        status
+    }
+
+    /// Sends the form of a prepared message that fits this connection.
+    #[cfg(feature = "deflate")]
+    #[inline(never)]
+    fn send_prepared_compressing(self: &Rc<Self>, message: &WSPreparedMessage) -> WSSendStatus {
+        let compressed = self.with_deflate(|deflate, context| deflate.prepared(message, context));
+        let Some(frame) = compressed.flatten() else { return self.send_prepared(message.plain()) };
+        let status = self.send_prepared(frame);
+        // The peer's window goes on with a message that this end's compressor has not seen:
+        // distances would count from another place.
+        self.with_deflate(|deflate, _| deflate.forget());
+        status
+    }
+
+    /// Queues the head of the opening handshake's response.
+    pub(crate) fn send_head(self: &Rc<Self>, head: Vec<u8>) {
+        self.change(|proto, out| proto.enqueue_owned(head, out.pool));
+    }
+
+    /// Queues a CLOSE frame. Whether one was queued.
+    pub(crate) fn send_close(self: &Rc<Self>, code: WSCloseCode, reason: &str) -> bool {
+        let now = self.core.now();
+        self.change(|proto, out| proto.send_close(code, reason, now, out))
+    }
+
+    /// The queue has grown: it leaves at the end of the dispatch, or now if there is none; if the
+    /// kernel refuses bytes, when it takes them again.
+    #[inline]
+    pub(super) fn touch(self: &Rc<Self>) {
+        let queued = {
+            let proto = self.wire.proto();
+            if proto.is_refused() { 0 } else { proto.queued() }
+        };
+        if queued > 0 && (queued >= GATHER_LIMIT || !self.cork()) {
+            self.flush();
+        }
+    }
+
+    /// Hands to the kernel what waits, then does what is due.
+    pub(crate) fn flush(self: &Rc<Self>) {
+        self.write();
+        self.act();
+    }
+
+    /// Writes the queue until it is empty or the kernel refuses.
+    fn write(&self) {
+        let written = self.wire.write(&self.core);
+        self.written(written);
+    }
+
+    fn written(&self, written: io::Result<()>) {
+        if let Err(error) = written {
+            self.io_failed("send", &error);
+        }
+    }
+
+    /// Whether a payload of this size should go to the kernel from where it is.
+    #[inline]
+    fn writes_through(&self, len: usize) -> bool {
+        len >= self.settings.tuning.no_copy_threshold && !self.wire.proto().is_refused() && self.wire.has_io()
+    }
+
+    fn send_through(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+    ) -> WSSendStatus {
+        if let Err(reason) = self.make_room(msg_type, options, payload.len()) {
+            return self.sent(Err(reason));
+        }
+        let header = self.wire.with_proto(&self.core, |proto, out| {
+            proto.admit(msg_type, options, payload.len())?;
+            Ok(proto.header(msg_type, options, payload.len(), out.keys).encode())
+        });
+        match header {
+            Ok(header) => self.write_through(&[&header, payload]),
+            Err(reason) => self.sent(Err(reason)),
+        }
+    }
+
+    /// Writes what waits and then `pieces`, which were admitted, in one system call; copies only
+    /// what the kernel refuses.
+    fn write_through(self: &Rc<Self>, pieces: &[&[u8]]) -> WSSendStatus {
+        if !self.wire.shows(pieces.len()) {
+            self.flush();
+        }
+        let refused = self.wire.write_through(pieces, &self.core);
+        if let Err(error) = &refused {
+            self.io_failed("send", error);
+        }
+        self.act();
+        match refused {
+            Ok(false) => WSSendStatus::Sent,
+            Ok(true) => WSSendStatus::Queued,
+            Err(_) => WSSendStatus::Dropped(WSDropReason::Disconnected),
+        }
+    }
+
+    fn count_drops(&self, reason: WSDropReason) {
+        if reason == WSDropReason::Overflow {
+            let (frames, bytes) = self.wire.proto_mut().take_new_drops();
+            self.core.metrics().dropped(frames, bytes);
+        }
+    }
+
+    /// If the frame does not fit, what was only gathered may still leave: the limits are for what the kernel refuses.
+    #[inline]
+    fn make_room(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        options: SendOptions,
+        payload_len: usize,
+    ) -> Result<(), WSDropReason> {
+        let (refused, fits) = {
+            let proto = self.wire.proto();
+            (proto.is_refused(), proto.has_room(payload_len))
+        };
+        if refused {
+            return self.fits_budget(msg_type, options, payload_len);
+        }
+        if !fits {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Asks the loop's budget for a frame on a connection whose kernel refuses bytes.
+    #[cold]
+    fn fits_budget(
+        &self,
+        msg_type: WSMsgType,
+        options: SendOptions,
+        payload_len: usize,
+    ) -> Result<(), WSDropReason> {
+        let mut proto = self.wire.proto_mut();
+        // Control frames are small, and their peers wait for them. After CLOSE, or when the
+        // connection is over, it is something else why the frame cannot be sent.
+        let is_exempt = msg_type.is_control() || proto.is_close_sent() || self.ending.get().is_some();
+        if is_exempt || self.core.local::<Budget>().admits(payload_len) {
+            return Ok(());
+        }
+        proto.drop_frame(msg_type, options, payload_len);
+        Err(WSDropReason::Overflow)
+    }
+
+    fn sent(self: &Rc<Self>, queued: Result<(), WSDropReason>) -> WSSendStatus {
+        match queued {
+            Ok(()) => {
+                self.follow();
+                if self.ending.get().is_some() {
+                    WSSendStatus::Dropped(WSDropReason::Disconnected)
+                } else if self.wire.proto().has_left() {
+                    WSSendStatus::Sent
+                } else {
+                    WSSendStatus::Queued
+                }
+            }
+            Err(reason) => {
+                self.count_drops(reason);
+                self.act();
+                WSSendStatus::Dropped(reason)
+            }
+        }
+    }
+
+    pub(crate) fn set_watermarks(self: &Rc<Self>, low: usize, high: usize) {
+        self.change(|proto, _| proto.set_watermarks(low, high));
+    }
+
+    /// Whether more waits than the high watermark; if so, `resume_writing` will be called, whether or not `pause_writing` was.
+    pub(crate) fn awaits_resume(&self) -> bool {
+        self.wire.proto_mut().awaits_resume()
+    }
+
+    pub(crate) fn buffered_amount(&self) -> usize {
+        self.wire.buffered_amount()
+    }
+
+    pub(crate) fn dropped(&self) -> (u64, u64) {
+        self.wire.proto().dropped()
+    }
+
+    /// Most bytes that may wait to be sent.
+    pub(crate) fn max_outbound(&self) -> usize {
+        self.settings.rules.max_outbound
+    }
+}
+
+// --- driving -----------------------------------------------------------------------------------
+
+impl Conn {
+    /// Returns `true` if nothing of the state is to be heeded in receiving. Then frames that are
+    /// sent meanwhile find the queue open.
+    #[inline]
+    pub(super) fn opens_plainly(&self) -> bool {
+        let mut proto = self.wire.proto_mut();
+        let is_plain = proto.receives_plainly();
+        if is_plain && self.flags.has(Flags::CORKED) {
+            proto.open_queue(self.core.pool_cell());
+        }
+        is_plain
+    }
+
+    /// Serves a readiness event of any kind, in any state.
+    #[inline(never)]
+    pub(super) fn ready_any(self: &Rc<Self>, transport: &WSTransport, readiness: Readiness) {
+        if readiness.writable && self.wire.proto().is_refused() {
+            self.flush();
+        }
+        if readiness.read_closed {
+            self.wire.with_io(|io| io.note(true));
+        }
+        if readiness.readable {
+            self.receive(transport, 0);
+        }
+    }
+
+    /// Brings the connection up to date at the end of a dispatch: writes what was gathered, then
+    /// does what is due.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "an event costs one; saving registers would cost as much again")]
+    pub(super) fn drive_now(self: &Rc<Self>) {
+        self.flags.clear(Flags::CORKED);
+        if self.flags.has(Flags::SECURE) {
+            return self.drive_any();
+        }
+        match self.wire.write_gathered(&self.core) {
+            Gathered::Left => {}
+            Gathered::InPart { offered, written } => {
+                let written = self.wire.write_on(offered, written, &self.core);
+                self.written(written);
+                self.act();
+            }
+            Gathered::Untried => self.drive_any(),
+        }
+    }
+
+    #[inline(never)]
+    fn drive_any(self: &Rc<Self>) {
+        // Refused bytes wait for the event that announces room: a write now would fail again.
+        if !self.wire.proto().is_refused() {
+            self.write();
+        }
+        self.act();
+    }
+
+    /// Changes the state of the protocol, then does what follows from that.
+    pub(super) fn change<R>(
+        self: &Rc<Self>,
+        change: impl FnOnce(&mut proto::Connection, &mut SendContext<'_>) -> R,
+    ) -> R {
+        let result = self.wire.with_proto(&self.core, change);
+        self.follow();
+        result
+    }
+
+    /// Does what follows from a change: what was queued leaves, actions are carried out.
+    pub(super) fn follow(self: &Rc<Self>) {
+        if !self.wire.proto().is_aborted() {
+            self.touch();
+        }
+        self.act();
+    }
+
+    /// Carries out the actions of the protocol. Runs no user code.
+    #[inline]
+    pub(super) fn act(self: &Rc<Self>) {
+        if self.wire.proto().has_actions() {
+            self.act_on();
+        }
+    }
+
+    #[cold]
+    fn act_on(self: &Rc<Self>) {
+        // While `with_socket` lends the stream, only an end that is decided is carried out. The rest
+        // follows when the stream is back.
+        if !self.wire.has_io() && !self.wire.proto().is_aborted() {
+            return;
+        }
+        let now = self.core.now();
+        loop {
+            let stream = self.wire.stream_state();
+            let Some(action) = self.wire.proto_mut().poll_action(now, stream) else { break };
+            match action {
+                Action::Write => self.write(),
+                Action::ShutdownWrite => self.shutdown_write(),
+                Action::SetInterest { writable } => self.set_interest(writable),
+                Action::SetTimer(at) => {
+                    let timer = at.map(|at| self.core.add_timer(at, self.token, TimerKind::DEADLINE));
+                    self.replace_timer(timer);
+                }
+                Action::ReadOn => {
+                    self.wire.with_io(Io::leave_unread);
+                    self.core.make_ready(self.token);
+                }
+                Action::Notify => self.core.defer_source(self, EVENT),
+                Action::Disconnected(info) => return self.end(info),
+            }
+        }
+        let refused = if self.wire.proto().is_refused() { self.buffered_amount() } else { 0 };
+        self.account(refused);
+    }
+
+    fn shutdown_write(&self) {
+        match self.wire.with_io(|io| (io.shutdown_write(), io.held() > 0)) {
+            Some((Ok(()), refused)) => {
+                self.wire.with_proto(&self.core, |proto, out| proto.handle_refused(refused, out));
+            }
+            _ => {
+                self.wire.proto_mut().abort(WSDisconnectCause::Closed);
+            }
+        }
+    }
+
+    /// Arms writable interest exactly while the kernel refuses bytes.
+    fn set_interest(&self, writable: bool) {
+        let changed = self.wire.with_io(|io| io.want_write(self.core.registry(), writable));
+        if let Some(Err(error)) = changed {
+            error_limited!("connection {}: cannot change interest: {error}", self.id());
+        }
+    }
+
+    /// Cancels the timer and notes the one that takes its place.
+    pub(super) fn replace_timer(&self, timer: Option<TimerId>) {
+        if timer.is_none() && self.extras.borrow().is_none() {
+            return;
+        }
+        if let Some(old) = self.with_extras(|extras| std::mem::replace(&mut extras.timer, timer)) {
+            self.core.cancel_timer(old);
+        }
+    }
+
+    /// Tells the loop's budget how many bytes the kernel refuses. May end this connection, or
+    /// others.
+    pub(super) fn account(self: &Rc<Self>, refused: usize) {
+        let before = self.accounted();
+        if refused == before {
+            return;
+        }
+        let budget = self.core.local::<Budget>();
+        if budget.is_limited() {
+            self.with_extras(|extras| extras.accounted = refused);
+            budget.account(self, before, refused, &self.core);
+        }
+    }
+
+    /// Passes an event of the protocol to the listener.
+    pub(super) fn run_event(self: &Rc<Self>) {
+        let Some(event) = self.wire.proto_mut().poll_event() else { return };
+        match event {
+            Event::PauseWriting => self.call_listener(ListenerEvent::PauseWriting),
+            Event::ResumeWriting => self.call_listener(ListenerEvent::ResumeWriting),
+            Event::PeerEnded => {
+                // The rest of the frame does not come any more.
+                self.drop_leftover();
+                self.tell_receivers(|receivers| receivers.peer_ended());
+            }
+            Event::HandshakeClosed => self.tell_end_waiters(),
+            Event::SendPing => self.ping(),
+        }
+        self.follow();
+    }
+}
