@@ -75,17 +75,22 @@ pub(crate) struct Conn {
     listener: Cell<Option<Box<dyn WSListener>>>,
     leftover: Leftover,
     handshake: Option<Box<Handshake>>,
-    ending: OnceCell<Box<Ending>>,
-    extras: RefCell<Option<Box<Extras>>>,
+    rare: OnceCell<Box<Rare>>,
     /// Set if tasks receive messages from this connection. Weak, as they own it.
-    receivers: OnceCell<Weak<dyn Receivers>>,
+    receivers: OnceCell<Box<Weak<dyn Receivers>>>,
     token: Token,
     /// Messages that the tasks may still pull before others run.
     pulls_left: Cell<u32>,
     flags: Flags,
 }
 
-/// What few connections ever need.
+/// What few connections need before they end.
+#[derive(Debug, Default)]
+struct Rare {
+    ending: OnceCell<Ending>,
+    extras: RefCell<Extras>,
+}
+
 #[derive(Debug, Default)]
 struct Extras {
     /// The timer that the protocol asked for.
@@ -149,8 +154,7 @@ impl Conn {
             listener: Cell::new(Some(listener)),
             leftover: Leftover::default(),
             handshake,
-            ending: OnceCell::new(),
-            extras: RefCell::new(None),
+            rare: OnceCell::new(),
             receivers: OnceCell::new(),
             token,
             pulls_left: Cell::new(0),
@@ -352,9 +356,9 @@ impl Conn {
         log::debug!("connection {}: {info}", self.id());
         self.core.metrics().closed(info.code);
         let bytes_unsent = info.bytes_unsent;
-        let error = self.extras.borrow_mut().as_mut().and_then(|extras| extras.error.take());
+        let error = self.with_extras(|extras| extras.error.take());
         let error = error.map_or_else(OnceCell::new, OnceCell::from);
-        let first = self.ending.set(Box::new(Ending { info, error })).is_ok();
+        let first = self.rare().ending.set(Ending { info, error }).is_ok();
         debug_assert!(first, "the protocol ends once");
         if let Some(mut io) = self.wire.take_io()
             && bytes_unsent == 0
@@ -386,7 +390,7 @@ impl Conn {
     /// Keeps the error of `on_ws_disconnected` for `wait_disconnected`, unless there was one
     /// before.
     fn note_last_error(&self, error: &WSListenerError) {
-        if let Some(ending) = self.ending.get() {
+        if let Some(ending) = self.ending() {
             ending.error.get_or_init(|| error.clone().into());
         }
     }
@@ -396,7 +400,7 @@ impl Conn {
         if !self.flags.has(Flags::GONE) {
             return None;
         }
-        let error = self.ending.get().and_then(|ending| ending.error.get().cloned());
+        let error = self.ending().and_then(|ending| ending.error.get().cloned());
         Some(error.map_or(Ok(()), Err))
     }
 
@@ -504,7 +508,7 @@ impl Conn {
     }
 
     pub(crate) fn connect_report(&self) -> Option<Rc<WSConnectReport>> {
-        self.extras.borrow().as_ref().and_then(|extras| extras.connect_report.clone())
+        self.rare.get()?.extras.borrow().connect_report.clone()
     }
 
     pub(crate) fn set_connect_report(&self, report: WSConnectReport) {
@@ -512,7 +516,7 @@ impl Conn {
     }
 
     pub(crate) fn disconnect_info(&self) -> Option<&WSDisconnectInfo> {
-        self.ending.get().map(|ending| &ending.info)
+        self.ending().map(|ending| &ending.info)
     }
 
     pub(crate) fn close_handshake(&self) -> Option<WSCloseHandshake> {
@@ -552,18 +556,26 @@ impl Conn {
 
     /// Returns how many refused bytes the loop's budget knows of.
     pub(super) fn accounted(&self) -> usize {
-        self.extras.borrow().as_ref().map_or(0, |extras| extras.accounted)
+        self.rare.get().map_or(0, |rare| rare.extras.borrow().accounted)
     }
 
     fn with_extras<R>(&self, call: impl FnOnce(&mut Extras) -> R) -> R {
-        call(self.extras.borrow_mut().get_or_insert_default())
+        call(&mut self.rare().extras.borrow_mut())
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
+    }
+
+    fn ending(&self) -> Option<&Ending> {
+        self.rare.get()?.ending.get()
     }
 
     /// Calls the compression of messages. `None` if there is none.
     #[cfg(feature = "deflate")]
     fn with_deflate<R>(&self, call: impl FnOnce(&mut ConnDeflate, DeflateContext<'_>) -> R) -> Option<R> {
-        let mut extras = self.extras.borrow_mut();
-        let deflate = extras.as_mut()?.deflate.as_mut()?;
+        let mut extras = self.rare.get()?.extras.borrow_mut();
+        let deflate = extras.deflate.as_mut()?;
         let config = self.settings.deflate.as_ref()?;
         Some(call(deflate, DeflateContext { core: &self.core, token: self.token, config }))
     }
@@ -578,7 +590,7 @@ struct LentStream<'a> {
 
 impl Drop for LentStream<'_> {
     fn drop(&mut self) {
-        if self.conn.ending.get().is_none() {
+        if self.conn.ending().is_none() {
             self.conn.wire.put_io(self.io.take());
             // The closure may have sent, and run the loop, which found no stream to read.
             self.conn.follow();

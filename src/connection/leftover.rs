@@ -14,10 +14,7 @@ const MIN_GROWTH: usize = 16 * 1024;
 
 /// Received bytes that were not delivered. An idle connection has none, and no buffer.
 #[derive(Default)]
-pub(super) struct Leftover {
-    buffer: Cell<Option<Box<RecvBuffer>>>,
-    is_held: Cell<bool>,
-}
+pub(super) struct Leftover(Cell<Option<Box<RecvBuffer>>>);
 
 impl Leftover {
     /// Keeps the bytes in `buffer`, which is not empty.
@@ -36,22 +33,12 @@ impl Leftover {
 
     #[inline]
     pub(super) fn put(&self, buffer: Box<RecvBuffer>) {
-        self.buffer.set(Some(buffer));
+        self.0.set(Some(buffer));
     }
 
     #[inline]
     pub(super) fn take(&self) -> Option<Box<RecvBuffer>> {
-        self.buffer.take()
-    }
-
-    /// Notes that the bytes begin with whole frames, because delivery has stopped.
-    pub(super) fn hold(&self) {
-        self.is_held.set(true);
-    }
-
-    /// Takes the bytes if they begin with whole frames.
-    pub(super) fn take_held(&self) -> Option<Box<RecvBuffer>> {
-        if self.is_held.take() { self.take() } else { None }
+        self.0.take()
     }
 
     /// Returns the buffer for the next read: the loop's, with a small partial frame in front, or the

@@ -19,9 +19,11 @@ const MAX_SLICES: usize = 64;
 /// - No borrow is held while user code runs.
 /// - There is no stream from the moment the socket is closed, and while it is
 ///   [lent](Self::take_io).
-pub(super) struct Wire {
-    proto: RefCell<proto::Connection>,
-    io: RefCell<Option<Io>>,
+pub(super) struct Wire(RefCell<Ends>);
+
+struct Ends {
+    proto: proto::Connection,
+    io: Option<Io>,
 }
 
 /// How far [`Wire::write_gathered`] came.
@@ -36,17 +38,17 @@ pub(super) enum Gathered {
 
 impl Wire {
     pub(super) fn new(proto: proto::Connection, io: Io) -> Self {
-        Self { proto: RefCell::new(proto), io: RefCell::new(Some(io)) }
+        Self(RefCell::new(Ends { proto, io: Some(io) }))
     }
 
     #[inline]
     pub(super) fn proto(&self) -> Ref<'_, proto::Connection> {
-        self.proto.borrow()
+        Ref::map(self.0.borrow(), |ends| &ends.proto)
     }
 
     #[inline]
     pub(super) fn proto_mut(&self) -> RefMut<'_, proto::Connection> {
-        self.proto.borrow_mut()
+        RefMut::map(self.0.borrow_mut(), |ends| &mut ends.proto)
     }
 
     /// Calls the protocol with what it borrows from the loop.
@@ -57,7 +59,7 @@ impl Wire {
         call: impl FnOnce(&mut proto::Connection, &mut SendContext<'_>) -> R,
     ) -> R {
         let mut out = SendContext { pool: &mut core.pool(), keys: &mut core.keys() };
-        call(&mut self.proto.borrow_mut(), &mut out)
+        call(&mut self.0.borrow_mut().proto, &mut out)
     }
 
     // --- the stream ----------------------------------------------------------------------------
@@ -65,20 +67,20 @@ impl Wire {
     /// Calls the stream. `None` if there is none.
     #[inline]
     pub(super) fn with_io<R>(&self, call: impl FnOnce(&mut Io) -> R) -> Option<R> {
-        self.io.borrow_mut().as_mut().map(call)
+        self.0.borrow_mut().io.as_mut().map(call)
     }
 
     #[inline]
     pub(super) fn has_io(&self) -> bool {
-        self.io.borrow().is_some()
+        self.0.borrow().io.is_some()
     }
 
     pub(super) fn take_io(&self) -> Option<Io> {
-        self.io.take()
+        self.0.borrow_mut().io.take()
     }
 
     pub(super) fn put_io(&self, io: Option<Io>) {
-        self.io.replace(io);
+        self.0.borrow_mut().io = io;
     }
 
     /// What the protocol has to know of the stream.
@@ -93,12 +95,13 @@ impl Wire {
 
     /// Bytes that wait to be sent, in the queue or in the stream.
     pub(super) fn buffered_amount(&self) -> usize {
-        self.proto().queued() + self.held()
+        let ends = self.0.borrow();
+        ends.proto.queued() + ends.io.as_ref().map_or(0, Io::held)
     }
 
     /// Bytes that left the queue and wait in the stream.
     fn held(&self) -> usize {
-        self.with_io(|io| io.held()).unwrap_or(0)
+        self.0.borrow().io.as_ref().map_or(0, Io::held)
     }
 
     // --- reading -------------------------------------------------------------------------------
@@ -107,7 +110,7 @@ impl Wire {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "an event costs one; saving registers would cost as much again")]
     pub(super) fn read(&self, buffer: &mut RecvBuffer) -> Option<Read> {
-        self.io.borrow_mut().as_mut().map(|io| io.read(buffer))
+        self.0.borrow_mut().io.as_mut().map(|io| io.read(buffer))
     }
 
     /// [`read`](Self::read), and when the kernel received the bytes, if it notes that.
@@ -121,9 +124,8 @@ impl Wire {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "see `read`")]
     pub(super) fn write_gathered(&self, core: &LoopCore) -> Gathered {
-        let mut proto = self.proto.borrow_mut();
-        let mut stream = self.io.borrow_mut();
-        let (true, Some(io)) = (proto.is_undisturbed(), &mut *stream) else { return Gathered::Untried };
+        let Ends { proto, io } = &mut *self.0.borrow_mut();
+        let (true, Some(io)) = (proto.is_undisturbed(), io) else { return Gathered::Untried };
         let Some(bytes) = proto.only_piece() else {
             return if proto.queued() == 0 { Gathered::Left } else { Gathered::Untried };
         };
@@ -144,10 +146,9 @@ impl Wire {
     /// The stream is broken.
     pub(super) fn write(&self, core: &LoopCore) -> io::Result<()> {
         let (offered, written) = {
-            let proto = self.proto.borrow();
-            let mut io = self.io.borrow_mut();
-            let Some(io) = io.as_mut() else { return Ok(()) };
-            if proto.queued() == 0 { (0, io.flush().map(|()| 0)) } else { write_queue(&proto, io) }
+            let Ends { proto, io } = &mut *self.0.borrow_mut();
+            let Some(io) = io else { return Ok(()) };
+            if proto.queued() == 0 { (0, io.flush().map(|()| 0)) } else { write_queue(proto, io) }
         };
         self.write_on(offered, written, core)
     }
@@ -185,9 +186,9 @@ impl Wire {
             if refused || left == 0 {
                 return Ok(());
             }
-            let mut io = self.io.borrow_mut();
-            let Some(io) = io.as_mut() else { return Ok(()) };
-            (offered, written) = write_queue(&self.proto.borrow(), io);
+            let Ends { proto, io } = &mut *self.0.borrow_mut();
+            let Some(io) = io else { return Ok(()) };
+            (offered, written) = write_queue(proto, io);
         }
     }
 
@@ -203,8 +204,7 @@ impl Wire {
     /// The stream is broken, or gone.
     pub(super) fn write_through(&self, pieces: &[&[u8]], core: &LoopCore) -> io::Result<bool> {
         let written = {
-            let proto = self.proto.borrow();
-            let mut io = self.io.borrow_mut();
+            let Ends { proto, io } = &mut *self.0.borrow_mut();
             let io = io.as_mut().ok_or(io::ErrorKind::NotConnected)?;
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let count = proto.io_slices(&mut slices[..MAX_SLICES - pieces.len()]);

@@ -65,7 +65,7 @@ impl Conn {
     /// Reads until the socket is drained, the bound of a turn is reached, or nothing more is wanted.
     /// The turn has had `reads` before.
     pub(super) fn receive(self: &Rc<Self>, transport: &WSTransport, reads: usize) {
-        if self.flags.has(Flags::LEFTOVER) {
+        if self.flags.has(Flags::HELD) {
             self.deliver_held(transport);
         }
         for _ in reads..self.core.config().reads_per_turn {
@@ -152,7 +152,7 @@ impl Conn {
         if !self.flags.has(Flags::STAMPED) {
             return None;
         }
-        self.extras.borrow().as_ref().and_then(|extras| extras.received_at)
+        self.rare.get().and_then(|rare| rare.extras.borrow().received_at)
     }
 
     // --- buffers -------------------------------------------------------------------------------
@@ -247,8 +247,8 @@ impl Conn {
         if self.wire.proto().is_stopped() {
             return;
         }
-        if let Some(held) = self.leftover.take_held() {
-            self.flags.clear(Flags::LEFTOVER);
+        self.flags.clear(Flags::HELD | Flags::LEFTOVER);
+        if let Some(held) = self.leftover.take() {
             self.dispatch(transport, held);
         }
     }
@@ -275,7 +275,7 @@ impl Conn {
         if !self.wire.proto().is_receiving() {
             buffer.clear();
         } else if !buffer.is_empty() && self.wire.proto().is_stopped() {
-            self.leftover.hold();
+            self.flags.set(Flags::HELD);
         }
         self.keep(buffer);
     }

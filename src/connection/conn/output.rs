@@ -394,7 +394,7 @@ impl Conn {
         let mut proto = self.wire.proto_mut();
         // Control frames are small, and their peers wait for them. After CLOSE, or when the
         // connection is over, it is something else why the frame cannot be sent.
-        let is_exempt = msg_type.is_control() || proto.is_close_sent() || self.ending.get().is_some();
+        let is_exempt = msg_type.is_control() || proto.is_close_sent() || self.ending().is_some();
         if is_exempt || self.core.local::<Budget>().admits(payload_len) {
             return Ok(());
         }
@@ -406,7 +406,7 @@ impl Conn {
         match queued {
             Ok(()) => {
                 self.follow();
-                if self.ending.get().is_some() {
+                if self.ending().is_some() {
                     WSSendStatus::Dropped(WSDropReason::Disconnected)
                 } else if self.wire.proto().has_left() {
                     WSSendStatus::Sent
@@ -581,7 +581,7 @@ impl Conn {
 
     /// Cancels the timer and notes the one that takes its place.
     pub(super) fn replace_timer(&self, timer: Option<TimerId>) {
-        if timer.is_none() && self.extras.borrow().is_none() {
+        if timer.is_none() && self.rare.get().is_none() {
             return;
         }
         if let Some(old) = self.with_extras(|extras| std::mem::replace(&mut extras.timer, timer)) {

@@ -57,7 +57,7 @@ impl Conn {
     /// peer's half-close. Long frames come masked, since they are copied anyway.
     pub(crate) fn serve(&self, receivers: Weak<dyn Receivers>) {
         // There is one `on_ws_connected`.
-        let _ = self.receivers.set(receivers);
+        let _ = self.receivers.set(Box::new(receivers));
         self.flags.set(Flags::SERVES_TASKS);
         let mut proto = self.wire.proto_mut();
         proto.expect_messages();
@@ -66,7 +66,7 @@ impl Conn {
     }
 
     fn receivers(&self) -> Option<Rc<dyn Receivers>> {
-        self.receivers.get().and_then(Weak::upgrade)
+        self.receivers.get()?.upgrade()
     }
 
     /// Tells the tasks, if there are any. Wakers, which may panic, are called by that.
