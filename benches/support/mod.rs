@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use femtows::buf::BufferPool;
 use femtows::mask::MaskKeys;
-use femtows::proto::{Connection, Role, Rules, SendContext, SendOptions, WSMsgType};
+use femtows::proto::{Connection, Payload, Role, Rules, SendContext, SendOptions, WSMsgType};
 
 /// Bytes received at a time.
 pub(crate) const BUFFER: usize = 64 * 1024;
@@ -30,7 +30,12 @@ impl End {
     #[inline]
     pub(crate) fn send(&mut self, payload: &[u8]) {
         let mut out = SendContext { pool: &mut self.pool, keys: &mut self.keys };
-        let sent = self.connection.send(WSMsgType::Binary, payload, SendOptions::default(), &mut out);
+        let sent = self.connection.send(
+            WSMsgType::Binary,
+            Payload::Borrowed(payload),
+            SendOptions::default(),
+            &mut out,
+        );
         assert_eq!(sent, Ok(()));
     }
 

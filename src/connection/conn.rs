@@ -19,7 +19,9 @@ use crate::connection::{Settings, WSConnectReport, WSListener, WSRemote, WSTrans
 use crate::deflate::DeflateParameters;
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::net::Io;
-use crate::proto::{self, Role, WSCloseHandshake, WSDisconnectCause, WSDisconnectInfo, WSProtocolError};
+use crate::proto::{
+    self, Payload, Role, SendContext, WSCloseHandshake, WSDisconnectCause, WSDisconnectInfo, WSProtocolError,
+};
 use crate::runtime::{
     Command, LoopCore, Readiness, Shutdown, Source, TimerId, TimerKind, Token, WSError, WSListenerError,
     WSLoopHandle, guard,
@@ -145,8 +147,7 @@ impl Conn {
         if io.tls().is_some() {
             flags.set(Flags::SECURE);
         }
-        let mut proto = proto::Connection::new(role, Arc::clone(&settings.rules));
-        proto.gather_below(settings.tuning.no_copy_threshold);
+        let proto = proto::Connection::new(role, Arc::clone(&settings.rules));
         let conn = Rc::new(Self {
             core: Rc::clone(core),
             settings: Rc::clone(settings),
@@ -271,7 +272,7 @@ impl Source for Conn {
     fn command(self: Rc<Self>, command: Command) {
         match command {
             Command::Send { msg_type, payload, options } => {
-                self.send_shared(msg_type, &payload, options);
+                self.send_payload(msg_type, Payload::Shared(&payload), options);
             }
             Command::SendMessage { msg_type, payload, compress } => {
                 self.send_shared_message(msg_type, &payload, compress);
@@ -557,6 +558,12 @@ impl Conn {
     /// Returns how many refused bytes the loop's budget knows of.
     pub(super) fn accounted(&self) -> usize {
         self.rare.get().map_or(0, |rare| rare.extras.borrow().accounted)
+    }
+
+    /// Calls the protocol with what it borrows from the loop.
+    #[inline]
+    fn with_proto<R>(&self, call: impl FnOnce(&mut proto::Connection, &mut SendContext<'_>) -> R) -> R {
+        self.wire.with_proto(&self.core, call)
     }
 
     fn with_extras<R>(&self, call: impl FnOnce(&mut Extras) -> R) -> R {

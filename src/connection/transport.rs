@@ -9,8 +9,8 @@ use crate::buf::{WS_HEADROOM, WSBuffer};
 use crate::connection::{Conn, WSConnectReport, WSRemote, measure_roundtrip_time};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::proto::{
-    MAX_CONTROL_PAYLOAD, Role, SendOptions, WSClose, WSCloseCode, WSCloseHandshake, WSDisconnectInfo,
-    WSDropReason, WSMsgType, WSPreparedFrame, WSPreparedMessage,
+    MAX_CONTROL_PAYLOAD, Payload, Role, SendOptions, WSClose, WSCloseCode, WSCloseHandshake,
+    WSDisconnectInfo, WSDropReason, WSMsgType, WSPreparedFrame, WSPreparedMessage,
 };
 use crate::runtime::{WSError, WSLoopHandle};
 
@@ -145,12 +145,12 @@ impl WSTransport {
         if offset > buffer.len() {
             return Err(WSError::InvalidArgument("offset is beyond the end of the buffer"));
         }
-        Ok(self.conn.send_in_place(msg_type, buffer, offset, options))
+        Ok(self.conn.send_payload(msg_type, Payload::InPlace(buffer, offset), options))
     }
 
     /// Sends a whole message that owns its memory: it is not copied, whatever its size and whatever the kernel takes.
     pub fn send_buffer(&self, msg_type: WSMsgType, buffer: WSBuffer) -> WSSendStatus {
-        self.conn.send_buffer(msg_type, buffer, SendOptions::default())
+        self.send_buffer_with(msg_type, buffer, SendOptions::default())
     }
 
     /// [`send_buffer`](Self::send_buffer) with chosen bits.
@@ -160,7 +160,7 @@ impl WSTransport {
         buffer: WSBuffer,
         options: SendOptions,
     ) -> WSSendStatus {
-        self.conn.send_buffer(msg_type, buffer, options)
+        self.conn.send_payload(msg_type, Payload::Owned(buffer), options)
     }
 
     /// Sends a frame that was encoded once for many connections.

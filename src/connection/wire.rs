@@ -192,6 +192,12 @@ impl Wire {
         }
     }
 
+    /// Returns `true` if the stream is there and takes bytes, as far as is known.
+    pub(super) fn takes_bytes(&self) -> bool {
+        let ends = self.0.borrow();
+        ends.io.is_some() && !ends.proto.is_refused()
+    }
+
     /// Returns `true` if a write can show the queue and `pieces` more to the kernel.
     pub(super) fn shows(&self, pieces: usize) -> bool {
         self.proto().queued_chunks() + pieces <= MAX_SLICES

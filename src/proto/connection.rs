@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::buf::{BufferPool, SendQueue};
-use crate::mask::MaskKeys;
 
 use super::header::FrameHeader;
 use super::lifecycle::Lifecycle;
 use super::receiver::{FrameHead, Receiver};
 use super::{
-    ClosePayload, Role, Rules, SendOptions, WSCloseCode, WSDisconnectCause, WSMsgType, WSProtocolError,
-    deadline_after, parse_close_payload,
+    ClosePayload, Payload, Role, Rules, SendContext, SendOptions, WSCloseCode, WSDisconnectCause, WSMsgType,
+    WSProtocolError, deadline_after, parse_close_payload,
 };
 
 /// One open WebSocket connection without its socket.
@@ -37,7 +36,7 @@ use super::{
 ///   [`fail`](Self::fail). Once [`is_receiving`](Self::is_receiving) is false, what arrives is thrown
 ///   away. [`hold_data`](Self::hold_data) stops before the next data frame: back-pressure that leaves
 ///   control frames in front of it alone.
-/// - **Frames out.** The `send` methods queue. [`io_slices`](Self::io_slices) shows what leaves next,
+/// - **Frames out.** [`send`](Self::send) queues. [`io_slices`](Self::io_slices) shows what leaves next,
 ///   [`consume`](Self::consume) takes away what left.
 /// - **Other input** comes in through the `handle_` methods: the connection is open
 ///   ([`handle_open`](Self::handle_open)), bytes arrived ([`handle_arrival`](Self::handle_arrival)),
@@ -45,7 +44,7 @@ use super::{
 ///   ended ([`handle_end`](Self::handle_end), [`handle_held_end`](Self::handle_held_end)), the timer
 ///   has fired ([`handle_timeout`](Self::handle_timeout)). An error of the stream goes into
 ///   [`abort`](Self::abort).
-/// - **Commands** change the state: the `send` methods, [`send_close`](Self::send_close),
+/// - **Commands** change the state: [`send`](Self::send), [`send_close`](Self::send_close),
 ///   [`disconnect`](Self::disconnect), [`fail`](Self::fail), [`abort`](Self::abort),
 ///   [`ping_sent`](Self::ping_sent), [`pong_received`](Self::pong_received),
 ///   [`set_watermarks`](Self::set_watermarks), [`answer_late`](Self::answer_late), and the pairs that
@@ -156,22 +155,6 @@ pub struct WSCloseHandshake {
     pub recv_then_sent: bool,
 }
 
-/// Why a frame was not sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WSDropReason {
-    /// A CLOSE frame was sent before; nothing may follow it (RFC 6455 section 5.5.1).
-    CloseSent,
-    /// The connection is gone, or was told to go.
-    Disconnected,
-    /// The outbound limit is reached.
-    Overflow,
-    /// CLOSE frames are sent with `send_close` only.
-    IsClose,
-    /// A control frame over 125 bytes or without FIN (RFC 6455 section 5.5).
-    InvalidControl,
-}
-
 /// Whose a control frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
@@ -181,18 +164,11 @@ pub enum Disposition {
     Consumed,
 }
 
-/// What sending borrows from the loop.
-#[derive(Debug)]
-pub struct SendContext<'a> {
-    /// Where buffers come from and go to.
-    pub pool: &'a mut BufferPool,
-    /// Masking keys; a server uses none.
-    pub keys: &'a mut MaskKeys,
-}
-
 impl Connection {
     /// A connection whose opening handshake is done.
     pub fn new(role: Role, rules: Arc<Rules>) -> Self {
+        // The lengths that are gathered have a header of at most four bytes.
+        let gathered_end = u16::try_from(rules.no_copy_threshold.saturating_sub(1)).unwrap_or(u16::MAX);
         let mut connection = Self {
             receiver: Receiver::new(role, &rules),
             rules,
@@ -207,7 +183,7 @@ impl Connection {
             refused: false,
             queued_frames: 0,
             gather_limit: 0,
-            gathered_end: u16::MAX,
+            gathered_end,
         };
         connection.state_changed();
         connection
@@ -437,7 +413,7 @@ impl Connection {
     #[inline]
     pub fn has_room(&self, payload_len: usize) -> bool {
         payload_len <= self.rules.max_outbound
-            && self.queued() + payload_len + self.max_header_len(payload_len) <= self.rules.max_outbound
+            && self.queued() + payload_len + self.header_len(payload_len) <= self.rules.max_outbound
     }
 
     /// Fills `slices` with what leaves next. Returns how many were filled.
@@ -524,7 +500,8 @@ impl Connection {
         };
         let payload = ClosePayload::new(code, reason);
         // Past every limit: the frame that says why must not be the one that is dropped, and there is only one of it.
-        self.enqueue(WSMsgType::Close, payload.as_bytes(), SendOptions::default(), out);
+        let close = Payload::Borrowed(payload.as_bytes());
+        self.enqueue(WSMsgType::Close, close, SendOptions::default(), out);
         self.count_frame();
         let answered = self.phase == Phase::CloseReceived;
         self.phase = if answered { Phase::Closed } else { Phase::CloseSent };

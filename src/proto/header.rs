@@ -91,19 +91,14 @@ impl FirstByte {
         SendOptions::from_bits(self.0)
     }
 
-    /// Returns the whole header of an unmasked frame of at most [`MAX_SHORT_PAYLOAD`] bytes.
+    /// Returns the header of an unmasked frame: two bytes long up to [`MAX_SHORT_PAYLOAD`] bytes of
+    /// payload, four up to 65535.
     #[inline]
-    pub(super) fn short_header(self, payload_len: usize) -> [u8; 2] {
-        debug_assert!(payload_len <= MAX_SHORT_PAYLOAD);
-        [self.0, payload_len as u8]
-    }
-
-    /// Returns the whole header of an unmasked frame of 126 to 65535 bytes.
-    #[inline]
-    pub(super) fn medium_header(self, payload_len: usize) -> [u8; 4] {
-        debug_assert!((126..=0xffff).contains(&payload_len));
+    pub(super) fn header<const LEN: usize>(self, payload_len: usize) -> [u8; LEN] {
+        debug_assert!(matches!((LEN, payload_len), (2, 0..=MAX_SHORT_PAYLOAD) | (4, 126..=0xffff)));
         let [high, low] = (payload_len as u16).to_be_bytes();
-        [self.0, LENGTH_16, high, low]
+        let bytes = if LEN == 2 { [self.0, low, 0, 0] } else { [self.0, LENGTH_16, high, low] };
+        std::array::from_fn(|at| bytes[at])
     }
 }
 

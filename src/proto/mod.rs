@@ -14,6 +14,7 @@ mod header;
 mod keepalive;
 mod lifecycle;
 mod msg_type;
+mod payload;
 mod prepared;
 mod receiver;
 mod rules;
@@ -22,7 +23,7 @@ mod utf8;
 
 pub(crate) use close::truncate_at_char;
 pub use close::{ClosePayload, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, WSCloseCode, parse_close_payload};
-pub use connection::{Connection, Disposition, SendContext, WSClose, WSCloseHandshake, WSDropReason};
+pub use connection::{Connection, Disposition, WSClose, WSCloseHandshake};
 pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
 pub use error::WSProtocolError;
 pub use fragments::MessageAssembler;
@@ -32,6 +33,7 @@ pub use header::{EncodedHeader, FrameHeader, HeaderFault, MAX_HEADER, MAX_SHORT_
 pub use keepalive::{AutoPing, KeepAlive, KeepAliveRules, KeepAliveStep, WSAutoPingStrategy};
 pub use lifecycle::{Action, Event, StreamState};
 pub use msg_type::WSMsgType;
+pub use payload::{Payload, SendContext, WSDropReason};
 pub use prepared::{WSPreparedFrame, WSPreparedMessage};
 pub use receiver::{FrameHead, Receiver};
 pub use rules::{Role, Rules, WSOverflowPolicy};

@@ -36,6 +36,9 @@ pub struct Rules {
     pub max_fragments: u32,
     /// Most bytes that may wait to be sent, frame headers included: queued + this frame <= limit. Default 16 MiB.
     pub max_outbound: usize,
+    /// Payloads of at least so many bytes are not copied into the send queue if that can be avoided.
+    /// Default 16 KiB.
+    pub no_copy_threshold: usize,
     /// What happens beyond `max_outbound`.
     pub overflow_policy: WSOverflowPolicy,
     /// Let frames with reserved bits through to the listener instead of failing with 1002. Default false.
@@ -67,6 +70,7 @@ impl Default for Rules {
             max_message_size: 10 << 20,
             max_fragments: 1 << 20,
             max_outbound: 16 << 20,
+            no_copy_threshold: 16 << 10,
             overflow_policy: WSOverflowPolicy::default(),
             allow_reserved_bits: false,
             validate_utf8: false,

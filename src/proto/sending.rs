@@ -2,15 +2,14 @@
 
 use std::cell::RefCell;
 
-use bytes::Bytes;
-
-use crate::buf::{BufferPool, MIN_OPENED, SendQueue, WS_HEADROOM, WSBuffer};
+use crate::buf::{BufferPool, MIN_OPENED, SendQueue, WS_HEADROOM};
 use crate::mask::{self, MaskKeys};
 
-use super::connection::{Connection, Overload, Phase, SendContext, WSDropReason};
-use super::header::{FirstByte, FrameHeader, MAX_HEADER};
+use super::connection::{Connection, Overload, Phase};
+use super::header::{FirstByte, FrameHeader};
 use super::{
-    MAX_CONTROL_PAYLOAD, MAX_SHORT_PAYLOAD, Role, SendOptions, WSMsgType, WSOverflowPolicy, WSPreparedFrame,
+    MAX_CONTROL_PAYLOAD, MAX_SHORT_PAYLOAD, Payload, Role, SendContext, SendOptions, WSDropReason, WSMsgType,
+    WSOverflowPolicy,
 };
 
 /// Most bytes that are gathered. A longer queue is written before the dispatch ends: the kernel can
@@ -68,7 +67,7 @@ impl Connection {
         }
         let reserve = if msg_type.is_control() { CONTROL_RESERVE } else { 0 };
         let limit = self.rules.max_outbound.saturating_add(reserve);
-        if len <= limit && self.queued() + len + self.max_header_len(len) <= limit {
+        if len <= limit && self.queued() + len + self.header_len(len) <= limit {
             self.count_frame();
             return Ok(());
         }
@@ -92,13 +91,7 @@ impl Connection {
         }
     }
 
-    /// Sets the length in bytes from which on a payload is not [gathered](Self::gather). Default:
-    /// 65536, which is also the most.
-    pub(crate) fn gather_below(&mut self, payload_len: usize) {
-        self.gathered_end = u16::try_from(payload_len.saturating_sub(1)).unwrap_or(u16::MAX);
-    }
-
-    /// Opens the queue for [`append_short`](Self::append_short). The caller writes it when the dispatch ends,
+    /// Opens the queue for [`append`](Self::append). The caller writes it when the dispatch ends,
     /// which gives it back if it stayed empty.
     #[inline]
     pub(crate) fn open_queue(&mut self, pool: &RefCell<BufferPool>) {
@@ -108,72 +101,55 @@ impl Connection {
         }
     }
 
-    /// Appends a data frame of at most [`MAX_SHORT_PAYLOAD`] bytes to an [open](Self::open_queue)
-    /// queue. Returns `false`, and does nothing, if the queue is not open or full, or the frame has
-    /// to go the long way. Calls nothing, so that nothing has to be saved for it.
+    /// Appends a data frame to an [open](Self::open_queue) queue. `HEADER` is the length of its
+    /// header: 2 up to [`MAX_SHORT_PAYLOAD`] bytes, 4 beyond. Returns `false`, and does nothing, if
+    /// the queue is not open or full, or the frame has to go the long way. With a header of two bytes
+    /// it calls nothing, so that nothing has to be saved for it.
     #[inline]
-    pub(crate) fn append_short(&mut self, first: FirstByte, payload: &[u8]) -> bool {
-        debug_assert!(payload.len() <= MAX_SHORT_PAYLOAD);
-        let Some(queue) = self.queue.as_mut().filter(|_| !first.is_control()) else { return false };
-        let appended = queue.append_frame(first.short_header(payload.len()), payload);
-        self.queued_frames = self.queued_frames.wrapping_add(appended.into());
-        appended
-    }
-
-    /// [`append_short`](Self::append_short) for more bytes.
-    #[inline]
-    pub(crate) fn append_longer(&mut self, first: FirstByte, payload: &[u8]) -> bool {
-        let gathers = payload.len() <= usize::from(self.gathered_end) && !first.is_control();
+    pub(crate) fn append<const HEADER: usize>(&mut self, first: FirstByte, payload: &[u8]) -> bool {
+        let gathers = HEADER == 2 || payload.len() <= usize::from(self.gathered_end);
+        let gathers = gathers && !first.is_control();
         let Some(queue) = self.queue.as_mut().filter(|_| gathers) else { return false };
-        let appended = queue.append_frame(first.medium_header(payload.len()), payload);
+        let appended = queue.append_frame(first.header::<HEADER>(payload.len()), payload);
         self.queued_frames = self.queued_frames.wrapping_add(appended.into());
         appended
     }
 
     /// The short way of [`send`](Self::send), which nearly all frames go: a server's data frame
-    /// behind others of the same dispatch, or as the first. Returns `false`, and does nothing, if
-    /// the frame has to go the long way.
+    /// behind others of the same dispatch, or as the first. `first` has to be that of a
+    /// [prepared](Payload::Prepared) frame. Returns `false`, and does nothing, if the frame has to
+    /// go the long way.
     ///
     /// The queue must be written when the dispatch ends.
-    pub(crate) fn gather(&mut self, first: FirstByte, payload: &[u8], pool: &RefCell<BufferPool>) -> bool {
-        if payload.len() > usize::from(self.gathered_end) || first.is_control() {
+    pub(crate) fn gather(
+        &mut self,
+        first: FirstByte,
+        payload: &Payload<'_>,
+        pool: &RefCell<BufferPool>,
+    ) -> bool {
+        let bytes = payload.as_bytes();
+        let is_owned = matches!(payload, Payload::Owned(_));
+        if bytes.len() > usize::from(self.gathered_end) || first.is_control() || is_owned {
             return false;
         }
-        let limit = self.gather_limit;
-        let Some(queue) = self.gathering_queue(pool) else { return false };
-        if !queue.open((payload.len() + MAX_HEADER).max(MIN_OPENED), limit) {
-            return false;
-        }
-        if payload.len() <= MAX_SHORT_PAYLOAD {
-            self.append_short(first, payload)
-        } else {
-            self.append_longer(first, payload)
-        }
-    }
-
-    /// The short way of [`send_prepared`](Self::send_prepared), as [`gather`](Self::gather).
-    #[inline]
-    pub(crate) fn gather_prepared(&mut self, frame: &WSPreparedFrame, pool: &RefCell<BufferPool>) -> bool {
-        if frame.payload().len() > usize::from(self.gathered_end) || frame.msg_type().is_control() {
-            return false;
-        }
-        let limit = self.gather_limit;
-        let Some(queue) = self.gathering_queue(pool) else { return false };
-        let encoded = frame.encoded();
-        let gathered = queue.append_frame([], encoded)
-            || (queue.open(encoded.len(), limit) && queue.append_frame([], encoded));
-        self.queued_frames = self.queued_frames.wrapping_add(gathered.into());
-        gathered
-    }
-
-    /// Returns the queue, begun if nothing waits. `None` if nothing may be gathered.
-    #[inline]
-    fn gathering_queue(&mut self, pool: &RefCell<BufferPool>) -> Option<&mut SendQueue> {
         self.open_queue(pool);
-        self.queue.as_deref_mut()
+        let (header_len, limit) = (self.header_len(bytes.len()), self.gather_limit);
+        let Some(queue) = self.queue.as_mut() else { return false };
+        if !queue.has_room(header_len + bytes.len()) && !queue.open(header_len + bytes.len(), limit) {
+            return false;
+        }
+        if let Payload::Prepared(frame) = payload {
+            let appended = queue.append_frame([], frame.encoded());
+            self.queued_frames = self.queued_frames.wrapping_add(appended.into());
+            appended
+        } else if bytes.len() <= MAX_SHORT_PAYLOAD {
+            self.append::<2>(first, bytes)
+        } else {
+            self.append::<4>(first, bytes)
+        }
     }
 
-    /// Queues a frame, copying (a client: masking) the payload.
+    /// Queues a frame. A [prepared](Payload::Prepared) one has its own type and options.
     ///
     /// # Errors
     /// Why the frame was dropped.
@@ -181,60 +157,96 @@ impl Connection {
     pub fn send(
         &mut self,
         msg_type: WSMsgType,
-        payload: &[u8],
+        payload: Payload<'_>,
         options: SendOptions,
         out: &mut SendContext<'_>,
     ) -> Result<(), WSDropReason> {
+        let (msg_type, options) = match payload {
+            Payload::Prepared(frame) => (frame.msg_type(), frame.options()),
+            _ => (msg_type, options),
+        };
         self.admit(msg_type, options, payload.len())?;
         self.enqueue(msg_type, payload, options, out);
         Ok(())
     }
 
-    /// Queues a frame in its own memory: the header goes into the headroom, the payload is (a client:) masked in place.
-    ///
-    /// # Errors
-    /// Why the frame was dropped.
-    pub fn send_owned(
+    /// Queues a frame that was [admitted](Self::admit).
+    #[inline]
+    pub(crate) fn enqueue(
         &mut self,
         msg_type: WSMsgType,
-        buffer: WSBuffer,
+        payload: Payload<'_>,
         options: SendOptions,
         out: &mut SendContext<'_>,
-    ) -> Result<(), WSDropReason> {
-        self.admit(msg_type, options, buffer.len())?;
-        let mut data = buffer.into_vec();
-        let start = self.encode_in_place(msg_type, &mut data, WS_HEADROOM, options, out.keys);
-        self.queue(out.pool).push_owned(data, start);
-        Ok(())
+    ) {
+        if let Payload::Borrowed(payload) = payload {
+            self.enqueue_copy(msg_type, payload, options, out);
+        } else {
+            self.enqueue_any(msg_type, payload, options, out);
+        }
     }
 
-    /// Queues an encoded frame by reference; a client has to mask a copy of it.
-    ///
-    /// # Errors
-    /// Why the frame was dropped.
-    pub fn send_prepared(
+    fn enqueue_any(
         &mut self,
-        frame: &WSPreparedFrame,
-        copy_below: usize,
+        msg_type: WSMsgType,
+        payload: Payload<'_>,
+        options: SendOptions,
         out: &mut SendContext<'_>,
-    ) -> Result<(), WSDropReason> {
-        let (msg_type, options) = (frame.msg_type(), frame.options());
-        self.admit(msg_type, options, frame.payload().len())?;
-        if self.role == Role::Client {
-            self.enqueue(msg_type, frame.payload(), options, out);
-        } else if frame.encoded().len() < copy_below && self.queued() > 0 {
-            let encoded = frame.encoded();
-            self.append(encoded.len(), out.pool, |buffer| buffer.extend_from_slice(encoded));
-        } else {
-            self.queue(out.pool).push_shared(frame.encoded().clone());
+    ) {
+        let (is_server, copied_below) = (self.role == Role::Server, self.rules.no_copy_threshold);
+        match payload {
+            Payload::InPlace(buffer, start) => {
+                let start = self.encode_in_place(msg_type, buffer, start, options, out.keys);
+                self.enqueue_raw(&buffer[start..], out.pool);
+            }
+            Payload::Owned(buffer) => {
+                let mut data = buffer.into_vec();
+                let start = self.encode_in_place(msg_type, &mut data, WS_HEADROOM, options, out.keys);
+                self.queue(out.pool).push_owned(data, start);
+            }
+            Payload::Shared(payload) if is_server && payload.len() >= copied_below => {
+                let header = self.header(msg_type, options, payload.len(), out.keys);
+                self.enqueue_raw(&header.encode(), out.pool);
+                self.queue(out.pool).push_shared(payload.clone());
+            }
+            Payload::Prepared(frame) if is_server => {
+                let encoded = frame.encoded();
+                // A piece of memory of its own costs more than the copy of a short frame.
+                if encoded.len() < copied_below && self.queued() > 0 {
+                    self.enqueue_raw(encoded, out.pool);
+                } else {
+                    self.queue(out.pool).push_shared(encoded.clone());
+                }
+            }
+            _ => self.enqueue_copy(msg_type, payload.as_bytes(), options, out),
         }
-        Ok(())
     }
-    /// Writes the header in front of `data[start..]`, masks if this is a client; returns where the frame begins.
+
+    /// Queues a frame whose payload is copied, and masked if this is a client.
+    #[inline]
+    fn enqueue_copy(
+        &mut self,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        options: SendOptions,
+        out: &mut SendContext<'_>,
+    ) {
+        let header = self.header(msg_type, options, payload.len(), out.keys);
+        self.append_with(header.header_len() + payload.len(), out.pool, |buffer| {
+            header.encode_to(buffer);
+            match header.mask() {
+                Some(key) => mask::mask_extend(payload, buffer, key),
+                None => buffer.extend_from_slice(payload),
+            }
+        });
+    }
+
+    /// Writes the header in front of `data[start..]` and masks the payload if this is a client.
+    /// Returns where the frame begins.
     ///
     /// # Panics
     /// If `start` is less than [`WS_HEADROOM`] or beyond the end.
-    pub fn encode_in_place(
+    pub(crate) fn encode_in_place(
         &self,
         msg_type: WSMsgType,
         data: &mut [u8],
@@ -250,9 +262,10 @@ impl Connection {
         header.encode_back(headroom)
     }
 
-    /// The header that a frame of this connection has, with a fresh masking key if this is a client.
+    /// Returns the header that a frame of this connection has, with a fresh masking key if this is a
+    /// client.
     #[inline]
-    pub fn header(
+    pub(crate) fn header(
         &self,
         msg_type: WSMsgType,
         options: SendOptions,
@@ -266,37 +279,15 @@ impl Connection {
         FrameHeader::new(msg_type, options, key, len)
     }
 
-    /// Queues bytes as they are: what the kernel refused of a frame written past the queue, or a handshake.
+    /// Queues bytes as they are: the head of an opening handshake, or what the kernel refused of a
+    /// frame that was written past the queue.
     pub fn enqueue_raw(&mut self, bytes: &[u8], pool: &mut BufferPool) {
-        self.append(bytes.len(), pool, |buffer| buffer.extend_from_slice(bytes));
+        self.append_with(bytes.len(), pool, |buffer| buffer.extend_from_slice(bytes));
     }
 
-    /// Queues bytes that own their memory as they are.
-    pub fn enqueue_owned(&mut self, bytes: Vec<u8>, pool: &mut BufferPool) {
+    /// [`enqueue_raw`](Self::enqueue_raw) of bytes that own their memory, which is not copied.
+    pub(crate) fn enqueue_owned(&mut self, bytes: Vec<u8>, pool: &mut BufferPool) {
         self.queue(pool).push_owned(bytes, 0);
-    }
-
-    /// Queues shared bytes as they are.
-    pub fn enqueue_shared(&mut self, bytes: Bytes, pool: &mut BufferPool) {
-        self.queue(pool).push_shared(bytes);
-    }
-
-    #[inline]
-    pub(super) fn enqueue(
-        &mut self,
-        msg_type: WSMsgType,
-        payload: &[u8],
-        options: SendOptions,
-        out: &mut SendContext<'_>,
-    ) {
-        let header = self.header(msg_type, options, payload.len(), out.keys);
-        self.append(header.header_len() + payload.len(), out.pool, |buffer| {
-            header.encode_to(buffer);
-            match header.mask() {
-                Some(key) => mask::mask_extend(payload, buffer, key),
-                None => buffer.extend_from_slice(payload),
-            }
-        });
     }
 
     #[inline]
@@ -305,7 +296,7 @@ impl Connection {
     }
 
     #[inline]
-    fn append(&mut self, additional: usize, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+    fn append_with(&mut self, additional: usize, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
         self.queue(pool).append(additional, pool, write);
     }
 
@@ -331,7 +322,7 @@ impl Connection {
     }
 
     fn enqueue_pong(&mut self, payload: &[u8], out: &mut SendContext<'_>) {
-        self.enqueue(WSMsgType::Pong, payload, SendOptions::default(), out);
+        self.enqueue(WSMsgType::Pong, Payload::Borrowed(payload), SendOptions::default(), out);
         self.count_frame();
     }
 
@@ -433,7 +424,7 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn max_header_len(&self, len: usize) -> usize {
+    pub(super) fn header_len(&self, len: usize) -> usize {
         let key = if self.role == Role::Client { 4 } else { 0 };
         key + match len {
             0..=125 => 2,
@@ -448,8 +439,11 @@ mod tests {
     use std::sync::Arc;
     use std::time::Instant;
 
+    use bytes::Bytes;
+
     use super::*;
-    use crate::proto::{Rules, WSCloseCode, WSDisconnectCause};
+    use crate::buf::WSBuffer;
+    use crate::proto::{Rules, WSCloseCode, WSDisconnectCause, WSPreparedFrame};
 
     /// A server's connection with one frame gathered.
     fn gathering(pool: &RefCell<BufferPool>) -> Connection {
@@ -463,11 +457,18 @@ mod tests {
     }
 
     fn gathers(connection: &mut Connection, pool: &RefCell<BufferPool>) -> bool {
-        let short = connection.gather(text(), b"short", pool);
-        let any = connection.gather(text(), &[b'l'; 200], pool);
-        let prepared = connection.gather_prepared(&WSPreparedFrame::new(WSMsgType::Text, "prepared"), pool);
-        assert!(short == any && any == prepared);
-        any
+        let prepared = WSPreparedFrame::new(WSMsgType::Text, "prepared");
+        let gathered = [
+            Payload::Borrowed(b"short"),
+            Payload::Borrowed(&[b'l'; 200]),
+            Payload::InPlace(&mut [b'i'; WS_HEADROOM + 20], WS_HEADROOM),
+            Payload::Owned(WSBuffer::from(&b"owned"[..])),
+            Payload::Shared(&Bytes::from_static(b"shared")),
+            Payload::Prepared(&prepared),
+        ]
+        .map(|payload| connection.gather(text(), &payload, pool));
+        assert!(gathered.iter().all(|&gathered_too| gathered_too == gathered[0]), "{gathered:?}");
+        gathered[0]
     }
 
     #[test]
@@ -505,7 +506,10 @@ mod tests {
             ("bytes left", |connection, out| connection.consume(1, out)),
             ("raw bytes queued", |connection, out| connection.enqueue_raw(b"raw", out.pool)),
             ("shared bytes queued", |connection, out| {
-                connection.enqueue_shared(Bytes::from_static(b"shared"), out.pool);
+                let shared = Bytes::from_static(&[b's'; 16 * 1024]);
+                connection
+                    .send(WSMsgType::Binary, Payload::Shared(&shared), SendOptions::default(), out)
+                    .unwrap();
             }),
         ];
         for (what, change) in changes {
@@ -531,9 +535,9 @@ mod tests {
         let pool = RefCell::new(BufferPool::new(1 << 20));
         let rules = Rules { max_outbound: 3000, ..Rules::default() };
         let mut connection = Connection::new(Role::Server, Arc::new(rules));
-        while connection.gather(text(), &[b'x'; 100], &pool) {}
+        while connection.gather(text(), &Payload::Borrowed(&[b'x'; 100]), &pool) {}
         assert!(connection.queued() > 1500 && connection.queued() <= 3000, "{}", connection.queued());
-        assert!(!connection.gather(text(), &[b'x'; 2000], &pool));
+        assert!(!connection.gather(text(), &Payload::Borrowed(&[b'x'; 2000]), &pool));
         assert!(connection.queued() <= 3000);
     }
 
@@ -542,8 +546,8 @@ mod tests {
         let pool = RefCell::new(BufferPool::new(1 << 20));
         let mut server = gathering(&pool);
         let ping = FirstByte::new(WSMsgType::Ping, SendOptions::default());
-        assert!(!server.gather(ping, b"", &pool));
-        assert!(!server.gather(ping, &[0; 200], &pool));
+        assert!(!server.gather(ping, &Payload::Borrowed(b""), &pool));
+        assert!(!server.gather(ping, &Payload::Borrowed(&[0; 200]), &pool));
         let mut client = Connection::new(Role::Client, Arc::new(Rules::default()));
         assert!(!gathers(&mut client, &pool));
     }

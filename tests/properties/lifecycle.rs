@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use femtows::proto::{AutoPing, Event, KeepAliveRules, Role, Rules, SendOptions, WSOverflowPolicy};
+use femtows::proto::{AutoPing, Event, KeepAliveRules, Payload, Role, Rules, SendOptions, WSOverflowPolicy};
 use femtows::{
     WSAutoPingStrategy, WSCloseCode, WSDisconnectCause, WSDisconnectSide, WSDropReason, WSMsgType,
 };
@@ -246,8 +246,9 @@ fn a_frame_beyond_the_limit_aborts_unless_it_may_be_dropped() {
             rules.max_outbound = 100;
             rules.overflow_policy = policy;
         });
-        let sent = caller
-            .call(|connection, _, out| connection.send(msg_type, &[0; 200], SendOptions::default(), out));
+        let sent = caller.call(|connection, _, out| {
+            connection.send(msg_type, Payload::Borrowed(&[0; 200]), SendOptions::default(), out)
+        });
         assert_eq!(sent, Err(WSDropReason::Overflow));
         if ends {
             assert_ended(&caller, Overflow, Local, 1006, 0);
@@ -290,7 +291,8 @@ fn an_abrupt_disconnect_writes_once() {
     // Not driven in between: the frame is corked.
     caller
         .call(|connection, now, out| {
-            let sent = connection.send(WSMsgType::Binary, &[0; 100], SendOptions::default(), out);
+            let sent =
+                connection.send(WSMsgType::Binary, Payload::Borrowed(&[0; 100]), SendOptions::default(), out);
             connection.disconnect(false, now);
             sent
         })
@@ -317,7 +319,8 @@ fn an_error_of_the_last_write_is_how_the_connection_ended() {
     caller.write_error = Some(ErrorKind::BrokenPipe);
     caller
         .call(|connection, now, out| {
-            let sent = connection.send(WSMsgType::Binary, b"1", SendOptions::default(), out);
+            let sent =
+                connection.send(WSMsgType::Binary, Payload::Borrowed(b"1"), SendOptions::default(), out);
             connection.disconnect(false, now);
             sent
         })

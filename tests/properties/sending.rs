@@ -4,11 +4,11 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
 
-use femtows::buf::{BufferPool, SendQueue, WS_HEADROOM, WSBuffer};
+use femtows::buf::{BufferPool, SendQueue, WS_HEADROOM};
 use femtows::mask::MaskKeys;
 use femtows::proto::{
-    Connection, Disposition, FrameHeader, Role, Rules, SendContext, SendOptions, WSCloseCode, WSDropReason,
-    WSMsgType, WSOverflowPolicy, WSPreparedFrame,
+    Connection, Disposition, FrameHeader, Payload, Role, Rules, SendContext, SendOptions, WSCloseCode,
+    WSDropReason, WSMsgType, WSOverflowPolicy, WSPreparedFrame,
 };
 
 use crate::model::random::Random;
@@ -30,12 +30,34 @@ const TYPES: [WSMsgType; 6] = [
 enum Way {
     Borrowed,
     Owned,
+    Shared,
+    SharedCopied,
     PreparedShared,
     PreparedCopied,
     InPlace,
 }
 
-const WAYS: [Way; 5] = [Way::Borrowed, Way::Owned, Way::PreparedShared, Way::PreparedCopied, Way::InPlace];
+const WAYS: [Way; 7] = [
+    Way::Borrowed,
+    Way::Owned,
+    Way::Shared,
+    Way::SharedCopied,
+    Way::PreparedShared,
+    Way::PreparedCopied,
+    Way::InPlace,
+];
+
+impl Way {
+    /// The rules under which frames go this way.
+    fn rules(self) -> Rules {
+        let mut rules = Rules::default();
+        rules.no_copy_threshold = match self {
+            Self::SharedCopied | Self::PreparedCopied => usize::MAX,
+            _ => 0,
+        };
+        rules
+    }
+}
 
 /// A connection with what it borrows.
 struct End {
@@ -62,23 +84,24 @@ impl End {
         options: SendOptions,
     ) -> Result<(), WSDropReason> {
         self.call(|connection, out| match way {
-            Way::Borrowed => connection.send(msg_type, payload, options, out),
-            Way::Owned => connection.send_owned(msg_type, WSBuffer::from(payload), options, out),
+            Way::Borrowed => connection.send(msg_type, Payload::Borrowed(payload), options, out),
+            Way::Owned => connection.send(msg_type, Payload::Owned(payload.into()), options, out),
+            Way::Shared | Way::SharedCopied => {
+                let shared = payload.to_vec().into();
+                connection.send(msg_type, Payload::Shared(&shared), options, out)
+            }
             Way::PreparedShared | Way::PreparedCopied => {
                 let frame = WSPreparedFrame::with_options(msg_type, payload, options);
-                let copy_below = if matches!(way, Way::PreparedCopied) { usize::MAX } else { 0 };
-                connection.send_prepared(&frame, copy_below, out)
+                connection.send(WSMsgType::Text, Payload::Prepared(&frame), SendOptions::default(), out)
             }
             Way::InPlace => {
-                connection.admit(msg_type, options, payload.len())?;
                 let mut frame = [&[0xEE; 20], payload].concat();
-                let start = connection.encode_in_place(msg_type, &mut frame, 20, options, out.keys);
+                let sent = connection.send(msg_type, Payload::InPlace(&mut frame, 20), options, out);
                 assert!(
                     frame[..20 - WS_HEADROOM].iter().all(|&byte| byte == 0xEE),
                     "wrote beyond the headroom"
                 );
-                connection.enqueue_raw(&frame[start..], out.pool);
-                Ok(())
+                sent
             }
         })
     }
@@ -163,7 +186,7 @@ fn every_way_to_send_every_frame() {
     let lengths = [0, 1, 3, 8, 64, 65, 124, 125, 126, 127, 4_000, 65_535, 65_536, 65_537, 300_000];
     let mut random = Random::new(1);
     for (role, way) in ROLES.iter().flat_map(|&role| WAYS.map(|way| (role, way))) {
-        let mut end = End::new(role, Rules::default());
+        let mut end = End::new(role, way.rules());
         let mut keys = MaskKeys::seeded(6455);
         for (len, msg_type) in lengths.iter().flat_map(|&len| TYPES.map(|msg_type| (len, msg_type))) {
             let payload = random.bytes(len);
@@ -256,7 +279,7 @@ fn the_outbound_limit_is_strict() {
         let frame = expected_header(role, WSMsgType::Binary, SendOptions::default(), [0; 4], len).len + len;
         for (way, before) in WAYS.iter().flat_map(|&way| [0, 1, 500].map(|before| (way, before))) {
             for short in [0, 1] {
-                let mut rules = Rules::default();
+                let mut rules = way.rules();
                 rules.max_outbound = before + frame - short;
                 rules.overflow_policy = WSOverflowPolicy::DropNew;
                 let mut end = End::new(role, rules);

@@ -257,6 +257,7 @@ impl ConnectionConfig {
             max_message_size: self.limits.max_message_size as u64,
             max_fragments: self.limits.max_fragments,
             max_outbound: self.limits.max_outbound,
+            no_copy_threshold: self.tuning.no_copy_threshold,
             overflow_policy: self.limits.overflow_policy,
             allow_reserved_bits: self.allow_reserved_bits,
             validate_utf8: self.validate_utf8,

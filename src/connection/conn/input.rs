@@ -440,7 +440,7 @@ impl Conn {
         }
         if msg_type == WSMsgType::Close {
             let now = self.core.now();
-            self.wire.with_proto(&self.core, |proto, out| proto.auto_close(now, out));
+            self.with_proto(|proto, out| proto.auto_close(now, out));
             self.touch();
         }
         Ok(())

@@ -7,11 +7,10 @@ use bytes::Bytes;
 
 #[cfg(feature = "deflate")]
 use crate::buf::WS_HEADROOM;
-use crate::buf::WSBuffer;
 use crate::connection::{WSSendStatus, WSTransport};
 use crate::net::Io;
 use crate::proto::{
-    self, Action, Event, FirstByte, GATHER_LIMIT, MAX_SHORT_PAYLOAD, Role, SendContext, SendOptions,
+    self, Action, Event, FirstByte, GATHER_LIMIT, MAX_SHORT_PAYLOAD, Payload, Role, SendContext, SendOptions,
     WSCloseCode, WSDisconnectCause, WSDropReason, WSMsgType, WSPreparedFrame, WSPreparedMessage,
 };
 
@@ -26,7 +25,8 @@ use super::super::wire::Gathered;
 use super::{Conn, EVENT};
 
 impl Conn {
-    /// Sends a frame from borrowed memory.
+    /// Sends a frame from borrowed memory. Mostly it is appended to what is gathered; everything else
+    /// is the business of [`send_any`](Self::send_any).
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "mostly both are constants, and so is the byte")]
     pub(crate) fn send(
@@ -35,79 +35,146 @@ impl Conn {
         payload: &[u8],
         options: SendOptions,
     ) -> WSSendStatus {
-        self.send_frame(FirstByte::new(msg_type, options), payload)
+        self.send_borrowed(FirstByte::new(msg_type, options), payload)
     }
 
     #[inline]
-    fn send_frame(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
+    fn send_borrowed(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
         if payload.len() > MAX_SHORT_PAYLOAD {
-            return self.send_longer(first, payload);
+            self.send_longer(first, payload)
+        } else if self.append::<2>(first, payload) {
+            WSSendStatus::Queued
+        } else {
+            self.send_any(first, Payload::Borrowed(payload))
         }
-        if self.flags.has(Flags::CORKED) && self.wire.proto_mut().append_short(first, payload) {
-            return WSSendStatus::Queued;
-        }
-        self.send_any(first, payload)
     }
 
-    /// [`send`](Self::send) of a payload that is not short. By itself, so that nothing has to be
-    /// saved for the call that copies it on the way of those that are.
+    /// By itself, so that nothing has to be saved for the call that copies the payload on the way of
+    /// those that are short.
     #[inline(never)]
     fn send_longer(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
-        if self.flags.has(Flags::CORKED) && self.wire.proto_mut().append_longer(first, payload) {
-            return WSSendStatus::Queued;
+        if self.append::<4>(first, payload) {
+            WSSendStatus::Queued
+        } else {
+            self.send_any(first, Payload::Borrowed(payload))
         }
-        self.send_any(first, payload)
     }
 
-    /// The short way of [`send_message`](Self::send_message). Returns `false`, and does nothing, if
-    /// the message has to go the long way.
+    #[inline]
+    fn append<const HEADER: usize>(&self, first: FirstByte, payload: &[u8]) -> bool {
+        self.flags.has(Flags::CORKED) && self.wire.proto_mut().append::<HEADER>(first, payload)
+    }
+
+    /// Appends a message to what is gathered. Returns `false`, and does nothing, if it has to go
+    /// through [`send_message`](Self::send_message).
     #[inline]
     pub(crate) fn gather_message(&self, msg_type: WSMsgType, payload: &[u8]) -> bool {
-        #[cfg(feature = "deflate")]
-        if self.flags.has(Flags::DEFLATE) {
-            return false;
-        }
         let first = FirstByte::new(msg_type, SendOptions::default());
-        let mut proto = self.wire.proto_mut();
-        self.flags.has(Flags::CORKED)
-            && if payload.len() > MAX_SHORT_PAYLOAD {
-                proto.append_longer(first, payload)
-            } else {
-                proto.append_short(first, payload)
-            }
-    }
-
-    /// Sends a message, compressed if that was agreed on; `compress` overrules what the configuration says.
-    #[inline]
-    #[cfg_attr(not(feature = "deflate"), expect(unused_variables, reason = "nothing is compressed"))]
-    pub(crate) fn send_message(
-        self: &Rc<Self>,
-        msg_type: WSMsgType,
-        payload: &[u8],
-        compress: Option<bool>,
-    ) -> WSSendStatus {
-        #[cfg(feature = "deflate")]
         if self.flags.has(Flags::DEFLATE) {
-            return self.send_compressing(msg_type, payload, compress);
+            false
+        } else if payload.len() > MAX_SHORT_PAYLOAD {
+            self.append::<4>(first, payload)
+        } else {
+            self.append::<2>(first, payload)
         }
-        self.send(msg_type, payload, SendOptions::default())
     }
 
+    /// Sends a frame of any kind, in any state: gathers it, hands it to the kernel from where it is,
+    /// or queues it.
     #[inline(never)]
-    fn send_any(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
-        if self.cork() && self.wire.proto_mut().gather(first, payload, self.core.pool_cell()) {
+    fn send_any(self: &Rc<Self>, first: FirstByte, payload: Payload<'_>) -> WSSendStatus {
+        if self.cork() && self.wire.proto_mut().gather(first, &payload, self.core.pool_cell()) {
             return WSSendStatus::Queued;
         }
-        let (msg_type, options) = (first.msg_type(), first.options());
-        if self.writes_through(payload.len()) && self.protocol_role() == Role::Server {
-            return self.send_through(msg_type, payload, options);
+        let (msg_type, options, len) = (first.msg_type(), first.options(), payload.len());
+        if let Err(reason) = self.admit(msg_type, options, len) {
+            return self.dropped_for(reason);
         }
-        if let Err(reason) = self.make_room(msg_type, options, payload.len()) {
-            return self.sent(Err(reason));
+        let writes_through = len >= self.settings.tuning.no_copy_threshold && self.wire.takes_bytes();
+        match payload {
+            Payload::Borrowed(payload) if writes_through && self.protocol_role() == Role::Server => {
+                let header = self.with_proto(|proto, out| proto.header(msg_type, options, len, out.keys));
+                self.write_through(&[&header.encode(), payload])
+            }
+            Payload::InPlace(buffer, start) if writes_through => {
+                let start = self.with_proto(|proto, out| {
+                    proto.encode_in_place(msg_type, buffer, start, options, out.keys)
+                });
+                self.write_through(&[&buffer[start..]])
+            }
+            payload => {
+                self.change(|proto, out| proto.enqueue(msg_type, payload, options, out));
+                if self.ending().is_some() {
+                    WSSendStatus::Dropped(WSDropReason::Disconnected)
+                } else if self.wire.proto().has_left() {
+                    WSSendStatus::Sent
+                } else {
+                    WSSendStatus::Queued
+                }
+            }
         }
-        let queued =
-            self.wire.with_proto(&self.core, |proto, out| proto.send(msg_type, payload, options, out));
-        self.sent(queued)
+    }
+
+    /// Writes what waits and then `pieces`, which were admitted, in one system call; copies only
+    /// what the kernel refuses.
+    fn write_through(self: &Rc<Self>, pieces: &[&[u8]]) -> WSSendStatus {
+        if !self.wire.shows(pieces.len()) {
+            self.flush();
+        }
+        let refused = self.wire.write_through(pieces, &self.core);
+        if let Err(error) = &refused {
+            self.io_failed("send", error);
+        }
+        self.act();
+        match refused {
+            Ok(false) => WSSendStatus::Sent,
+            Ok(true) => WSSendStatus::Queued,
+            Err(_) => WSSendStatus::Dropped(WSDropReason::Disconnected),
+        }
+    }
+
+    /// Checks whether a frame may be sent. If it does not fit, what was only gathered may still
+    /// leave: the limits are for what the kernel refuses.
+    fn admit(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        options: SendOptions,
+        len: usize,
+    ) -> Result<(), WSDropReason> {
+        let (refused, fits) = {
+            let proto = self.wire.proto();
+            (proto.is_refused(), proto.has_room(len))
+        };
+        if refused {
+            self.ask_budget(msg_type, options, len)?;
+        } else if !fits {
+            self.flush();
+        }
+        self.wire.proto_mut().admit(msg_type, options, len)
+    }
+
+    /// Asks the loop's budget for a frame on a connection whose kernel refuses bytes.
+    #[cold]
+    fn ask_budget(&self, msg_type: WSMsgType, options: SendOptions, len: usize) -> Result<(), WSDropReason> {
+        let mut proto = self.wire.proto_mut();
+        // Control frames are small, and their peers wait for them. After CLOSE, or when the
+        // connection is over, it is something else why the frame cannot be sent.
+        let is_exempt = msg_type.is_control() || proto.is_close_sent() || self.ending().is_some();
+        if is_exempt || self.core.local::<Budget>().admits(len) {
+            return Ok(());
+        }
+        proto.drop_frame(msg_type, options, len);
+        Err(WSDropReason::Overflow)
+    }
+
+    #[cold]
+    fn dropped_for(self: &Rc<Self>, reason: WSDropReason) -> WSSendStatus {
+        if reason == WSDropReason::Overflow {
+            let (frames, bytes) = self.wire.proto_mut().take_new_drops();
+            self.core.metrics().dropped(frames, bytes);
+        }
+        self.act();
+        WSSendStatus::Dropped(reason)
     }
 
     /// Returns `true` if what is sent now leaves when the dispatch ends, and sees to it that it does.
@@ -124,151 +191,97 @@ impl Conn {
         corks
     }
 
-    /// Sends a frame whose header goes in front of `buffer[offset..]`; the payload is masked in place if this is a client.
-    pub(crate) fn send_in_place(
+    /// Sends a frame of memory that is not only borrowed.
+    pub(crate) fn send_payload(
         self: &Rc<Self>,
         msg_type: WSMsgType,
-        buffer: &mut [u8],
-        offset: usize,
+        payload: Payload<'_>,
         options: SendOptions,
     ) -> WSSendStatus {
-        let payload_len = buffer.len() - offset;
-        if let Err(reason) = self.make_room(msg_type, options, payload_len) {
-            return self.sent(Err(reason));
-        }
-        let admitted = self.wire.proto_mut().admit(msg_type, options, payload_len);
-        if admitted.is_err() {
-            return self.sent(admitted);
-        }
-        let start = self.wire.with_proto(&self.core, |proto, out| {
-            proto.encode_in_place(msg_type, buffer, offset, options, out.keys)
-        });
-        let frame = &buffer[start..];
-        if self.writes_through(payload_len) {
-            self.write_through(&[frame])
-        } else {
-            self.wire.with_proto(&self.core, |proto, out| proto.enqueue_raw(frame, out.pool));
-            self.sent(Ok(()))
-        }
+        self.send_any(FirstByte::new(msg_type, options), payload)
     }
 
-    /// Sends a frame that owns its memory.
-    pub(crate) fn send_buffer(
-        self: &Rc<Self>,
-        msg_type: WSMsgType,
-        buffer: WSBuffer,
-        options: SendOptions,
-    ) -> WSSendStatus {
-        if let Err(reason) = self.make_room(msg_type, options, buffer.len()) {
-            return self.sent(Err(reason));
-        }
-        let queued =
-            self.wire.with_proto(&self.core, |proto, out| proto.send_owned(msg_type, buffer, options, out));
-        self.sent(queued)
-    }
-
-    /// Sends a payload that is shared with others, without copying it if it is large and this is a server.
-    pub(crate) fn send_shared(
-        self: &Rc<Self>,
-        msg_type: WSMsgType,
-        payload: &Bytes,
-        options: SendOptions,
-    ) -> WSSendStatus {
-        if payload.len() < self.settings.tuning.no_copy_threshold || self.protocol_role() == Role::Client {
-            return self.send(msg_type, payload, options);
-        }
-        if let Err(reason) = self.make_room(msg_type, options, payload.len()) {
-            return self.sent(Err(reason));
-        }
-        let queued = self.wire.with_proto(&self.core, |proto, out| {
-            proto.admit(msg_type, options, payload.len())?;
-            let header = proto.header(msg_type, options, payload.len(), out.keys).encode();
-            proto.enqueue_raw(&header, out.pool);
-            proto.enqueue_shared(payload.clone(), out.pool);
-            Ok(())
-        });
-        self.sent(queued)
-    }
-
-    /// [`send_message`](Self::send_message), without copying what is not compressed if it is large and this is a server.
-    #[cfg_attr(not(feature = "deflate"), expect(unused_variables, reason = "nothing is compressed"))]
-    pub(crate) fn send_shared_message(
-        self: &Rc<Self>,
-        msg_type: WSMsgType,
-        payload: &Bytes,
-        compress: Option<bool>,
-    ) -> WSSendStatus {
-        #[cfg(feature = "deflate")]
-        if self.flags.has(Flags::DEFLATE) {
-            return self.send_compressing(msg_type, payload, compress);
-        }
-        self.send_shared(msg_type, payload, SendOptions::default())
-    }
-
+    /// Sends a frame that was encoded once for many connections.
     pub(crate) fn send_prepared(self: &Rc<Self>, frame: &WSPreparedFrame) -> WSSendStatus {
-        let copy_below = self.settings.tuning.no_copy_threshold;
-        if self.cork() && self.wire.proto_mut().gather_prepared(frame, self.core.pool_cell()) {
-            return WSSendStatus::Queued;
-        }
-        if let Err(reason) = self.make_room(frame.msg_type(), frame.options(), frame.payload().len()) {
-            return self.sent(Err(reason));
-        }
-        let queued =
-            self.wire.with_proto(&self.core, |proto, out| proto.send_prepared(frame, copy_below, out));
-        self.sent(queued)
+        self.send_payload(frame.msg_type(), Payload::Prepared(frame), frame.options())
     }
 
-    pub(crate) fn send_prepared_message(self: &Rc<Self>, message: &WSPreparedMessage) -> WSSendStatus {
-        #[cfg(feature = "deflate")]
-        if self.flags.has(Flags::DEFLATE) {
-            return self.send_prepared_compressing(message);
-        }
-        self.send_prepared(message.plain())
-    }
+    // --- messages ------------------------------------------------------------------------------
 
-    /// Sends a message on a connection with compression.
-    #[cfg(feature = "deflate")]
-    #[inline(never)]
-    fn send_compressing(
+    /// Sends a message, compressed if that was agreed on; `compress` overrules what the configuration
+    /// says.
+    #[inline]
+    pub(crate) fn send_message(
         self: &Rc<Self>,
         msg_type: WSMsgType,
         payload: &[u8],
         compress: Option<bool>,
     ) -> WSSendStatus {
-        if msg_type.is_control() || msg_type == WSMsgType::Continuation {
-            return self.send(msg_type, payload, SendOptions::default());
+        if self.flags.has(Flags::DEFLATE) {
+            return self.send_compressing(msg_type, Payload::Borrowed(payload), compress);
         }
-        let shared = self.core.local::<LoopDeflate>();
-        let mut output = shared.take_output();
-        let is_deflated =
-            self.with_deflate(|deflate, context| deflate.deflate(payload, compress, &mut output, context));
-        let status = match (is_deflated, self.protocol_role()) {
-            (Some(true), Role::Server) => self.send(msg_type, &output.filled()[WS_HEADROOM..], COMPRESSED),
-            (Some(true), Role::Client) => {
-                self.send_in_place(msg_type, output.filled_mut(), WS_HEADROOM, COMPRESSED)
-            }
-            _ => self.send(msg_type, payload, SendOptions::default()),
-        };
-        if is_deflated == Some(true) && !status.is_accepted() {
-            // The peer will not get what later messages would refer to.
-            self.with_deflate(|deflate, _| deflate.forget());
-        }
-        shared.give_output(output);
-        status
+        self.send(msg_type, payload, SendOptions::default())
     }
 
-    /// Sends the form of a prepared message that fits this connection.
-    #[cfg(feature = "deflate")]
-    #[inline(never)]
-    fn send_prepared_compressing(self: &Rc<Self>, message: &WSPreparedMessage) -> WSSendStatus {
-        let compressed = self.with_deflate(|deflate, context| deflate.prepared(message, context));
-        let Some(frame) = compressed.flatten() else { return self.send_prepared(message.plain()) };
-        let status = self.send_prepared(frame);
-        // The peer's window goes on with a message that this end's compressor has not seen:
-        // distances would count from another place.
-        self.with_deflate(|deflate, _| deflate.forget());
-        status
+    /// [`send_message`](Self::send_message), without copying what is not compressed if it is large
+    /// and this is a server.
+    pub(super) fn send_shared_message(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: &Bytes,
+        compress: Option<bool>,
+    ) -> WSSendStatus {
+        self.send_compressing(msg_type, Payload::Shared(payload), compress)
     }
+
+    pub(crate) fn send_prepared_message(self: &Rc<Self>, message: &WSPreparedMessage) -> WSSendStatus {
+        #[cfg(feature = "deflate")]
+        if let Some(Some(frame)) = self.with_deflate(|deflate, context| deflate.prepared(message, context)) {
+            let status = self.send_prepared(frame);
+            // The peer's window goes on with a message that this end's compressor has not seen:
+            // distances would count from another place.
+            self.with_deflate(|deflate, _| deflate.forget());
+            return status;
+        }
+        self.send_prepared(message.plain())
+    }
+
+    /// Sends a message on a connection that may have compression.
+    #[inline(never)]
+    #[cfg_attr(not(feature = "deflate"), expect(unused_variables, reason = "nothing is compressed"))]
+    fn send_compressing(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: Payload<'_>,
+        compress: Option<bool>,
+    ) -> WSSendStatus {
+        #[cfg(feature = "deflate")]
+        if self.flags.has(Flags::DEFLATE) && matches!(msg_type, WSMsgType::Text | WSMsgType::Binary) {
+            let shared = self.core.local::<LoopDeflate>();
+            let mut output = shared.take_output();
+            let is_deflated = self.with_deflate(|deflate, context| {
+                deflate.deflate(payload.as_bytes(), compress, &mut output, context)
+            });
+            let status = (is_deflated == Some(true)).then(|| match self.protocol_role() {
+                Role::Server => self.send(msg_type, &output.filled()[WS_HEADROOM..], COMPRESSED),
+                Role::Client => {
+                    let in_place = Payload::InPlace(output.filled_mut(), WS_HEADROOM);
+                    self.send_payload(msg_type, in_place, COMPRESSED)
+                }
+            });
+            shared.give_output(output);
+            if status.is_some_and(|status| !status.is_accepted()) {
+                // The peer will not get what later messages would refer to.
+                self.with_deflate(|deflate, _| deflate.forget());
+            }
+            if let Some(status) = status {
+                return status;
+            }
+        }
+        self.send_payload(msg_type, payload, SendOptions::default())
+    }
+
+    // --- control frames, the queue -------------------------------------------------------------
 
     /// Queues the head of the opening handshake's response.
     pub(crate) fn send_head(self: &Rc<Self>, head: Vec<u8>) {
@@ -309,116 +322,6 @@ impl Conn {
     fn written(&self, written: io::Result<()>) {
         if let Err(error) = written {
             self.io_failed("send", &error);
-        }
-    }
-
-    /// Whether a payload of this size should go to the kernel from where it is.
-    #[inline]
-    fn writes_through(&self, len: usize) -> bool {
-        len >= self.settings.tuning.no_copy_threshold && !self.wire.proto().is_refused() && self.wire.has_io()
-    }
-
-    fn send_through(
-        self: &Rc<Self>,
-        msg_type: WSMsgType,
-        payload: &[u8],
-        options: SendOptions,
-    ) -> WSSendStatus {
-        if let Err(reason) = self.make_room(msg_type, options, payload.len()) {
-            return self.sent(Err(reason));
-        }
-        let header = self.wire.with_proto(&self.core, |proto, out| {
-            proto.admit(msg_type, options, payload.len())?;
-            Ok(proto.header(msg_type, options, payload.len(), out.keys).encode())
-        });
-        match header {
-            Ok(header) => self.write_through(&[&header, payload]),
-            Err(reason) => self.sent(Err(reason)),
-        }
-    }
-
-    /// Writes what waits and then `pieces`, which were admitted, in one system call; copies only
-    /// what the kernel refuses.
-    fn write_through(self: &Rc<Self>, pieces: &[&[u8]]) -> WSSendStatus {
-        if !self.wire.shows(pieces.len()) {
-            self.flush();
-        }
-        let refused = self.wire.write_through(pieces, &self.core);
-        if let Err(error) = &refused {
-            self.io_failed("send", error);
-        }
-        self.act();
-        match refused {
-            Ok(false) => WSSendStatus::Sent,
-            Ok(true) => WSSendStatus::Queued,
-            Err(_) => WSSendStatus::Dropped(WSDropReason::Disconnected),
-        }
-    }
-
-    fn count_drops(&self, reason: WSDropReason) {
-        if reason == WSDropReason::Overflow {
-            let (frames, bytes) = self.wire.proto_mut().take_new_drops();
-            self.core.metrics().dropped(frames, bytes);
-        }
-    }
-
-    /// If the frame does not fit, what was only gathered may still leave: the limits are for what the kernel refuses.
-    #[inline]
-    fn make_room(
-        self: &Rc<Self>,
-        msg_type: WSMsgType,
-        options: SendOptions,
-        payload_len: usize,
-    ) -> Result<(), WSDropReason> {
-        let (refused, fits) = {
-            let proto = self.wire.proto();
-            (proto.is_refused(), proto.has_room(payload_len))
-        };
-        if refused {
-            return self.fits_budget(msg_type, options, payload_len);
-        }
-        if !fits {
-            self.flush();
-        }
-        Ok(())
-    }
-
-    /// Asks the loop's budget for a frame on a connection whose kernel refuses bytes.
-    #[cold]
-    fn fits_budget(
-        &self,
-        msg_type: WSMsgType,
-        options: SendOptions,
-        payload_len: usize,
-    ) -> Result<(), WSDropReason> {
-        let mut proto = self.wire.proto_mut();
-        // Control frames are small, and their peers wait for them. After CLOSE, or when the
-        // connection is over, it is something else why the frame cannot be sent.
-        let is_exempt = msg_type.is_control() || proto.is_close_sent() || self.ending().is_some();
-        if is_exempt || self.core.local::<Budget>().admits(payload_len) {
-            return Ok(());
-        }
-        proto.drop_frame(msg_type, options, payload_len);
-        Err(WSDropReason::Overflow)
-    }
-
-    fn sent(self: &Rc<Self>, queued: Result<(), WSDropReason>) -> WSSendStatus {
-        match queued {
-            Ok(()) => {
-                self.follow();
-                if self.ending().is_some() {
-                    WSSendStatus::Dropped(WSDropReason::Disconnected)
-                } else if self.wire.proto().has_left() {
-                    WSSendStatus::Sent
-                } else {
-                    WSSendStatus::Queued
-                }
-            }
-            Err(reason) => {
-                self.count_drops(reason);
-                self.act();
-                WSSendStatus::Dropped(reason)
-            }
         }
     }
 
@@ -563,7 +466,7 @@ impl Conn {
     fn shutdown_write(&self) {
         match self.wire.with_io(|io| (io.shutdown_write(), io.held() > 0)) {
             Some((Ok(()), refused)) => {
-                self.wire.with_proto(&self.core, |proto, out| proto.handle_refused(refused, out));
+                self.with_proto(|proto, out| proto.handle_refused(refused, out));
             }
             _ => {
                 self.wire.proto_mut().abort(WSDisconnectCause::Closed);

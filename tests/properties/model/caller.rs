@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use femtows::buf::BufferPool;
 use femtows::mask::MaskKeys;
 use femtows::proto::{
-    Action, Connection, Event, Role, Rules, SendContext, SendOptions, StreamState, WSCloseCode,
+    Action, Connection, Event, Payload, Role, Rules, SendContext, SendOptions, StreamState, WSCloseCode,
     WSDisconnectCause, WSMsgType, WSProtocolError,
 };
 use femtows::{WSDisconnectInfo, WSDropReason};
@@ -81,7 +81,7 @@ impl Caller {
     pub(crate) fn send(&mut self, len: usize) -> Result<(), WSDropReason> {
         let payload = vec![7; len];
         self.call(|connection, _, out| {
-            connection.send(WSMsgType::Binary, &payload, SendOptions::default(), out)
+            connection.send(WSMsgType::Binary, Payload::Borrowed(&payload), SendOptions::default(), out)
         })
     }
 
@@ -179,7 +179,7 @@ impl Caller {
 
     pub(crate) fn send_ping(&mut self) -> Result<(), WSDropReason> {
         self.call(|connection, now, out| {
-            let sent = connection.send(WSMsgType::Ping, b"", SendOptions::default(), out);
+            let sent = connection.send(WSMsgType::Ping, Payload::Borrowed(b""), SendOptions::default(), out);
             connection.ping_sent(now);
             sent
         })

@@ -4,10 +4,10 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use femtows::buf::{BufferPool, WS_HEADROOM, WSBuffer};
+use femtows::buf::{BufferPool, WS_HEADROOM};
 use femtows::mask::MaskKeys;
 use femtows::proto::{
-    ClosePayload, Connection, Role, Rules, SendContext, SendOptions, WSCloseCode, WSDisconnectCause,
+    ClosePayload, Connection, Payload, Role, Rules, SendContext, SendOptions, WSCloseCode, WSDisconnectCause,
     WSDropReason, WSMsgType, WSOverflowPolicy, WSPreparedFrame, WSProtocolError,
 };
 
@@ -59,6 +59,7 @@ impl Session {
         rules.max_outbound = [200, 2_000, 70_000, usize::MAX][usize::from(options >> 1 & 3)];
         rules.overflow_policy =
             if options & 8 == 0 { WSOverflowPolicy::DropNew } else { WSOverflowPolicy::Close };
+        rules.no_copy_threshold = [0, 64, 1000, usize::MAX][usize::from(options >> 6)];
         rules.validate_utf8 = options & 16 != 0;
         rules.allow_reserved_bits = options & 32 != 0;
         let role = if options & 1 == 0 { Role::Server } else { Role::Client };
@@ -141,7 +142,7 @@ impl Session {
         assert_eq!(sent, !was_sent && self.connection.is_close_sent());
     }
 
-    /// Sends a frame in one of four ways and holds the outcome against the limit.
+    /// Sends a frame in one of five ways and holds the outcome against the limit.
     fn send(&mut self, operation: u8, argument: u8) {
         let opcode = [0, 1, 2, 9][usize::from(operation >> 3 & 3)];
         let msg_type = WSMsgType::from_opcode(opcode).expect("one of the opcodes");
@@ -151,18 +152,21 @@ impl Session {
         let payload = vec![argument; len];
         let before = self.connection.queued();
         let result = self.call(|connection, _, out| match operation % 8 {
-            1 => connection.send(msg_type, &payload, options, out),
-            2 => connection.send_owned(msg_type, WSBuffer::from(&payload[..]), options, out),
+            1 => connection.send(msg_type, Payload::Borrowed(&payload), options, out),
+            2 if argument.is_multiple_of(2) => {
+                connection.send(msg_type, Payload::Owned(payload[..].into()), options, out)
+            }
+            2 => {
+                let shared = payload.clone().into();
+                connection.send(msg_type, Payload::Shared(&shared), options, out)
+            }
             3 => {
                 let frame = WSPreparedFrame::with_options(msg_type, &payload, options);
-                connection.send_prepared(&frame, usize::from(argument) * 5, out)
+                connection.send(msg_type, Payload::Prepared(&frame), options, out)
             }
             _ => {
-                connection.admit(msg_type, options, len)?;
                 let mut frame = [&[0; WS_HEADROOM], &payload[..]].concat();
-                let start = connection.encode_in_place(msg_type, &mut frame, WS_HEADROOM, options, out.keys);
-                connection.enqueue_raw(&frame[start..], out.pool);
-                Ok(())
+                connection.send(msg_type, Payload::InPlace(&mut frame, WS_HEADROOM), options, out)
             }
         });
         let frame = wire_len(self.connection.role(), len);
