@@ -165,6 +165,26 @@ pub fn parse_close_payload(payload: &[u8]) -> Result<(WSCloseCode, &str), WSProt
     }
 }
 
+/// One side's half of the closing handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WSClose {
+    /// The code, or [`WSCloseCode::NO_INFO`] if the frame carried none.
+    pub code: WSCloseCode,
+    /// The reason; empty if there was none.
+    pub reason: Box<str>,
+}
+
+/// Which CLOSE frames were exchanged so far (RFC 6455 section 7.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WSCloseHandshake {
+    /// The CLOSE that the peer sent.
+    pub recv: Option<WSClose>,
+    /// The CLOSE that this end sent.
+    pub sent: Option<WSClose>,
+    /// Whether the peer's came first: this end answered, or has still to answer.
+    pub recv_then_sent: bool,
+}
+
 /// The longest prefix of at most `max` bytes that ends at a character boundary.
 pub(crate) fn truncate_at_char(text: &str, max: usize) -> &str {
     if text.len() <= max {

@@ -12,18 +12,20 @@ mod fragments;
 mod frame;
 mod header;
 mod keepalive;
-mod lifecycle;
 mod msg_type;
 mod payload;
 mod prepared;
 mod receiver;
 mod rules;
-mod sending;
 mod utf8;
 
 pub(crate) use close::truncate_at_char;
-pub use close::{ClosePayload, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, WSCloseCode, parse_close_payload};
-pub use connection::{Connection, Disposition, WSClose, WSCloseHandshake};
+pub use close::{
+    ClosePayload, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, WSClose, WSCloseCode, WSCloseHandshake,
+    parse_close_payload,
+};
+pub(crate) use connection::GATHER_LIMIT;
+pub use connection::{Action, Connection, Disposition, Event, StreamState};
 pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
 pub use error::WSProtocolError;
 pub use fragments::MessageAssembler;
@@ -31,13 +33,11 @@ pub use frame::WSFrame;
 pub(crate) use header::FirstByte;
 pub use header::{EncodedHeader, FrameHeader, HeaderFault, MAX_HEADER, MAX_SHORT_PAYLOAD, SendOptions};
 pub use keepalive::{AutoPing, KeepAlive, KeepAliveRules, KeepAliveStep, WSAutoPingStrategy};
-pub use lifecycle::{Action, Event, StreamState};
 pub use msg_type::WSMsgType;
 pub use payload::{Payload, SendContext, WSDropReason};
 pub use prepared::{WSPreparedFrame, WSPreparedMessage};
 pub use receiver::{FrameHead, Receiver};
 pub use rules::{Role, Rules, WSOverflowPolicy};
-pub(crate) use sending::GATHER_LIMIT;
 pub use utf8::{Utf8Error, Utf8Validator};
 
 pub(crate) use deadline::deadline_after;

@@ -63,3 +63,12 @@ pub struct StreamState {
     /// The peer ended TCP without TLS's `close_notify`.
     pub truncated: bool,
 }
+
+/// Whose a control frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// The listener sees it.
+    Deliver,
+    /// The protocol dealt with it.
+    Consumed,
+}

@@ -1,22 +1,24 @@
 //! The sending half of a connection: what may be sent, and how it is queued.
 
 use std::cell::RefCell;
+use std::io::IoSlice;
+use std::time::Instant;
 
 use crate::buf::{BufferPool, MIN_OPENED, SendQueue, WS_HEADROOM};
 use crate::mask::{self, MaskKeys};
-
-use super::connection::{Connection, Overload, Phase};
-use super::header::{FirstByte, FrameHeader};
-use super::{
-    MAX_CONTROL_PAYLOAD, MAX_SHORT_PAYLOAD, Payload, Role, SendContext, SendOptions, WSDropReason, WSMsgType,
-    WSOverflowPolicy,
+use crate::proto::header::{FirstByte, FrameHeader};
+use crate::proto::{
+    ClosePayload, MAX_CONTROL_PAYLOAD, MAX_SHORT_PAYLOAD, Payload, Role, SendContext, SendOptions, WSClose,
+    WSCloseCode, WSDropReason, WSMsgType, WSOverflowPolicy, parse_close_payload,
 };
+
+use super::{Connection, Flags, Phase};
 
 /// Most bytes that are gathered. A longer queue is written before the dispatch ends: the kernel can
 /// go to work, and the memory stays in the cache.
 pub(crate) const GATHER_LIMIT: usize = 256 * 1024;
 
-/// Bytes beyond [`Rules::max_outbound`](super::Rules::max_outbound) that only control frames may use.
+/// Bytes beyond [`Rules::max_outbound`](crate::proto::Rules::max_outbound) that only control frames may use.
 const CONTROL_RESERVE: usize = 1024;
 
 impl Connection {
@@ -25,13 +27,13 @@ impl Connection {
     /// # Errors
     /// Why it may not.
     #[inline]
-    pub fn admit(
+    pub(crate) fn admit(
         &mut self,
         msg_type: WSMsgType,
         options: SendOptions,
         len: usize,
     ) -> Result<(), WSDropReason> {
-        let sends = !self.leaving && self.phase == Phase::Open;
+        let sends = self.phase == Phase::Open && !self.flags.has(Flags::LEAVING);
         if sends && !msg_type.is_control() && self.has_room(len) {
             self.count_frame();
             return Ok(());
@@ -40,8 +42,13 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn count_frame(&mut self) {
+    fn count_frame(&mut self) {
         self.queued_frames = self.queued_frames.wrapping_add(1);
+    }
+
+    /// Returns `true` unless a CLOSE was sent or the end is decided.
+    fn may_send(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::CloseReceived) && !self.flags.has(Flags::LEAVING)
     }
 
     fn admit_any(
@@ -50,7 +57,7 @@ impl Connection {
         options: SendOptions,
         len: usize,
     ) -> Result<(), WSDropReason> {
-        if self.leaving || !matches!(self.phase, Phase::Open | Phase::CloseReceived) {
+        if !self.may_send() {
             return Err(if self.is_close_sent() {
                 WSDropReason::CloseSent
             } else {
@@ -75,19 +82,26 @@ impl Connection {
         Err(WSDropReason::Overflow)
     }
 
-    /// Updates what the short ways of sending and receiving depend on. Called after each change of
-    /// the state, and of whether the kernel refuses bytes.
-    pub(super) fn state_changed(&mut self) {
-        let may_gather =
-            self.role == Role::Server && self.phase == Phase::Open && !self.leaving && !self.refused;
+    #[inline]
+    fn header_len(&self, len: usize) -> usize {
+        let key = if self.role == Role::Client { 4 } else { 0 };
+        key + match len {
+            0..=125 => 2,
+            126..=0xffff => 4,
+            _ => 10,
+        }
+    }
+
+    /// Updates how much may be gathered.
+    pub(super) fn limit_gathering(&mut self) {
+        let may_gather = self.role == Role::Server
+            && self.phase == Phase::Open
+            && !self.flags.has(Flags::LEAVING | Flags::REFUSED);
         // An empty queue can always be opened for so much.
         let limit = Some(GATHER_LIMIT.min(self.rules.max_outbound)).filter(|&limit| limit >= MIN_OPENED);
-        self.gather_limit = if may_gather { limit.unwrap_or(0) } else { 0 };
+        self.gather_limit = if may_gather { limit.unwrap_or(0) as u32 } else { 0 };
         if let Some(queue) = &mut self.queue {
             queue.seal();
-        }
-        if !self.is_receiving() {
-            self.receiver.stop_plain();
         }
     }
 
@@ -97,7 +111,7 @@ impl Connection {
     pub(crate) fn open_queue(&mut self, pool: &RefCell<BufferPool>) {
         if self.queue.is_none() && self.gather_limit > 0 {
             let queue = self.queue.insert(pool.borrow_mut().take_queue());
-            queue.begin(self.gather_limit);
+            queue.begin(self.gather_limit as usize);
         }
     }
 
@@ -133,7 +147,7 @@ impl Connection {
             return false;
         }
         self.open_queue(pool);
-        let (header_len, limit) = (self.header_len(bytes.len()), self.gather_limit);
+        let (header_len, limit) = (self.header_len(bytes.len()), self.gather_limit as usize);
         let Some(queue) = self.queue.as_mut() else { return false };
         if !queue.has_room(header_len + bytes.len()) && !queue.open(header_len + bytes.len(), limit) {
             return false;
@@ -300,67 +314,129 @@ impl Connection {
         self.queue(pool).append(additional, pool, write);
     }
 
-    /// Answers a ping now, or as soon as there is room and the kernel takes bytes; of several
-    /// waiting ones only the newest.
-    pub(super) fn answer_ping(&mut self, payload: &[u8], out: &mut SendContext<'_>) {
-        if !self.may_answer() {
-            return;
+    /// Queues a CLOSE frame; without effect if one was sent before. Returns `true` if it was queued.
+    ///
+    /// [`WSCloseCode::NO_INFO`] is sent as an empty payload, 1006 and 1015 as 1000.
+    pub fn send_close(
+        &mut self,
+        code: WSCloseCode,
+        reason: &str,
+        now: Instant,
+        out: &mut SendContext<'_>,
+    ) -> bool {
+        if !self.may_send() {
+            return false;
         }
-        if self.refused || !self.has_room(payload.len()) {
-            return self.keep_ping(payload);
-        }
-        // Answers the older pings, too (RFC 6455 section 5.5.3); their own pong must not come after
-        // it.
-        if let Some(overload) = &mut self.overload {
-            overload.unanswered_ping = None;
-        }
-        self.enqueue_pong(payload, out);
-    }
-
-    fn may_answer(&self) -> bool {
-        !self.leaving && matches!(self.phase, Phase::Open | Phase::CloseReceived)
-    }
-
-    fn enqueue_pong(&mut self, payload: &[u8], out: &mut SendContext<'_>) {
-        self.enqueue(WSMsgType::Pong, Payload::Borrowed(payload), SendOptions::default(), out);
+        // RFC 6455 section 7.4.1: these two are never on the wire.
+        let code = match code {
+            WSCloseCode::ABNORMAL_CLOSURE | WSCloseCode::TLS_HANDSHAKE => WSCloseCode::OK,
+            code => code,
+        };
+        let payload = ClosePayload::new(code, reason);
+        // Past every limit: the frame with the reason must not be the one that is dropped, and there
+        // is only one of it.
+        let close = Payload::Borrowed(payload.as_bytes());
+        self.enqueue(WSMsgType::Close, close, SendOptions::default(), out);
         self.count_frame();
+        let answers = self.phase == Phase::CloseReceived;
+        self.enter(if answers { Phase::Closed } else { Phase::CloseSent });
+        let reason = match parse_close_payload(payload.as_bytes()) {
+            Ok((_, reason)) => reason.into(),
+            Err(_) => reason.into(),
+        };
+        self.closing().sent(WSClose { code, reason });
+        self.start_deadline(now);
+        true
+    }
+}
+
+/// What is queued, and how it leaves.
+impl Connection {
+    /// Returns the bytes that wait to be sent.
+    #[inline]
+    pub fn queued(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
-    /// Keeps a ping to be answered later, in place of the one that was kept before.
-    #[cold]
-    fn keep_ping(&mut self, payload: &[u8]) {
-        let queued = self.queued();
-        let overload = self.overload.get_or_insert_default();
-        // Set by the first ping that is kept: if newer ones moved it, or the answer waited for an
-        // empty queue, a producer that keeps the queue filled would hold it back for ever.
-        if overload.unanswered_ping.is_none() {
-            overload.ahead_of_pong = if self.refused { queued } else { 0 };
+    /// Returns the number of separate pieces of memory that wait to be sent.
+    #[inline]
+    pub(crate) fn queued_chunks(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.chunk_count())
+    }
+
+    /// Returns `true` if a data frame with this payload fits under [`max_outbound`](crate::proto::Rules::max_outbound) now.
+    #[inline]
+    pub fn has_room(&self, payload_len: usize) -> bool {
+        payload_len <= self.rules.max_outbound
+            && self.queued() + payload_len + self.header_len(payload_len) <= self.rules.max_outbound
+    }
+
+    /// Returns how many frames were queued, or admitted to be written past the queue, since this was
+    /// last called.
+    #[inline]
+    pub(crate) fn take_queued_frames(&mut self) -> u32 {
+        std::mem::take(&mut self.queued_frames)
+    }
+
+    /// Fills `slices` with what leaves next. Returns how many were filled.
+    pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.io_slices(slices))
+    }
+
+    /// Returns `true` if nothing waits to be done, and the kernel has refused nothing of late.
+    #[inline]
+    pub(crate) fn is_undisturbed(&self) -> bool {
+        !self.has_actions() && self.overload.is_none()
+    }
+
+    /// What leaves next, up to the end of its piece of memory.
+    #[inline]
+    pub fn first_slice(&self) -> &[u8] {
+        self.queue.as_ref().map_or(&[], |queue| queue.first())
+    }
+
+    /// Returns what waits to be sent if it is in one piece, as nearly always.
+    #[inline]
+    pub(crate) fn only_piece(&self) -> Option<&[u8]> {
+        self.queue.as_ref()?.only_piece()
+    }
+
+    /// Takes away what is queued, which is [one piece](Self::only_piece): it has left.
+    #[inline]
+    pub(crate) fn only_piece_left(&mut self, pool: &RefCell<BufferPool>) {
+        debug_assert!(self.overload.is_none());
+        if let Some(mut queue) = self.queue.take() {
+            queue.clear_gathered();
+            pool.borrow_mut().give_queue(queue);
         }
-        let kept = overload.unanswered_ping.get_or_insert_default();
-        kept.clear();
-        kept.extend_from_slice(payload);
     }
 
-    /// [`consume`](Self::consume) of a connection whose queue was too slow to leave.
-    #[cold]
-    pub(super) fn consume_under_overload(&mut self, n: usize, out: &mut SendContext<'_>) {
-        self.consume_queued(n, out);
-        let Some(overload) = &mut self.overload else { return };
-        overload.left_since_refusal += n as u64;
-        overload.ahead_of_pong = overload.ahead_of_pong.saturating_sub(n);
-        self.answer_kept_ping(out);
-    }
-
-    /// Answers the ping that was kept, if what was queued before it has left and there is room.
-    fn answer_kept_ping(&mut self, out: &mut SendContext<'_>) {
-        let may_answer = self.may_answer();
-        let kept = self.overload.as_mut().filter(|overload| overload.ahead_of_pong == 0);
-        let Some(ping) = kept.and_then(|overload| overload.unanswered_ping.take()) else { return };
-        if may_answer && self.has_room(ping.len()) {
-            self.enqueue_pong(&ping, out);
-        } else if may_answer && let Some(overload) = &mut self.overload {
-            overload.unanswered_ping = Some(ping);
+    /// Takes the first `n` queued bytes away: they left.
+    pub fn consume(&mut self, n: usize, out: &mut SendContext<'_>) {
+        if let Some(mut queue) = self.queue.take() {
+            queue.consume(n, out.pool);
+            if queue.is_empty() {
+                out.pool.give_queue(queue);
+            } else {
+                self.queue = Some(queue);
+            }
         }
+        if let Some(overload) = &mut self.overload {
+            overload.left(n);
+            self.answer_kept_ping(out);
+        }
+    }
+
+    /// Forgets what is queued and refuses more: the socket is gone. Returns how many bytes were
+    /// queued.
+    pub fn abandon(&mut self, pool: &mut BufferPool) -> usize {
+        self.stop_sending();
+        let unsent = self.queued();
+        if let Some(mut queue) = self.queue.take() {
+            queue.clear(pool);
+            pool.give_queue(queue);
+        }
+        unsent
     }
 
     /// Handles the result of a write: whether the kernel refused bytes, of the queue or of what the
@@ -370,185 +446,111 @@ impl Connection {
     /// has left (RFC 6455 section 5.5.3): a peer that pings and never reads costs one pong. The
     /// answer may be queued by this call.
     pub fn handle_refused(&mut self, refused: bool, out: &mut SendContext<'_>) {
-        if refused == self.refused {
+        if refused == self.is_refused() {
             return;
         }
-        self.refused = refused;
-        self.life.refusal_changed();
+        self.flags.put(Flags::REFUSED, refused);
+        self.flags.set(Flags::ATTENTION);
+        if let Some(timing) = &mut self.timing {
+            timing.refusal_changed();
+        }
         self.state_changed();
+        self.overload.get_or_insert_default().refusal_changed();
         if refused {
-            self.overload.get_or_insert_default().left_since_refusal = 0;
             return;
         }
         // Bytes that waited below the queue, sealed by TLS, have left without a call of `consume`.
         self.answer_kept_ping(out);
-        if let Some(overload) = &mut self.overload {
-            overload.left_since_refusal = 0;
-            // A connection that keeps up again costs no memory for the time when it did not.
-            if **overload == Overload::default() {
-                self.overload = None;
-            }
-        }
+        // A connection that keeps up again costs no memory for the time when it did not.
+        self.overload.take_if(|overload| overload.is_unused());
     }
 
     /// Returns `true` while the kernel refuses bytes, as far as was reported.
     #[inline]
     pub fn is_refused(&self) -> bool {
-        self.refused
+        self.flags.has(Flags::REFUSED)
     }
 
-    /// Returns how many queued bytes have left since the kernel began to refuse bytes; 0 if it
-    /// takes them.
-    pub fn left_since_refusal(&self) -> u64 {
-        self.overload.as_ref().map_or(0, |overload| overload.left_since_refusal)
+    /// Returns `true` if everything was handed to the kernel, as far as was reported.
+    pub fn has_left(&self) -> bool {
+        self.queued() == 0 && !self.is_refused()
+    }
+}
+
+/// Pings that are answered, frames that are dropped.
+impl Connection {
+    /// Answers a ping now, or as soon as there is room and the kernel takes bytes; of several
+    /// waiting ones only the newest.
+    pub(super) fn answer_ping(&mut self, payload: &[u8], out: &mut SendContext<'_>) {
+        if !self.may_send() {
+            return;
+        }
+        if self.is_refused() || !self.has_room(payload.len()) {
+            let ahead = if self.is_refused() { self.queued() } else { 0 };
+            return self.overload.get_or_insert_default().keep_ping(payload, ahead);
+        }
+        // Answers the older pings, too (RFC 6455 section 5.5.3); their own pong must not come after
+        // it.
+        if let Some(overload) = &mut self.overload {
+            overload.forget_ping();
+        }
+        self.enqueue_pong(payload, out);
     }
 
-    /// Counts a frame that the caller drops because it has no room for it. If that tears a message, the connection
-    /// [has overflowed](Self::is_overflowed).
+    fn enqueue_pong(&mut self, payload: &[u8], out: &mut SendContext<'_>) {
+        self.enqueue(WSMsgType::Pong, Payload::Borrowed(payload), SendOptions::default(), out);
+        self.count_frame();
+    }
+
+    /// Answers the ping that was kept, if what was queued before it has left and there is room.
     #[cold]
-    pub fn drop_frame(&mut self, msg_type: WSMsgType, options: SendOptions, len: usize) {
+    fn answer_kept_ping(&mut self, out: &mut SendContext<'_>) {
+        let (may_send, overload) = (self.may_send(), self.overload.as_ref());
+        let Some(len) = overload.and_then(|overload| overload.ping_due()) else { return };
+        if may_send && !self.has_room(len) {
+            return;
+        }
+        let Some(overload) = &mut self.overload else { return };
+        let ping = overload.take_ping();
+        if may_send {
+            self.enqueue_pong(&ping, out);
+        }
+    }
+
+    /// Counts a frame that the caller drops because it has no room for it. A dropped fragment tears
+    /// its message: then the connection has overflowed.
+    #[cold]
+    pub(crate) fn drop_frame(&mut self, msg_type: WSMsgType, options: SendOptions, len: usize) {
         let overload = self.overload.get_or_insert_default();
-        overload.dropped_frames += 1;
-        overload.dropped_bytes += len as u64;
+        overload.count_drop(len);
         let tears_message = msg_type == WSMsgType::Continuation || !options.fin;
-        overload.overflowed |= tears_message && !msg_type.is_control();
-        self.life.attend();
+        if tears_message && !msg_type.is_control() {
+            overload.overflow();
+        }
+        self.flags.set(Flags::ATTENTION);
     }
 
     #[cold]
     fn overflow(&mut self, msg_type: WSMsgType, options: SendOptions, len: usize) {
         self.drop_frame(msg_type, options, len);
         if self.rules.overflow_policy == WSOverflowPolicy::Close {
-            self.overload.get_or_insert_default().overflowed = true;
+            self.overload.get_or_insert_default().overflow();
         }
     }
 
-    #[inline]
-    pub(super) fn header_len(&self, len: usize) -> usize {
-        let key = if self.role == Role::Client { 4 } else { 0 };
-        key + match len {
-            0..=125 => 2,
-            126..=0xffff => 4,
-            _ => 10,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Instant;
-
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::buf::WSBuffer;
-    use crate::proto::{Rules, WSCloseCode, WSDisconnectCause, WSPreparedFrame};
-
-    /// A server's connection with one frame gathered.
-    fn gathering(pool: &RefCell<BufferPool>) -> Connection {
-        let mut connection = Connection::new(Role::Server, Arc::new(Rules::default()));
-        assert!(gathers(&mut connection, pool));
-        connection
+    /// Returns `true` once a frame was dropped that ends the connection
+    /// ([`WSOverflowPolicy::Close`], or a fragment).
+    pub fn is_overflowed(&self) -> bool {
+        self.overload.as_ref().is_some_and(|overload| overload.is_overflowed())
     }
 
-    fn text() -> FirstByte {
-        FirstByte::new(WSMsgType::Text, SendOptions::default())
+    /// Returns the frames and payload bytes that were dropped because the queue was full.
+    pub fn dropped(&self) -> (u64, u64) {
+        self.overload.as_ref().map_or((0, 0), |overload| overload.dropped())
     }
 
-    fn gathers(connection: &mut Connection, pool: &RefCell<BufferPool>) -> bool {
-        let prepared = WSPreparedFrame::new(WSMsgType::Text, "prepared");
-        let gathered = [
-            Payload::Borrowed(b"short"),
-            Payload::Borrowed(&[b'l'; 200]),
-            Payload::InPlace(&mut [b'i'; WS_HEADROOM + 20], WS_HEADROOM),
-            Payload::Owned(WSBuffer::from(&b"owned"[..])),
-            Payload::Shared(&Bytes::from_static(b"shared")),
-            Payload::Prepared(&prepared),
-        ]
-        .map(|payload| connection.gather(text(), &payload, pool));
-        assert!(gathered.iter().all(|&gathered_too| gathered_too == gathered[0]), "{gathered:?}");
-        gathered[0]
-    }
-
-    #[test]
-    fn the_short_way_is_closed_by_what_lets_not_every_frame_leave() {
-        type Change = fn(&mut Connection, &mut SendContext<'_>);
-        let changes: [(&str, Change); 6] = [
-            ("leave", |connection, _| connection.leave(Instant::now())),
-            ("CLOSE arrived", |connection, out| {
-                connection.handle_control(WSMsgType::Close, b"", out).unwrap();
-            }),
-            ("CLOSE sent", |connection, out| {
-                connection.send_close(WSCloseCode::OK, "", Instant::now(), out);
-            }),
-            ("failed", |connection, out| {
-                let fault = crate::proto::WSProtocolError::new(WSCloseCode::PROTOCOL_ERROR, "fault");
-                connection.fail(&fault, WSDisconnectCause::ProtocolError, Instant::now(), out);
-            }),
-            ("abandoned", |connection, out| {
-                connection.abandon(out.pool);
-            }),
-            ("the kernel refuses", |connection, out| connection.handle_refused(true, out)),
-        ];
-        for (what, change) in changes {
-            let (pool, mut keys) = (RefCell::new(BufferPool::new(1 << 20)), MaskKeys::fixed([0; 4]));
-            let mut connection = gathering(&pool);
-            change(&mut connection, &mut SendContext { pool: &mut pool.borrow_mut(), keys: &mut keys });
-            assert!(!gathers(&mut connection, &pool), "{what}");
-        }
-    }
-
-    #[test]
-    fn what_is_gathered_keeps_its_place_in_the_order() {
-        type Change = fn(&mut Connection, &mut SendContext<'_>);
-        let changes: [(&str, Change); 3] = [
-            ("bytes left", |connection, out| connection.consume(1, out)),
-            ("raw bytes queued", |connection, out| connection.enqueue_raw(b"raw", out.pool)),
-            ("shared bytes queued", |connection, out| {
-                let shared = Bytes::from_static(&[b's'; 16 * 1024]);
-                connection
-                    .send(WSMsgType::Binary, Payload::Shared(&shared), SendOptions::default(), out)
-                    .unwrap();
-            }),
-        ];
-        for (what, change) in changes {
-            let (pool, mut keys) = (RefCell::new(BufferPool::new(1 << 20)), MaskKeys::fixed([0; 4]));
-            let mut connection = gathering(&pool);
-            change(&mut connection, &mut SendContext { pool: &mut pool.borrow_mut(), keys: &mut keys });
-            let before = queued(&connection);
-            let gathered = gathers(&mut connection, &pool);
-            let after = queued(&connection);
-            assert!(after.starts_with(&before), "{what}");
-            assert_eq!(gathered, after.len() > before.len(), "{what}");
-        }
-    }
-
-    fn queued(connection: &Connection) -> Vec<u8> {
-        let mut slices = [std::io::IoSlice::new(&[]); 8];
-        let count = connection.io_slices(&mut slices);
-        slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
-    }
-
-    #[test]
-    fn no_more_is_gathered_than_the_limits_allow() {
-        let pool = RefCell::new(BufferPool::new(1 << 20));
-        let rules = Rules { max_outbound: 3000, ..Rules::default() };
-        let mut connection = Connection::new(Role::Server, Arc::new(rules));
-        while connection.gather(text(), &Payload::Borrowed(&[b'x'; 100]), &pool) {}
-        assert!(connection.queued() > 1500 && connection.queued() <= 3000, "{}", connection.queued());
-        assert!(!connection.gather(text(), &Payload::Borrowed(&[b'x'; 2000]), &pool));
-        assert!(connection.queued() <= 3000);
-    }
-
-    #[test]
-    fn a_client_has_no_short_way_and_control_frames_do_not_go_it() {
-        let pool = RefCell::new(BufferPool::new(1 << 20));
-        let mut server = gathering(&pool);
-        let ping = FirstByte::new(WSMsgType::Ping, SendOptions::default());
-        assert!(!server.gather(ping, &Payload::Borrowed(b""), &pool));
-        assert!(!server.gather(ping, &Payload::Borrowed(&[0; 200]), &pool));
-        let mut client = Connection::new(Role::Client, Arc::new(Rules::default()));
-        assert!(!gathers(&mut client, &pool));
+    /// Of [`dropped`](Self::dropped), returns what is new since this was last called.
+    pub(crate) fn take_new_drops(&mut self) -> (u64, u64) {
+        self.overload.as_mut().map_or((0, 0), |overload| overload.take_new_drops())
     }
 }
