@@ -77,8 +77,11 @@ pub(crate) fn frames_for(role: Role, len: usize, count: usize) -> Vec<u8> {
     (0..count).for_each(|_| peer.send(&payload));
     let mut wire = Vec::new();
     while peer.connection.queued() > 0 {
-        wire.extend_from_slice(peer.connection.first_slice());
-        peer.consume(peer.connection.first_slice().len());
+        let mut slices = [IoSlice::new(&[])];
+        peer.connection.io_slices(&mut slices);
+        let len = slices[0].len();
+        wire.extend_from_slice(&slices[0]);
+        peer.consume(len);
     }
     wire
 }

@@ -46,33 +46,42 @@ use timing::Timing;
 ///
 /// - **Frames in.** [`poll`](Self::poll) finds the frames in what arrived. Each control frame goes
 ///   through [`handle_control`](Self::handle_control), which does what the protocol requires and
-///   returns whether the frame is also the user's. An `Err` of either goes into
-///   [`fail`](Self::fail). Once [`is_receiving`](Self::is_receiving) is false, what arrives is thrown
-///   away. [`hold_data`](Self::hold_data) stops before the next data frame: back-pressure that leaves
+///   returns whether the frame is also the user's; [`auto_close`](Self::auto_close) follows a CLOSE
+///   that was delivered. An `Err` of either goes into [`fail`](Self::fail). Once
+///   [`is_receiving`](Self::is_receiving) is false, what arrives is thrown away.
+///   [`hold_data`](Self::hold_data) stops before the next data frame: back-pressure that leaves
 ///   control frames in front of it alone.
-/// - **Frames out.** [`send`](Self::send) queues. [`io_slices`](Self::io_slices) shows what leaves next,
-///   [`consume`](Self::consume) takes away what left.
+/// - **Frames out.** [`send`](Self::send) queues. [`io_slices`](Self::io_slices) shows what leaves
+///   next, [`consume`](Self::consume) takes away what left.
 /// - **Other input** comes in through the `handle_` methods: the connection is open
-///   ([`handle_open`](Self::handle_open)), bytes arrived ([`handle_arrival`](Self::handle_arrival)),
-///   the kernel refuses or takes bytes ([`handle_refused`](Self::handle_refused)), the stream has
-///   ended ([`handle_end`](Self::handle_end), [`handle_held_end`](Self::handle_held_end)), the timer
-///   has fired ([`handle_timeout`](Self::handle_timeout)). An error of the stream goes into
+///   ([`handle_open`](Self::handle_open)), bytes arrived
+///   ([`handle_arrival`](Self::handle_arrival)), the kernel refuses or takes bytes
+///   ([`handle_refused`](Self::handle_refused)), the stream has ended
+///   ([`handle_end`](Self::handle_end), [`handle_held_end`](Self::handle_held_end)), the timer has
+///   fired ([`handle_timeout`](Self::handle_timeout)). An error of the stream goes into
 ///   [`abort`](Self::abort).
 /// - **Commands** change the state: [`send`](Self::send), [`send_close`](Self::send_close),
 ///   [`disconnect`](Self::disconnect), [`fail`](Self::fail), [`abort`](Self::abort),
 ///   [`ping_sent`](Self::ping_sent), [`pong_received`](Self::pong_received),
-///   [`set_watermarks`](Self::set_watermarks), [`answer_late`](Self::answer_late), and the pairs that
-///   pause reading and hold data. None of them has an effect outside of the connection.
-/// - **Actions** carry the effects. After input, commands and writes, and once the queue was written
-///   as far as the kernel takes it, the caller tests [`has_actions`](Self::has_actions). If it is
-///   true, it carries out what [`poll_action`](Self::poll_action) returns, one action after the
-///   other, until that is `None`. [`Action::Disconnected`](super::Action::Disconnected) comes exactly
-///   once, and nothing after it; the caller then calls [`abandon`](Self::abandon).
-/// - **Events** for the application are announced by [`Action::Notify`](super::Action::Notify) and
-///   returned by [`poll_event`](Self::poll_event), so that no action runs user code.
+///   [`set_watermarks`](Self::set_watermarks), [`answer_late`](Self::answer_late), and the pairs
+///   that pause reading and hold data. None of them has an effect outside of the connection.
+/// - **Actions** carry the effects. After input, commands and writes, and once the queue was
+///   written as far as the kernel takes it, the caller tests [`has_actions`](Self::has_actions). If
+///   it is true, it carries out what [`poll_action`](Self::poll_action) returns, one action after
+///   the other, until that is `None`. [`Action::Disconnected`] comes exactly once, and nothing
+///   after it; the caller then calls [`abandon`](Self::abandon).
+/// - **Events** for the application are announced by [`Action::Notify`] and returned by
+///   [`poll_event`](Self::poll_event), so that no action runs user code.
+/// - **State** can be asked for at any time: the backlog ([`queued`](Self::queued),
+///   [`has_room`](Self::has_room), [`awaits_resume`](Self::awaits_resume),
+///   [`dropped`](Self::dropped)), the frame that is awaited
+///   ([`pending_wire_len`](Self::pending_wire_len), [`is_data_held`](Self::is_data_held)), and how
+///   far the end has come ([`close_handshake`](Self::close_handshake),
+///   [`deadline`](Self::deadline), [`is_closed_cleanly`](Self::is_closed_cleanly),
+///   [`is_half_closed`](Self::is_half_closed), [`is_finished`](Self::is_finished)).
 /// - **Time** is passed in as `now` and does not go backwards. There is one timer. Only
-///   [`Action::SetTimer`](super::Action::SetTimer) moves it, and arriving bytes and the progress of
-///   writes never do: a deadline that has moved is noticed when the timer fires.
+///   [`Action::SetTimer`] moves it, and arriving bytes and the progress of writes never do: a
+///   deadline that has moved is noticed when the timer fires.
 ///
 /// A connection that is open, keeps up and is not watched has no actions, so sending and receiving
 /// cost it one test of a flag. As long as the kernel refuses bytes, or an end is under way,
@@ -135,14 +144,8 @@ impl Connection {
 
     /// Returns which end this is.
     #[inline]
-    pub fn role(&self) -> Role {
+    pub(crate) fn role(&self) -> Role {
         self.role
-    }
-
-    /// Returns how this connection behaves.
-    #[inline]
-    pub fn rules(&self) -> &Rules {
-        &self.rules
     }
 
     /// Updates what the short ways of sending and receiving depend on. Called after each change of
@@ -320,8 +323,8 @@ impl Connection {
         matches!(self.phase, Phase::Open | Phase::CloseSent) && !self.flags.has(Flags::LEAVING)
     }
 
-    /// Returns `true` if the next frame that arrives is to be delivered. It may be a data frame that
-    /// is held.
+    /// Returns `true` if the next frame that arrives is to be delivered. It may be a data frame
+    /// that is held.
     #[inline]
     pub(crate) fn is_delivering(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::CloseSent)
@@ -347,7 +350,7 @@ impl Connection {
 
     /// Returns `true` while no data frame is delivered: reading is paused, or data is to be held.
     #[inline]
-    pub fn is_reading_paused(&self) -> bool {
+    pub(crate) fn is_reading_paused(&self) -> bool {
         self.flags.has(Flags::PAUSED | Flags::HOLDING)
     }
 
@@ -357,7 +360,7 @@ impl Connection {
     }
 
     /// Returns `true` once an end of the connection has begun that has a deadline, or is over.
-    pub fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.flags.has(Flags::OVER) || self.closing.as_ref().is_some_and(|closing| closing.is_ending())
     }
 
@@ -373,12 +376,12 @@ impl Connection {
 
     /// Returns `true` while a ping is under way: any frame may be its answer.
     #[inline]
-    pub fn is_pong_awaited(&self) -> bool {
+    pub(crate) fn is_pong_awaited(&self) -> bool {
         self.flags.has(Flags::PONG_AWAITED)
     }
 
     /// Returns `true` once a client's closing handshake is complete and everything has left.
-    pub fn is_handshake_closed(&self) -> bool {
+    pub(crate) fn is_handshake_closed(&self) -> bool {
         self.flags.has(Flags::SERVER_ENDS)
     }
 
@@ -415,7 +418,7 @@ impl Connection {
 
     /// Returns `true` if the local CLOSE frame was sent or queued.
     #[inline]
-    pub fn is_close_sent(&self) -> bool {
+    pub(crate) fn is_close_sent(&self) -> bool {
         self.closing.as_ref().is_some_and(|closing| closing.is_close_sent())
     }
 }

@@ -86,7 +86,7 @@ impl Life {
         // A peer that does nothing any more does not keep an end from coming.
         self.caller.busy = false;
         self.caller.run_events();
-        let begun = self.caller.connection.is_ending();
+        let begun = self.caller.ended.is_some() || self.caller.connection.deadline().is_some();
         if begun {
             self.caller.advance(self.rules.close_timeout + Duration::from_secs(3));
             assert!(self.caller.ended.is_some(), "a deadline ends what has begun to end");
@@ -185,18 +185,20 @@ impl Life {
         let connection = &mut caller.connection;
         assert!(caller.shutdowns <= 1);
         if caller.ended.is_none() {
-            assert_eq!(caller.writable, connection.is_refused(), "interest follows the kernel");
+            assert_eq!(caller.writable, caller.refused, "interest follows the kernel");
             let deadline = connection.deadline();
-            assert!(deadline.is_none_or(|at| caller.timer.is_some_and(|timer| timer <= at)));
-            assert!(!connection.is_ending() || caller.timer.is_some(), "an end has a timer");
+            assert!(
+                deadline.is_none_or(|at| caller.timer.is_some_and(|timer| timer <= at)),
+                "an end has a timer"
+            );
             assert!(caller.timer.is_none_or(|at| at > caller.now), "which is in the future");
-            let waiting = if connection.is_refused() { connection.queued() + caller.stream.held } else { 0 };
-            let (low, high) = connection.watermarks();
+            let waiting = if caller.refused { connection.queued() + caller.stream.held } else { 0 };
+            let (low, high) = (self.rules.low_watermark, self.rules.high_watermark);
             known.writing_paused = waiting > high || (known.writing_paused && waiting > low);
             assert_eq!(connection.awaits_resume(), known.writing_paused, "{waiting}");
         }
         for event in &caller.events[self.events_seen..] {
-            assert!(*event != Event::HandshakeClosed || connection.role() == Role::Client);
+            assert!(*event != Event::HandshakeClosed || caller.role == Role::Client);
         }
         self.events_seen = caller.events.len();
         self.check_record();
@@ -216,10 +218,10 @@ impl Life {
             Disconnected => known.left || self.caller.shutdowns == 1,
             PeerEof | Truncated => known.peer_ended,
             CloseTimeout => self.caller.now >= connection.deadline().expect("a deadline"),
-            WriteTimeout => self.rules.write_timeout.is_some() && connection.is_refused(),
-            PingTimeout => keep_alive.auto_ping.is_some() && connection.is_close_sent(),
-            IdleTimeout => keep_alive.idle_timeout.is_some() && connection.is_close_sent(),
-            LifetimeOver => keep_alive.max_lifetime.is_some() && connection.is_close_sent(),
+            WriteTimeout => self.rules.write_timeout.is_some() && self.caller.refused,
+            PingTimeout => keep_alive.auto_ping.is_some() && self.caller.is_close_sent(),
+            IdleTimeout => keep_alive.idle_timeout.is_some() && self.caller.is_close_sent(),
+            LifetimeOver => keep_alive.max_lifetime.is_some() && self.caller.is_close_sent(),
             Overflow => known.may_overflow || known.aborted.contains(&Overflow),
             ProtocolError | ListenerError => known.failed == Some(info.cause),
             cause => known.aborted.contains(&cause),

@@ -10,8 +10,8 @@ use crate::proto::{
 #[derive(Debug, Default)]
 pub(super) struct Closing {
     handshake: WSCloseHandshake,
-    /// Set by what first began to end the connection, and never moved later: the peer cannot prolong
-    /// it.
+    /// Set by what first began to end the connection, and never moved later: the peer cannot
+    /// prolong it.
     deadline: Option<Instant>,
     /// The first reason to end the connection.
     cause: Option<WSDisconnectCause>,

@@ -61,7 +61,7 @@ impl Flags {
     pub(super) const END_SEEN: u32 = 1 << 19;
     /// [`Action::ReadOn`](super::Action::ReadOn) is due.
     pub(super) const READ_ON: u32 = 1 << 20;
-    /// [`Action::Notify`](super::Action::Notify) was returned, and no event has been asked for since.
+    /// [`Action::Notify`](super::Action::Notify) was returned, and no event was asked for since.
     pub(super) const NOTIFIED: u32 = 1 << 21;
     /// [`Event::PeerEnded`](super::Event::PeerEnded) is due.
     pub(super) const TELL_PEER_ENDED: u32 = 1 << 22;

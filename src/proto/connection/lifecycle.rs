@@ -26,8 +26,8 @@ impl Connection {
     }
 
     /// Notes that bytes have arrived. Needed only if
-    /// [`watches_arrivals`](crate::proto::KeepAliveRules::watches_arrivals), and never the cause of an
-    /// action.
+    /// [`watches_arrivals`](crate::proto::KeepAliveRules::watches_arrivals), and never the cause of
+    /// an action.
     #[inline]
     pub fn handle_arrival(&mut self, now: Instant) {
         if let Some(keep_alive) = self.keep_alive() {
@@ -160,7 +160,7 @@ impl Connection {
     }
 
     /// Returns the watermarks, in bytes: low and high.
-    pub fn watermarks(&self) -> (usize, usize) {
+    fn watermarks(&self) -> (usize, usize) {
         let own = self.timing.as_ref().and_then(|timing| timing.watermarks());
         own.unwrap_or((self.rules.low_watermark, self.rules.high_watermark))
     }
@@ -256,7 +256,7 @@ impl Connection {
     }
 
     /// Stops receiving, lets what is queued leave, then closes TCP.
-    pub fn leave(&mut self, now: Instant) {
+    fn leave(&mut self, now: Instant) {
         self.stop_sending();
         self.start_deadline(now);
     }
@@ -297,8 +297,8 @@ impl Connection {
         action
     }
 
-    /// Returns the next event for the application, when user code may run. A crossing of a watermark
-    /// that was undone meanwhile is not reported. If there are further events, a further
+    /// Returns the next event for the application, when user code may run. A crossing of a
+    /// watermark that was undone meanwhile is not reported. If there are further events, a further
     /// [`Action::Notify`] announces them.
     pub fn poll_event(&mut self) -> Option<Event> {
         let is_ending = self.is_ending();
@@ -357,8 +357,8 @@ impl Connection {
         (self.has_events() && !self.flags.set(Flags::NOTIFIED)).then_some(Action::Notify)
     }
 
-    /// Notes that there is nothing to do until the next input. A connection that is ending, or whose
-    /// bytes the kernel refuses, depends on its queue, whose changes are not input.
+    /// Notes that there is nothing to do until the next input. A connection that is ending, or
+    /// whose bytes the kernel refuses, depends on its queue, whose changes are not input.
     fn rest(&mut self) {
         let depends_on_queue = self.is_refused() || self.flags.has(Flags::WRITING_PAUSED) || self.is_ending();
         if !depends_on_queue || self.flags.has(Flags::OVER) {

@@ -39,7 +39,7 @@ impl Overload {
         self.ping = None;
     }
 
-    /// Returns the length of the ping that is kept, in bytes, if what was queued before it has left.
+    /// Returns the length of the kept ping in bytes, if what was queued before it has left.
     pub(super) fn ping_due(&self) -> Option<usize> {
         self.ping.as_ref().filter(|ping| ping.ahead == 0).map(|ping| ping.payload.len())
     }

@@ -18,7 +18,7 @@ use super::{Connection, Flags, Phase};
 /// go to work, and the memory stays in the cache.
 pub(crate) const GATHER_LIMIT: usize = 256 * 1024;
 
-/// Bytes beyond [`Rules::max_outbound`](crate::proto::Rules::max_outbound) that only control frames may use.
+/// Bytes beyond [`max_outbound`](crate::proto::Rules::max_outbound) for control frames only.
 const CONTROL_RESERVE: usize = 1024;
 
 impl Connection {
@@ -117,8 +117,8 @@ impl Connection {
 
     /// Appends a data frame to an [open](Self::open_queue) queue. `HEADER` is the length of its
     /// header: 2 up to [`MAX_SHORT_PAYLOAD`] bytes, 4 beyond. Returns `false`, and does nothing, if
-    /// the queue is not open or full, or the frame has to go the long way. With a header of two bytes
-    /// it calls nothing, so that nothing has to be saved for it.
+    /// the queue is not open or full, or the frame has to go the long way. With a header of two
+    /// bytes it calls nothing, so that nothing has to be saved for it.
     #[inline]
     pub(crate) fn append<const HEADER: usize>(&mut self, first: FirstByte, payload: &[u8]) -> bool {
         let gathers = HEADER == 2 || payload.len() <= usize::from(self.gathered_end);
@@ -276,8 +276,8 @@ impl Connection {
         header.encode_back(headroom)
     }
 
-    /// Returns the header that a frame of this connection has, with a fresh masking key if this is a
-    /// client.
+    /// Returns the header that a frame of this connection has, with a fresh masking key if this is
+    /// a client.
     #[inline]
     pub(crate) fn header(
         &self,
@@ -314,7 +314,7 @@ impl Connection {
         self.queue(pool).append(additional, pool, write);
     }
 
-    /// Queues a CLOSE frame; without effect if one was sent before. Returns `true` if it was queued.
+    /// Queues a CLOSE frame. Returns `false`, and does nothing, if one was sent before.
     ///
     /// [`WSCloseCode::NO_INFO`] is sent as an empty payload, 1006 and 1015 as 1000.
     pub fn send_close(
@@ -333,8 +333,8 @@ impl Connection {
             code => code,
         };
         let payload = ClosePayload::new(code, reason);
-        // Past every limit: the frame with the reason must not be the one that is dropped, and there
-        // is only one of it.
+        // Past every limit: the frame with the reason must not be the one that is dropped, and
+        // there is only one of it.
         let close = Payload::Borrowed(payload.as_bytes());
         self.enqueue(WSMsgType::Close, close, SendOptions::default(), out);
         self.count_frame();
@@ -364,15 +364,15 @@ impl Connection {
         self.queue.as_ref().map_or(0, |queue| queue.chunk_count())
     }
 
-    /// Returns `true` if a data frame with this payload fits under [`max_outbound`](crate::proto::Rules::max_outbound) now.
+    /// Returns `true` if a data frame with a payload of this length fits under the limit now.
     #[inline]
     pub fn has_room(&self, payload_len: usize) -> bool {
         payload_len <= self.rules.max_outbound
             && self.queued() + payload_len + self.header_len(payload_len) <= self.rules.max_outbound
     }
 
-    /// Returns how many frames were queued, or admitted to be written past the queue, since this was
-    /// last called.
+    /// Returns how many frames were queued, or admitted to be written past the queue, since this
+    /// was last called.
     #[inline]
     pub(crate) fn take_queued_frames(&mut self) -> u32 {
         std::mem::take(&mut self.queued_frames)
@@ -387,12 +387,6 @@ impl Connection {
     #[inline]
     pub(crate) fn is_undisturbed(&self) -> bool {
         !self.has_actions() && self.overload.is_none()
-    }
-
-    /// What leaves next, up to the end of its piece of memory.
-    #[inline]
-    pub fn first_slice(&self) -> &[u8] {
-        self.queue.as_ref().map_or(&[], |queue| queue.first())
     }
 
     /// Returns what waits to be sent if it is in one piece, as nearly always.
@@ -467,12 +461,12 @@ impl Connection {
 
     /// Returns `true` while the kernel refuses bytes, as far as was reported.
     #[inline]
-    pub fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.flags.has(Flags::REFUSED)
     }
 
     /// Returns `true` if everything was handed to the kernel, as far as was reported.
-    pub fn has_left(&self) -> bool {
+    pub(crate) fn has_left(&self) -> bool {
         self.queued() == 0 && !self.is_refused()
     }
 }
@@ -540,7 +534,7 @@ impl Connection {
 
     /// Returns `true` once a frame was dropped that ends the connection
     /// ([`WSOverflowPolicy::Close`], or a fragment).
-    pub fn is_overflowed(&self) -> bool {
+    pub(super) fn is_overflowed(&self) -> bool {
         self.overload.as_ref().is_some_and(|overload| overload.is_overflowed())
     }
 

@@ -45,7 +45,7 @@ fn gathers(connection: &mut Connection, pool: &RefCell<BufferPool>) -> bool {
 fn the_short_way_is_closed_by_what_lets_not_every_frame_leave() {
     type Change = fn(&mut Connection, &mut SendContext<'_>);
     let changes: [(&str, Change); 6] = [
-        ("leave", |connection, _| connection.leave(Instant::now())),
+        ("leave", |connection, _| connection.disconnect(true, Instant::now())),
         ("CLOSE arrived", |connection, out| {
             connection.handle_control(WSMsgType::Close, b"", out).unwrap();
         }),

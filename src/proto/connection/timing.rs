@@ -42,9 +42,9 @@ pub(super) enum Deadline {
 }
 
 impl Timing {
-    // --- the timer ---------------------------------------------------------------------------------
+    // --- the timer -------------------------------------------------------------------------------
 
-    /// Returns the next deadline: `close`, or one of these. Liveness counts only if it is `watched`.
+    /// Returns the next deadline: `close`, or one of these. Liveness counts only if `watched`.
     pub(super) fn next_deadline(
         &self,
         close: Option<Instant>,
@@ -62,8 +62,8 @@ impl Timing {
         deadlines.into_iter().filter_map(|(at, which)| Some((at?, which))).min_by_key(|&(at, _)| at)
     }
 
-    /// Moves the timer to the next deadline. Returns `false`, and does nothing, if it need not move.
-    /// One that fires too early is left alone: it is set again when it fires, so progress and
+    /// Moves the timer to the next deadline. Returns `false`, and does nothing, if it need not
+    /// move. One that fires too early is left alone: it is set again when it fires, so progress and
     /// arrivals never move it.
     pub(super) fn move_timer(&mut self, next: Option<Instant>) -> bool {
         let is_early_enough = match (self.timer, next) {
@@ -82,7 +82,7 @@ impl Timing {
         self.timer = None;
     }
 
-    // --- liveness ----------------------------------------------------------------------------------
+    // --- liveness --------------------------------------------------------------------------------
 
     /// Counts silence from `now` on.
     pub(super) fn watch(&mut self, now: Instant) {
@@ -98,7 +98,7 @@ impl Timing {
         self.keep_alive.as_mut()
     }
 
-    // --- writing -----------------------------------------------------------------------------------
+    // --- writing ---------------------------------------------------------------------------------
 
     /// Notes how far writes have come while the kernel refuses bytes. Returns the time of the last
     /// progress.
@@ -115,7 +115,7 @@ impl Timing {
         self.write = None;
     }
 
-    // --- the end behind data that is held ----------------------------------------------------------
+    // --- the end behind data that is held --------------------------------------------------------
 
     /// Sets the deadline of an end behind data that is held, unless there is one.
     pub(super) fn hold_end(&mut self, deadline: Instant) {
@@ -131,7 +131,7 @@ impl Timing {
         self.held_end.is_some()
     }
 
-    // --- watermarks --------------------------------------------------------------------------------
+    // --- watermarks ------------------------------------------------------------------------------
 
     /// Sets the watermarks of this connection.
     pub(super) fn set_watermarks(&mut self, low: usize, high: usize) {

@@ -15,6 +15,7 @@ use femtows::{WSDisconnectInfo, WSDropReason};
 /// A connection with its kernel, its timer and its application.
 pub(crate) struct Caller {
     pub(crate) connection: Connection,
+    pub(crate) role: Role,
     pool: BufferPool,
     keys: MaskKeys,
     pub(crate) now: Instant,
@@ -28,6 +29,8 @@ pub(crate) struct Caller {
     pub(crate) timer: Option<Instant>,
     /// How often the timer was set.
     pub(crate) timer_changes: usize,
+    /// The kernel refuses bytes, as far as the connection was told.
+    pub(crate) refused: bool,
     /// The interest in writability.
     pub(crate) writable: bool,
     pub(crate) shutdowns: usize,
@@ -44,6 +47,7 @@ impl Caller {
     pub(crate) fn new(role: Role, rules: Rules) -> Self {
         let mut caller = Self {
             connection: Connection::new(role, Arc::new(rules)),
+            role,
             pool: BufferPool::new(1 << 16),
             keys: MaskKeys::seeded(1),
             now: Instant::now(),
@@ -53,6 +57,7 @@ impl Caller {
             written: Vec::new(),
             timer: None,
             timer_changes: 0,
+            refused: false,
             writable: false,
             shutdowns: 0,
             reads: 0,
@@ -83,6 +88,10 @@ impl Caller {
         self.call(|connection, _, out| {
             connection.send(WSMsgType::Binary, Payload::Borrowed(&payload), SendOptions::default(), out)
         })
+    }
+
+    pub(crate) fn is_close_sent(&self) -> bool {
+        self.connection.close_handshake().is_some_and(|close| close.sent.is_some())
     }
 
     pub(crate) fn send_close(&mut self, code: u16) -> bool {
@@ -150,7 +159,7 @@ impl Caller {
             assert_eq!(self.connection.poll_action(self.now, self.stream), None, "nothing after the end");
             return;
         }
-        if !self.connection.is_refused() {
+        if !self.refused {
             self.write();
         }
         for round in 0.. {
@@ -189,7 +198,7 @@ impl Caller {
         match action {
             Action::Write => self.write(),
             Action::ShutdownWrite => {
-                assert!(self.connection.has_left(), "nothing is cut off");
+                assert!(self.connection.queued() == 0 && !self.refused, "nothing is cut off");
                 self.shutdowns += 1;
             }
             Action::SetInterest { writable } => {
@@ -229,6 +238,7 @@ impl Caller {
             self.written.extend_from_slice(&offered[..taken]);
             self.connection.consume(taken, &mut out);
             let refused = self.connection.queued() > 0 && taken < offered.len();
+            self.refused = refused;
             self.connection.handle_refused(refused, &mut out);
             if refused || self.connection.queued() == 0 {
                 return;
