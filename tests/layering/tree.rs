@@ -41,18 +41,16 @@ pub(crate) struct Tree {
 impl Tree {
     /// Reads all files below `root/src`. Names of files are relative to `root`.
     pub(crate) fn read(root: &Path) -> Self {
-        let mut files = Vec::new();
-        list(&root.join("src"), &mut files);
-        // Sorted by depth, so that `#[cfg(test)] mod x;` is seen before the files of `x`.
-        files.sort_by_key(|file| (file.matches('/').count(), !file.ends_with("mod.rs"), file.clone()));
-        let prefix = format!("{}/", root.display());
         let mut tree = Self::default();
-        for file in files {
-            let text = fs::read_to_string(&file).expect("a source file can be read");
-            let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
-            tree.add(file.strip_prefix(&prefix).expect("below the root"), &syntax);
+        for source in sources(root) {
+            tree.add(&source.file, &source.syntax);
         }
         tree
+    }
+
+    /// Returns `true` if only tests compile this module.
+    pub(crate) fn is_for_tests(&self, module: &[String]) -> bool {
+        self.test_modules.iter().any(|tests| module.starts_with(tests))
     }
 
     /// Returns the path that `path` leads to: re-exports of the root and of other layers are
@@ -73,7 +71,7 @@ impl Tree {
 
     fn add(&mut self, file: &str, syntax: &syn::File) {
         let module = module_of(file);
-        if self.test_modules.iter().any(|tests| module.starts_with(tests)) {
+        if self.is_for_tests(&module) {
             return;
         }
         if let [top, ..] = &module[..] {
@@ -86,6 +84,31 @@ impl Tree {
         let children = children.collect();
         Reader { tree: self, file, module, children }.visit_file(syntax);
     }
+}
+
+/// A parsed file.
+pub(crate) struct Source {
+    /// The path relative to the root.
+    pub(crate) file: String,
+    pub(crate) text: String,
+    pub(crate) syntax: syn::File,
+}
+
+/// Parses all files below `root/src`.
+///
+/// They are sorted by depth, so that `#[cfg(test)] mod x;` comes before the files of `x`.
+pub(crate) fn sources(root: &Path) -> Vec<Source> {
+    let mut files = Vec::new();
+    list(&root.join("src"), &mut files);
+    files.sort_by_key(|file| (file.matches('/').count(), !file.ends_with("mod.rs"), file.clone()));
+    let prefix = format!("{}/", root.display());
+    let parse = |path: String| {
+        let text = fs::read_to_string(&path).expect("a source file can be read");
+        let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let file = path.strip_prefix(&prefix).expect("below the root").to_owned();
+        Source { file, text, syntax }
+    };
+    files.into_iter().map(parse).collect()
 }
 
 /// Collects the files of a folder and of those in it.
@@ -101,14 +124,14 @@ fn list(folder: &Path, files: &mut Vec<String>) {
 }
 
 /// Returns the module that a file contains: `src/proto/mod.rs` and `src/proto.rs` are `proto`.
-fn module_of(file: &str) -> Names {
+pub(crate) fn module_of(file: &str) -> Names {
     let path = file.trim_start_matches("src/").trim_end_matches(".rs");
     let path = path.strip_suffix("/mod").unwrap_or(path);
     path.split('/').filter(|name| *name != "lib").map(str::to_owned).collect()
 }
 
 /// Returns `true` if an item with these attributes is compiled for tests only.
-fn is_for_tests(attributes: &[Attribute]) -> bool {
+pub(crate) fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
             && attribute.parse_args::<Meta>().is_ok_and(|predicate| holds_in_tests_only(&predicate))
@@ -126,7 +149,7 @@ fn holds_in_tests_only(predicate: &Meta) -> bool {
     }
 }
 
-fn attributes(item: &Item) -> &[Attribute] {
+pub(crate) fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,

@@ -1,0 +1,5 @@
+use super::conn::Conn;
+
+impl Conn {}
+
+impl super::other::Named {}
