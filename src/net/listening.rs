@@ -34,11 +34,6 @@ pub(crate) struct ListenError {
 const PORT_ATTEMPTS: usize = 16;
 
 impl Listening {
-    /// Takes over a listening socket that does not block.
-    pub(crate) fn new(fd: OwnedFd, kind: SocketKind) -> Self {
-        Self::Socket(fd, kind)
-    }
-
     /// Listens on each of the addresses, or on none, as asyncio's `create_server` does.
     ///
     /// An address that is repeated counts once. IPv6 addresses are skipped on a system without
@@ -115,7 +110,7 @@ fn bind_all(wanted: &[SocketAddr], options: ListenOptions) -> Result<Vec<Listeni
         let beside_ipv4 = || wanted.iter().any(|other| other.is_ipv4() && other.port() == addr.port());
         let bound = bind(place, options, options.ipv6_only || beside_ipv4()).and_then(|socket| {
             let local = socket.local_addr()?.as_socket();
-            Ok((Listening::new(socket.into(), SocketKind::Tcp), local))
+            Ok((Listening::Socket(socket.into(), SocketKind::Tcp), local))
         });
         match bound {
             Ok((socket, local)) => {

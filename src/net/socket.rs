@@ -2,31 +2,29 @@
 
 use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use crate::net::{Listening, Socket, SocketKind, Stream};
+use socket2::SockRef;
+
+use super::listening::Listening;
+use super::stream::{Socket, SocketKind, Stream};
 
 /// A connected socket that the application made, accepted or inherited: a `TcpStream` or a `UnixStream` of std.
 ///
 /// Whoever takes it makes it non-blocking. Its options stay as they are, but for those that [`WSTuning`](crate::WSTuning) sets.
 #[derive(Debug)]
-pub struct WSSocket(Connected);
-
-#[derive(Debug)]
-enum Connected {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
+pub struct WSSocket(Socket);
 
 impl From<TcpStream> for WSSocket {
     fn from(socket: TcpStream) -> Self {
-        Self(Connected::Tcp(socket))
+        Self(Socket::new(socket.into(), SocketKind::Tcp))
     }
 }
 
 impl From<UnixStream> for WSSocket {
     fn from(socket: UnixStream) -> Self {
-        Self(Connected::Unix(socket))
+        Self(Socket::new(socket.into(), SocketKind::Unix))
     }
 }
 
@@ -43,33 +41,18 @@ impl WSSocket {
 
     /// `None` for a Unix domain socket, and for one whose peer has gone.
     pub(crate) fn peer_ip(&self) -> Option<IpAddr> {
-        match &self.0 {
-            Connected::Tcp(socket) => socket.peer_addr().ok().map(|addr| addr.ip()),
-            Connected::Unix(_) => None,
-        }
+        SockRef::from(&self.0).peer_addr().ok()?.as_socket().map(|addr| addr.ip())
     }
 
     /// Returns the socket of a stream, for another loop. `None` if the stream is a layer: that has
     /// state which no other loop has.
     pub(crate) fn from_stream(stream: Stream) -> Option<Self> {
-        let Stream::Socket(socket) = stream else { return None };
-        Some(match socket.into_parts() {
-            (fd, SocketKind::Tcp) => TcpStream::from(fd).into(),
-            (fd, SocketKind::Unix) => UnixStream::from(fd).into(),
-        })
+        if let Stream::Socket(socket) = stream { Some(Self(socket)) } else { None }
     }
 
     pub(crate) fn into_stream(self) -> io::Result<Stream> {
-        match self.0 {
-            Connected::Tcp(socket) => {
-                socket.set_nonblocking(true)?;
-                Ok(Socket::new(socket.into(), SocketKind::Tcp).into())
-            }
-            Connected::Unix(socket) => {
-                socket.set_nonblocking(true)?;
-                Ok(Socket::new(socket.into(), SocketKind::Unix).into())
-            }
-        }
+        SockRef::from(&self.0).set_nonblocking(true)?;
+        Ok(self.0.into())
     }
 }
 
@@ -78,37 +61,23 @@ impl WSSocket {
 /// Whoever takes it makes it non-blocking. Its backlog and its options stay as they are, but for those that
 /// [`WSTuning`](crate::WSTuning) sets.
 #[derive(Debug)]
-pub struct WSListeningSocket(Bound);
-
-#[derive(Debug)]
-enum Bound {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
+pub struct WSListeningSocket(OwnedFd, SocketKind);
 
 impl From<TcpListener> for WSListeningSocket {
     fn from(socket: TcpListener) -> Self {
-        Self(Bound::Tcp(socket))
+        Self(socket.into(), SocketKind::Tcp)
     }
 }
 
 impl From<UnixListener> for WSListeningSocket {
     fn from(socket: UnixListener) -> Self {
-        Self(Bound::Unix(socket))
+        Self(socket.into(), SocketKind::Unix)
     }
 }
 
 impl WSListeningSocket {
     pub(crate) fn into_listening(self) -> io::Result<Listening> {
-        match self.0 {
-            Bound::Tcp(socket) => {
-                socket.set_nonblocking(true)?;
-                Ok(Listening::new(socket.into(), SocketKind::Tcp))
-            }
-            Bound::Unix(socket) => {
-                socket.set_nonblocking(true)?;
-                Ok(Listening::new(socket.into(), SocketKind::Unix))
-            }
-        }
+        SockRef::from(&self.0).set_nonblocking(true)?;
+        Ok(Listening::Socket(self.0, self.1))
     }
 }

@@ -336,10 +336,6 @@ impl Socket {
             Err(error) => Err(error),
         }
     }
-
-    pub(crate) fn into_parts(self) -> (OwnedFd, SocketKind) {
-        (self.fd, self.kind)
-    }
 }
 
 impl AsFd for Socket {
