@@ -329,6 +329,17 @@ impl LoopCore {
         }
     }
 
+    /// Runs one iteration: `serve`, which serves the events, then the ready list, the inbox and the
+    /// timers.
+    pub(crate) fn iterate(self: &Rc<Self>, serve: impl FnOnce()) {
+        self.dispatch_scope(|| {
+            serve();
+            self.run_ready();
+            self.run_inbox();
+            self.run_timers();
+        });
+    }
+
     /// Serves one slot, then lets everything leave that came of it.
     pub(crate) fn ready(self: &Rc<Self>, token: Token, readiness: Readiness) {
         let Some(source) = self.any_source(token) else { return };
@@ -441,17 +452,7 @@ impl LoopCore {
     /// other, within bounds.
     #[inline(never)]
     pub(crate) fn run_due(self: &Rc<Self>) {
-        for _ in 0..SETTLE_ROUNDS {
-            if self.has_deferred() {
-                self.run_deferred();
-            }
-            if !self.tasks.is_empty() {
-                self.tasks.run_ready();
-            }
-            if !self.is_due() {
-                return;
-            }
-        }
+        self.run_rounds(|| {});
     }
 
     /// Runs what became due during a dispatch: deferred callbacks, then woken tasks, then
@@ -465,6 +466,15 @@ impl LoopCore {
     }
 
     fn settle_due(self: &Rc<Self>) {
+        self.run_rounds(|| {
+            while let Some(source) = self.dirty.pop() {
+                source.drive();
+            }
+        });
+    }
+
+    #[inline]
+    fn run_rounds(self: &Rc<Self>, finish_round: impl Fn()) {
         for _ in 0..SETTLE_ROUNDS {
             if self.has_deferred() {
                 self.run_deferred();
@@ -472,16 +482,10 @@ impl LoopCore {
             if !self.tasks.is_empty() {
                 self.tasks.run_ready();
             }
-            self.drive_dirty();
+            finish_round();
             if !self.is_due() {
                 return;
             }
-        }
-    }
-
-    fn drive_dirty(&self) {
-        while let Some(source) = self.dirty.pop() {
-            source.drive();
         }
     }
 

@@ -223,15 +223,11 @@ impl WSLoop {
 
     fn dispatch(&mut self) {
         let core = &self.core;
-        core.dispatch_scope(|| {
-            let active = !self.events.is_empty();
+        core.iterate(|| {
             Self::serve_events(core, &self.events);
-            if active || core.has_work() {
+            if !self.events.is_empty() || core.has_work() {
                 self.last_active = core.now();
             }
-            core.run_ready();
-            core.run_inbox();
-            core.run_timers();
         });
     }
 }

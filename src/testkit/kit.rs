@@ -76,14 +76,7 @@ impl TestKit {
     pub fn turn(&mut self) -> bool {
         let events = self.take_events();
         let core = &self.core;
-        core.dispatch_scope(|| {
-            for (token, readiness) in events {
-                core.ready(token, readiness);
-            }
-            core.run_ready();
-            core.run_inbox();
-            core.run_timers();
-        });
+        core.iterate(|| events.into_iter().for_each(|(token, readiness)| core.ready(token, readiness)));
         self.is_active()
     }
 
