@@ -1,7 +1,6 @@
 //! What other threads have for the loop.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,6 +88,17 @@ impl Once {
     }
 }
 
+/// What bounds the number of requests that are queued.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bound {
+    /// [`inbox_limit`](crate::WSLoopConfig::inbox_limit), beyond which a request is refused.
+    Limit,
+    /// Something outside of the inbox, such as the descriptors that the requests hold.
+    Elsewhere,
+    /// At most one of this kind is queued per target.
+    Once(Token, Once),
+}
+
 /// Why another thread's request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -170,60 +180,37 @@ impl Inbox {
         }
     }
 
-    /// Queues a request, unless the inbox is full.
-    pub(super) fn post(&self, mail: Mail) -> Result<(), WSRemoteError> {
-        self.queue(mail, self.limit)
-    }
-
-    /// Queues a request however full the inbox is. Its kind must be bounded in number by something
-    /// else.
-    pub(super) fn post_always(&self, mail: Mail) -> Result<(), WSRemoteError> {
-        self.queue(mail, usize::MAX)
-    }
-
-    fn queue(&self, mail: Mail, limit: usize) -> Result<(), WSRemoteError> {
+    /// Queues a request within its bound.
+    pub(super) fn post(&self, mut mail: Mail, bound: Bound) -> Result<(), WSRemoteError> {
         let size = mail.size();
         let mut queue = self.lock();
         if queue.closed {
             return Err(WSRemoteError::LoopClosed);
         }
-        if queue.size.saturating_add(size) > limit {
-            return Err(WSRemoteError::InboxFull);
+        match bound {
+            Bound::Limit if queue.size.saturating_add(size) > self.limit => {
+                return Err(WSRemoteError::InboxFull);
+            }
+            Bound::Limit | Bound::Elsewhere => {}
+            Bound::Once(to, kind) => {
+                let end = queue.len();
+                let place = *queue.once.entry((to, kind)).or_insert(end);
+                if place < end {
+                    if kind.newest_counts {
+                        std::mem::swap(&mut queue.batches[place / BATCH].mail[place % BATCH], &mut mail);
+                    }
+                    // Dropping the other one may run code of the application, which must not find
+                    // the lock taken.
+                    drop(queue);
+                    drop(mail);
+                    return Ok(());
+                }
+            }
         }
         queue.push(mail, size);
         self.any.store(true, Ordering::SeqCst);
         drop(queue);
         self.waker.wake();
-        Ok(())
-    }
-
-    /// Queues a request however full the inbox is, unless one of this kind is queued for this
-    /// target.
-    pub(super) fn post_once(&self, to: Token, kind: Once, mut mail: Mail) -> Result<(), WSRemoteError> {
-        let size = mail.size();
-        let mut queue = self.lock();
-        if queue.closed {
-            return Err(WSRemoteError::LoopClosed);
-        }
-        let end = queue.len();
-        match queue.once.entry((to, kind)) {
-            Entry::Vacant(entry) => {
-                entry.insert(end);
-                queue.push(mail, size);
-                self.any.store(true, Ordering::SeqCst);
-                drop(queue);
-                self.waker.wake();
-            }
-            Entry::Occupied(entry) if kind.newest_counts => {
-                let place = *entry.get();
-                std::mem::swap(&mut queue.batches[place / BATCH].mail[place % BATCH], &mut mail);
-                // Dropping the older one may run code of the application, which must not find the
-                // lock taken.
-                drop(queue);
-                drop(mail);
-            }
-            Entry::Occupied(_) => {}
-        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::handle::WSLoopHandle;
-use super::inbox::{Inbox, Mail, Once, WSRemoteError};
+use super::inbox::{Bound, Inbox, Mail, Once, WSRemoteError};
 use super::slots::Token;
 use super::source::Command;
 
@@ -29,36 +29,26 @@ impl WSLoopRemote {
     /// # Errors
     /// [`WSRemoteError::LoopClosed`] and [`WSRemoteError::InboxFull`]; then `f` is dropped.
     pub fn post(&self, f: impl FnOnce(&WSLoopHandle) + Send + 'static) -> Result<(), WSRemoteError> {
-        self.inbox.post(Mail::Call(Box::new(f)))
+        self.post_within(Bound::Limit, f)
     }
 
     /// Sends a command to a source. Without effect if it has left its slot.
     pub(crate) fn command(&self, to: Token, command: Command) -> Result<(), WSRemoteError> {
-        self.inbox.post(Mail::Command(to, command))
+        self.inbox.post(Mail::Command(to, command), Bound::Limit)
     }
 
     /// [`command`](Self::command) however full the inbox is, once per target and kind.
     pub(crate) fn command_once(&self, to: Token, kind: Once, command: Command) -> Result<(), WSRemoteError> {
-        self.inbox.post_once(to, kind, Mail::Command(to, command))
+        self.inbox.post(Mail::Command(to, command), Bound::Once(to, kind))
     }
 
-    /// [`post`](Self::post) however full the inbox is, for calls whose number is bounded by
-    /// something else.
-    pub(crate) fn post_always(
+    /// [`post`](Self::post) within another bound.
+    pub(crate) fn post_within(
         &self,
+        bound: Bound,
         f: impl FnOnce(&WSLoopHandle) + Send + 'static,
     ) -> Result<(), WSRemoteError> {
-        self.inbox.post_always(Mail::Call(Box::new(f)))
-    }
-
-    /// [`post`](Self::post) however full the inbox is, once per target and kind.
-    pub(crate) fn post_once(
-        &self,
-        to: Token,
-        kind: Once,
-        f: impl FnOnce(&WSLoopHandle) + Send + 'static,
-    ) -> Result<(), WSRemoteError> {
-        self.inbox.post_once(to, kind, Mail::Call(Box::new(f)))
+        self.inbox.post(Mail::Call(Box::new(f)), bound)
     }
 
     /// Ends [`WSLoop::run`](crate::WSLoop::run) after the current turn.

@@ -14,8 +14,8 @@ use crate::net::{ListenError, Listening, Stream, WSSocket};
 #[cfg(feature = "tls")]
 use crate::net::{TlsShared, TlsStream};
 use crate::runtime::{
-    LoopCore, Once, Readiness, Shutdown, Source, TimerKind, Token, WSError, WSHandshakeFailure, WSLoopHandle,
-    WSLoopRemote, WSRemoteError, guard,
+    Bound, LoopCore, Once, Readiness, Shutdown, Source, TimerKind, Token, WSError, WSHandshakeFailure,
+    WSLoopHandle, WSLoopRemote, WSRemoteError, guard,
 };
 use crate::server::WSServerConfig;
 #[cfg(feature = "tls")]
@@ -430,7 +430,7 @@ impl AcceptorRemote {
             }
         });
         // Each socket holds a descriptor, so the system bounds how many there are.
-        self.remote.post_always(adopt)
+        self.remote.post_within(Bound::Elsewhere, adopt)
     }
 
     /// What is accepted from the next turn on is secured so. It was built before, by which it was checked.
@@ -441,12 +441,13 @@ impl AcceptorRemote {
                 log::error!("{acceptor}: TLS cannot be changed: {error}");
             }
         });
-        self.remote.post_once(self.token, SET_TLS, set)
+        self.remote.post_within(Bound::Once(self.token, SET_TLS), set)
     }
 
     /// Stops accepting, as [`Acceptor::close`] does.
     pub(crate) fn close(&self) -> Result<(), WSRemoteError> {
-        self.remote.post_once(self.token, STOP_ACCEPTING, self.call(|acceptor| acceptor.close()))
+        self.remote
+            .post_within(Bound::Once(self.token, STOP_ACCEPTING), self.call(|acceptor| acceptor.close()))
     }
 
     /// Makes a call on the thread of the server, without effect if it has stopped accepting.
