@@ -14,8 +14,7 @@ use crate::net::{ListenError, Listening, Stream, WSSocket};
 #[cfg(feature = "tls")]
 use crate::net::{TlsShared, TlsStream};
 use crate::runtime::{
-    Bound, LoopCore, Once, Readiness, Shutdown, Source, TimerKind, Token, WSError, WSHandshakeFailure,
-    WSLoopHandle, WSLoopRemote, WSRemoteError, guard,
+    LoopCore, Readiness, Shutdown, Source, TimerKind, Token, WSError, WSHandshakeFailure, guard,
 };
 use crate::server::WSServerConfig;
 #[cfg(feature = "tls")]
@@ -23,14 +22,11 @@ use crate::tls::{Session, TlsPeer, WSServerTls, WSTlsConfigError};
 
 use super::admission::{Admission, Seat};
 use super::opening::ServerOpening;
+use super::remote::WSServerRemote;
 use super::upgrade::WSUpgradeOutcome;
 
 /// Connections accepted in one turn, so that a flood of them does not starve those that are open.
 const ACCEPTS_PER_TURN: usize = 64;
-
-const STOP_ACCEPTING: Once = Once::first(0);
-#[cfg(feature = "tls")]
-const SET_TLS: Once = Once::newest(1);
 
 /// How long accepting pauses when the process or the system is out of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -92,7 +88,7 @@ pub(crate) struct Acceptor {
     /// `None` once accepting has ended.
     token: Cell<Option<Token>>,
     /// To whom accepted sockets go, one after the other. Empty: they stay.
-    successors: RefCell<Vec<AcceptorRemote>>,
+    successors: RefCell<Vec<WSServerRemote>>,
     next_successor: Cell<usize>,
     /// Out of descriptors: a timer will try again.
     backing_off: Cell<bool>,
@@ -159,7 +155,7 @@ impl Acceptor {
     }
 
     /// Hands what is accepted from here on to these servers in turn, which may be on other loops and of which this may be one.
-    pub(crate) fn hand_round(&self, successors: Vec<AcceptorRemote>) {
+    pub(crate) fn hand_round(&self, successors: Vec<WSServerRemote>) {
         self.successors.replace(successors);
     }
 
@@ -182,9 +178,9 @@ impl Acceptor {
     }
 
     /// The twin for other threads; `None` once accepting has ended.
-    pub(crate) fn remote(&self) -> Option<AcceptorRemote> {
-        let (remote, admission) = (self.core.remote(), Arc::clone(&self.admission));
-        self.token.get().map(|token| AcceptorRemote { token, remote, admission })
+    pub(crate) fn remote(&self) -> Option<WSServerRemote> {
+        let token = self.token.get()?;
+        Some(WSServerRemote::new(token, self.core.remote(), Arc::clone(&self.admission)))
     }
 
     /// Serves a connected socket as if it had accepted it. Without a seat, looks for room first.
@@ -289,7 +285,7 @@ impl Acceptor {
             self.core.metrics().accepted();
             return self.refuse();
         };
-        if Some(successor.token) == self.token.get() && successor.remote.is_same(&self.core.remote()) {
+        if self.token.get().is_some_and(|token| successor.is_at(token, &self.core.remote())) {
             return ServerOpening::start(self, stream, Some(seat));
         }
         let Some(socket) = WSSocket::from_stream(stream) else { return };
@@ -300,14 +296,14 @@ impl Acceptor {
 
     /// Returns the next server in turn that has room, and a seat on it. The connection counts there
     /// from now on: a busy loop that looked for room itself would find too many in front of it.
-    fn next_with_room(&self, stream: &Stream) -> Option<(AcceptorRemote, Seat)> {
+    fn next_with_room(&self, stream: &Stream) -> Option<(WSServerRemote, Seat)> {
         let peer = || stream.peer_addr().ok().map(|addr| addr.ip());
         let successors = self.successors.borrow();
         let turn = self.next_successor.get();
         self.next_successor.set(turn.wrapping_add(1));
         (0..successors.len()).find_map(|further| {
             let successor = &successors[turn.wrapping_add(further) % successors.len()];
-            let seat = successor.admission.let_in(peer)?;
+            let seat = successor.let_in(peer)?;
             Some((successor.clone(), seat))
         })
     }
@@ -395,71 +391,6 @@ impl fmt::Display for Acceptor {
         match self.local_addrs.borrow().first() {
             Some(addr) => write!(f, "server on {addr}"),
             None => f.write_str("local server"),
-        }
-    }
-}
-
-/// A server, for other threads.
-#[derive(Clone)]
-pub(crate) struct AcceptorRemote {
-    token: Token,
-    remote: WSLoopRemote,
-    admission: Arc<Admission>,
-}
-
-impl AcceptorRemote {
-    pub(crate) fn on_loop(&self) -> &WSLoopRemote {
-        &self.remote
-    }
-
-    /// Adopts a socket as [`Acceptor::adopt`] does. Looks for room at once, so that sockets do not
-    /// pile up in front of a busy loop. Closes the socket if there is no room, or if the server
-    /// stops accepting meanwhile.
-    pub(crate) fn adopt(&self, socket: WSSocket) -> Result<(), WSRemoteError> {
-        let Some(seat) = self.admission.let_in(|| socket.peer_ip()) else {
-            self.admission.refuse();
-            return Ok(());
-        };
-        self.hand_over(socket, seat)
-    }
-
-    fn hand_over(&self, socket: WSSocket, seat: Seat) -> Result<(), WSRemoteError> {
-        let adopt = self.call(move |acceptor| {
-            if let Err(error) = acceptor.adopt(socket, Some(seat)) {
-                warn_limited!("{acceptor}: a socket cannot be adopted: {error}");
-            }
-        });
-        // Each socket holds a descriptor, so the system bounds how many there are.
-        self.remote.post_within(Bound::Elsewhere, adopt)
-    }
-
-    /// What is accepted from the next turn on is secured so. It was built before, by which it was checked.
-    #[cfg(feature = "tls")]
-    pub(crate) fn set_tls(&self, tls: crate::tls::WSServerTls) -> Result<(), WSRemoteError> {
-        let set = self.call(move |acceptor| {
-            if let Err(error) = acceptor.set_tls(&tls) {
-                log::error!("{acceptor}: TLS cannot be changed: {error}");
-            }
-        });
-        self.remote.post_within(Bound::Once(self.token, SET_TLS), set)
-    }
-
-    /// Stops accepting, as [`Acceptor::close`] does.
-    pub(crate) fn close(&self) -> Result<(), WSRemoteError> {
-        self.remote
-            .post_within(Bound::Once(self.token, STOP_ACCEPTING), self.call(|acceptor| acceptor.close()))
-    }
-
-    /// Makes a call on the thread of the server, without effect if it has stopped accepting.
-    fn call(
-        &self,
-        call: impl FnOnce(&Rc<Acceptor>) + Send + 'static,
-    ) -> impl FnOnce(&WSLoopHandle) + Send + 'static {
-        let token = self.token;
-        move |handle| {
-            if let Some(acceptor) = handle.core().source(token) {
-                call(&acceptor);
-            }
         }
     }
 }

@@ -9,7 +9,6 @@ mod origin;
 mod per_core;
 mod remote;
 mod running;
-mod threads;
 mod ticket;
 mod upgrade;
 
@@ -18,9 +17,8 @@ pub use create::{ws_create_server, ws_create_server_on, ws_create_server_without
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use opening::ServerOpening;
 pub use origin::WSOriginPolicy;
-pub use per_core::ws_serve_per_core;
+pub use per_core::{WSServerThreads, ws_serve_per_core};
 pub use remote::WSServerRemote;
 pub use running::WSServer;
-pub use threads::WSServerThreads;
 pub use ticket::{WSDeferredUpgrade, WSUpgradeTicket};
 pub use upgrade::{WSIntoUpgrade, WSUpgradeOutcome, WSUpgradeResponseWithListener};

@@ -280,7 +280,7 @@ impl ServerOpening {
                 return self.refuse(response, WSHandshakeFailure::Internal);
             }
             WSUpgradeOutcome::Reject(response) => return self.refuse(response, WSHandshakeFailure::Refused),
-            WSUpgradeOutcome::Deferred(later) => return self.wait(later.into_ticket(), request, early),
+            WSUpgradeOutcome::Deferred(later) => return self.wait(later.ticket, request, early),
             WSUpgradeOutcome::Accept(listener) => (None, listener),
             WSUpgradeOutcome::AcceptWith(accepted) => (Some(accepted.response), accepted.listener),
         };

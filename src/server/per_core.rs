@@ -1,21 +1,22 @@
 //! One server on several threads, each with a loop of its own.
 
+use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZero;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::handshake::WSUpgradeRequest;
 use crate::net::{ListenError, Listening};
-use crate::runtime::{WSError, WSLoop, WSLoopHandle};
+use crate::proto::WSCloseCode;
+use crate::runtime::{WSError, WSListenerError, WSLoop, WSLoopHandle, WSLoopRemote, WSRemoteError};
 use crate::server::{WSPerCoreConfig, WSServerConfig, WSSpread};
 use crate::sys;
 
-use super::accept::AcceptorRemote;
-use super::threads::{Member, Orders};
-use super::{WSIntoUpgrade, WSServer, WSServerThreads};
+use super::{WSIntoUpgrade, WSServer, WSServerRemote};
 
 /// [`ws_create_server`](crate::ws_create_server) on several threads: each has a loop of its own, and a connection stays on the thread
 /// that it came to.
@@ -65,7 +66,7 @@ where
     };
     let (local_addrs, mut sockets) = bind(addr, &config, threads.spread, count)?;
     let cpus = if threads.pin { sys::allowed_cpus() } else { Vec::new() };
-    let mut server = WSServerThreads::new(local_addrs);
+    let mut server = WSServerThreads { local_addrs, members: Vec::new(), orders: Orders::default() };
     let accepts_itself = |number| threads.spread == WSSpread::Kernel || number == 0;
     // The thread that may hand connections to the others comes last.
     for number in (0..count).rev() {
@@ -77,24 +78,26 @@ where
             cpu: threads.pin.then(|| cpus.get(number % cpus.len().max(1)).copied().unwrap_or(usize::MAX)),
             sockets: if accepts_itself(number) { sockets.pop().unwrap_or_default() } else { Vec::new() },
             successors: match threads.spread {
-                WSSpread::RoundRobin if number == 0 => server.acceptors(),
+                WSSpread::RoundRobin if number == 0 => {
+                    server.members.iter().map(|member| member.server.clone()).collect()
+                }
                 _ => Vec::new(),
             },
-            orders: server.orders(),
+            orders: Arc::clone(&server.orders),
         };
-        let (started, remote) = channel();
+        let (started, ready) = channel();
         let thread = thread::Builder::new()
             .name(format!("{}-{number}", threads.thread_name))
             .spawn(move || start.run(&started))
             .map_err(|error| WSError::io("cannot start a thread", error));
         let failure = match thread {
             Err(error) => Some(error),
-            Ok(thread) => match remote.recv() {
-                Ok(acceptor) => {
-                    server.add(Member { acceptor, connections: shared, thread });
+            Ok(thread) => match ready.recv() {
+                Ok(server_remote) => {
+                    server.members.insert(0, Member { server: server_remote, connections: shared, thread });
                     None
                 }
-                Err(_) => WSServerThreads::outcome(thread.join()).err(),
+                Err(_) => outcome(thread).err(),
             },
         };
         if let Some(error) = failure {
@@ -103,8 +106,12 @@ where
             return Err(error);
         }
     }
-    server.in_order();
     Ok(server)
+}
+
+/// Waits for a thread. Returns what it returned; a panic is an error.
+fn outcome(thread: JoinHandle<Result<usize, WSError>>) -> Result<usize, WSError> {
+    thread.join().unwrap_or_else(|panic| Err(WSListenerError::from_panic(&*panic).into()))
 }
 
 /// Returns the addresses, and the sockets of each thread that listens.
@@ -137,13 +144,13 @@ struct Start<M> {
     /// Empty if another thread accepts for this one.
     sockets: Vec<Listening>,
     /// The other threads' servers, if this one accepts for them.
-    successors: Vec<AcceptorRemote>,
+    successors: Vec<WSServerRemote>,
     orders: Orders,
 }
 
 impl<M> Start<M> {
     /// Serves until it is told to stop. Returns how many connections a shutdown had to abort.
-    fn run<F, R>(self, started: &Sender<AcceptorRemote>) -> Result<usize, WSError>
+    fn run<F, R>(self, started: &Sender<WSServerRemote>) -> Result<usize, WSError>
     where
         M: FnOnce(&WSLoopHandle) -> F,
         F: FnMut(&WSUpgradeRequest) -> R + 'static,
@@ -173,5 +180,144 @@ impl<M> Start<M> {
             }
             None => Ok(0),
         }
+    }
+}
+
+/// A server on several threads: see [`ws_serve_per_core`]. `Send` and `Sync`.
+///
+/// Dropping it changes nothing: the threads serve on.
+pub struct WSServerThreads {
+    /// At least one.
+    local_addrs: Vec<SocketAddr>,
+    members: Vec<Member>,
+    orders: Orders,
+}
+
+/// One of the threads.
+struct Member {
+    server: WSServerRemote,
+    /// Its open connections.
+    connections: Arc<AtomicUsize>,
+    thread: JoinHandle<Result<usize, WSError>>,
+}
+
+/// What threads have to do when their loops have stopped; nothing: to end.
+type Orders = Arc<Mutex<Option<Shutdown>>>;
+
+#[derive(Clone)]
+struct Shutdown {
+    code: WSCloseCode,
+    reason: Box<str>,
+    over: Duration,
+    deadline: Duration,
+}
+
+impl WSServerThreads {
+    /// Returns the first address that all threads serve.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addrs[0]
+    }
+
+    /// Returns all addresses that all threads serve, in the order in which they were given.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The loops.
+    pub fn loops(&self) -> impl ExactSizeIterator<Item = &WSLoopRemote> {
+        self.members.iter().map(|member| member.server.on_loop())
+    }
+
+    /// Calls `f` once on each thread. Threads that have ended are left out.
+    ///
+    /// To send the same to all connections, clone a [`WSPreparedFrame`](crate::WSPreparedFrame) into it: that is encoded once.
+    ///
+    /// # Errors
+    /// [`WSRemoteError::InboxFull`] if the inbox of a thread is full; the other threads call `f`
+    /// all the same.
+    pub fn post_each(
+        &self,
+        f: impl FnOnce(&WSLoopHandle) + Clone + Send + 'static,
+    ) -> Result<(), WSRemoteError> {
+        let mut outcome = Ok(());
+        for on_loop in self.loops() {
+            match on_loop.post(f.clone()) {
+                // This thread has ended.
+                Ok(()) | Err(WSRemoteError::LoopClosed) => {}
+                Err(error) => outcome = Err(error),
+            }
+        }
+        outcome
+    }
+
+    /// Number of open connections on all threads, without those whose opening or closing is not done. Costs nothing on the threads.
+    pub fn connections(&self) -> usize {
+        self.connections_by_thread().sum()
+    }
+
+    /// Number of open connections on each thread.
+    pub fn connections_by_thread(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.members.iter().map(|member| member.connections.load(Ordering::Relaxed))
+    }
+
+    /// Changes certificate, key and all else that is said of TLS on all threads, for connections that are accepted from now on; see
+    /// [`WSServer::set_tls`](crate::WSServer::set_tls). Each thread takes it up in its next turn.
+    ///
+    /// # Errors
+    /// [`WSError::TlsConfig`] if it cannot be used; then nothing has changed on any thread.
+    #[cfg(feature = "tls")]
+    pub fn set_tls(&self, tls: &crate::tls::WSServerTls) -> Result<(), WSError> {
+        // Clones share what is built here, so that no thread can fail.
+        tls.build()?;
+        for member in &self.members {
+            // An error says that this loop has ended.
+            let _ = member.server.set_tls(tls);
+        }
+        Ok(())
+    }
+
+    /// Stops accepting on all threads. Open connections live on.
+    pub fn close(&self) {
+        for member in &self.members {
+            // An error says that this loop has ended.
+            let _ = member.server.close();
+        }
+    }
+
+    /// Ends all threads; what is open on them is aborted, each connection with its `on_ws_disconnected`. [`join`](Self::join) waits for
+    /// it.
+    pub fn stop(&self) {
+        self.loops().for_each(WSLoopRemote::stop);
+    }
+
+    /// Has each thread shut its server down and end: see [`WSServer::shutdown`](crate::WSServer::shutdown). Returns at once;
+    /// [`join`](Self::join) waits for it. The first call counts.
+    pub fn shutdown(&self, code: WSCloseCode, reason: &str, over: Duration, deadline: Duration) {
+        let order = Shutdown { code, reason: reason.into(), over, deadline };
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(order);
+        self.stop();
+    }
+
+    /// Waits until all threads have ended. Returns how many connections a shutdown had to abort.
+    ///
+    /// # Errors
+    /// The first error of a thread: [`WSError::Io`] if the system cannot be polled, [`WSError::Listener`] if it panicked.
+    pub fn join(self) -> Result<usize, WSError> {
+        let outcomes: Vec<_> = self.members.into_iter().map(|member| outcome(member.thread)).collect();
+        outcomes.into_iter().sum()
+    }
+}
+
+impl fmt::Debug for WSServerThreads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WSServerThreads")
+            .field("local_addrs", &self.local_addrs)
+            .field("connections", &self.connections_by_thread().collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }

@@ -1,17 +1,35 @@
 use std::fmt;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::net::WSSocket;
-use crate::runtime::WSRemoteError;
+use crate::runtime::{Bound, Once, Token, WSLoopHandle, WSLoopRemote, WSRemoteError};
+#[cfg(feature = "tls")]
+use crate::{runtime::WSError, tls::WSServerTls};
 
-use super::accept::AcceptorRemote;
+use super::accept::Acceptor;
+use super::admission::{Admission, Seat};
+
+const STOP_ACCEPTING: Once = Once::first(0);
+#[cfg(feature = "tls")]
+const SET_TLS: Once = Once::newest(1);
 
 /// What other threads can ask of a server. `Send` and `Sync`; clones are handles to the same server.
 ///
 /// Once the server accepts no more, nothing that is asked for here happens any more.
 #[derive(Clone)]
-pub struct WSServerRemote(pub(super) AcceptorRemote);
+pub struct WSServerRemote {
+    token: Token,
+    on_loop: WSLoopRemote,
+    admission: Arc<Admission>,
+}
 
 impl WSServerRemote {
+    pub(super) fn new(token: Token, on_loop: WSLoopRemote, admission: Arc<Admission>) -> Self {
+        Self { token, on_loop, admission }
+    }
+
     /// Adopts a socket as [`WSServer::adopt`](super::WSServer::adopt) does. It counts from this
     /// call on; if the server has no room for it, it is closed at once. A socket that cannot be
     /// used is closed, which is logged. A full inbox of the loop refuses no socket.
@@ -19,7 +37,13 @@ impl WSServerRemote {
     /// # Errors
     /// [`WSRemoteError::LoopClosed`]; then the socket is closed.
     pub fn adopt(&self, socket: impl Into<WSSocket>) -> Result<(), WSRemoteError> {
-        self.0.adopt(socket.into())
+        let socket = socket.into();
+        // Looks for room at once, so that sockets do not pile up in front of a busy loop.
+        let Some(seat) = self.let_in(|| socket.peer_ip()) else {
+            self.admission.refuse();
+            return Ok(());
+        };
+        self.hand_over(socket, seat)
     }
 
     /// Replaces certificate and key as [`WSServer::set_tls`](super::WSServer::set_tls) does. A full
@@ -27,11 +51,20 @@ impl WSServerRemote {
     /// newest counts.
     ///
     /// # Errors
-    /// [`WSError::TlsConfig`](crate::WSError::TlsConfig) if it cannot be used; then nothing has changed. [`WSError::Disconnected`](crate::WSError::Disconnected) if the loop is gone.
+    /// [`WSError::TlsConfig`] if it cannot be used; then nothing has changed.
+    /// [`WSError::Disconnected`] if the loop is gone.
     #[cfg(feature = "tls")]
-    pub fn set_tls(&self, tls: &crate::tls::WSServerTls) -> Result<(), crate::runtime::WSError> {
+    pub fn set_tls(&self, tls: &WSServerTls) -> Result<(), WSError> {
+        // Clones share what is built here.
         tls.build()?;
-        self.0.set_tls(tls.clone()).map_err(|_| crate::runtime::WSError::Disconnected)
+        let tls = tls.clone();
+        let set = self.call(move |acceptor| {
+            if let Err(error) = acceptor.set_tls(&tls) {
+                log::error!("{acceptor}: TLS cannot be changed: {error}");
+            }
+        });
+        let bound = Bound::Once(self.token, SET_TLS);
+        self.on_loop.post_within(bound, set).map_err(|_| WSError::Disconnected)
     }
 
     /// Stops accepting as [`WSServer::close`](super::WSServer::close) does. A full inbox of the
@@ -40,7 +73,46 @@ impl WSServerRemote {
     /// # Errors
     /// [`WSRemoteError::LoopClosed`].
     pub fn close(&self) -> Result<(), WSRemoteError> {
-        self.0.close()
+        let bound = Bound::Once(self.token, STOP_ACCEPTING);
+        self.on_loop.post_within(bound, self.call(|acceptor| acceptor.close()))
+    }
+
+    pub(super) fn on_loop(&self) -> &WSLoopRemote {
+        &self.on_loop
+    }
+
+    /// Returns `true` if this is the server in that slot of that loop.
+    pub(super) fn is_at(&self, token: Token, on_loop: &WSLoopRemote) -> bool {
+        self.token == token && self.on_loop.is_same(on_loop)
+    }
+
+    /// See [`Admission::let_in`].
+    pub(super) fn let_in(&self, peer: impl FnOnce() -> Option<IpAddr>) -> Option<Seat> {
+        self.admission.let_in(peer)
+    }
+
+    /// Adopts a socket for which there is room. Closes it if the server stops accepting meanwhile.
+    pub(super) fn hand_over(&self, socket: WSSocket, seat: Seat) -> Result<(), WSRemoteError> {
+        let adopt = self.call(move |acceptor| {
+            if let Err(error) = acceptor.adopt(socket, Some(seat)) {
+                warn_limited!("{acceptor}: a socket cannot be adopted: {error}");
+            }
+        });
+        // Each socket holds a descriptor, so the system bounds how many there are.
+        self.on_loop.post_within(Bound::Elsewhere, adopt)
+    }
+
+    /// Makes a call on the thread of the server, without effect if it has stopped accepting.
+    fn call(
+        &self,
+        call: impl FnOnce(&Rc<Acceptor>) + Send + 'static,
+    ) -> impl FnOnce(&WSLoopHandle) + Send + 'static {
+        let token = self.token;
+        move |handle| {
+            if let Some(acceptor) = handle.core().source(token) {
+                call(&acceptor);
+            }
+        }
     }
 }
 

@@ -93,7 +93,7 @@ impl WSServer {
 
     /// The twin for other threads; `None` once the server accepts no more.
     pub fn remote(&self) -> Option<WSServerRemote> {
-        self.acceptor.remote().map(WSServerRemote)
+        self.acceptor.remote()
     }
 
     pub(crate) fn acceptor(&self) -> &Rc<Acceptor> {

@@ -43,7 +43,7 @@ use super::{WSIntoUpgrade, WSUpgradeOutcome, WSUpgradeResponseWithListener};
 /// ```
 #[derive(Debug)]
 pub struct WSDeferredUpgrade {
-    ticket: Rc<Ticket>,
+    pub(super) ticket: Rc<Ticket>,
 }
 
 impl WSDeferredUpgrade {
@@ -51,10 +51,6 @@ impl WSDeferredUpgrade {
     pub fn new() -> (WSUpgradeTicket, Self) {
         let ticket = Rc::new(Ticket::default());
         (WSUpgradeTicket { ticket: Rc::clone(&ticket) }, Self { ticket })
-    }
-
-    pub(crate) fn into_ticket(self) -> Rc<Ticket> {
-        self.ticket
     }
 }
 
@@ -69,17 +65,17 @@ pub struct WSUpgradeTicket {
 impl WSUpgradeTicket {
     /// 101; `listener` gets the connection.
     pub fn accept(self, listener: impl WSListener + 'static) {
-        self.decide(listener.into_upgrade());
+        self.ticket.decide(listener.into_upgrade());
     }
 
     /// 101 with headers; its listener gets the connection.
     pub fn accept_with(self, accepted: WSUpgradeResponseWithListener) {
-        self.decide(accepted.into_upgrade());
+        self.ticket.decide(accepted.into_upgrade());
     }
 
     /// This response, which must not be 101; then the connection is closed.
     pub fn reject(self, response: WSUpgradeResponse) {
-        self.decide(response.into_upgrade());
+        self.ticket.decide(response.into_upgrade());
     }
 
     /// Whether the peer has gone meanwhile, or the loop, or the time for a decision. A decision then has no effect.
@@ -90,10 +86,6 @@ impl WSUpgradeTicket {
     /// Calls `watcher` when nobody waits for the decision any more.
     pub(crate) fn on_cancel(&self, watcher: impl Fn() + 'static) {
         self.ticket.cancel_watcher.replace(Some(Box::new(watcher)));
-    }
-
-    fn decide(self, outcome: WSUpgradeOutcome) {
-        self.ticket.decide(outcome);
     }
 }
 
@@ -107,7 +99,7 @@ impl Drop for WSUpgradeTicket {
 
 /// What the two halves share.
 #[derive(Default)]
-pub(crate) struct Ticket {
+pub(super) struct Ticket {
     decision: Cell<Option<WSUpgradeOutcome>>,
     decided: Cell<bool>,
     cancelled: Cell<bool>,
@@ -117,19 +109,19 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     /// Calls `watcher` when the decision comes. True if it has come already: then it is not called.
-    pub(crate) fn watch(&self, watcher: impl Fn() + 'static) -> bool {
+    pub(super) fn watch(&self, watcher: impl Fn() + 'static) -> bool {
         if !self.decided.get() {
             self.watcher.replace(Some(Box::new(watcher)));
         }
         self.decided.get()
     }
 
-    pub(crate) fn take_decision(&self) -> Option<WSUpgradeOutcome> {
+    pub(super) fn take_decision(&self) -> Option<WSUpgradeOutcome> {
         self.decision.take()
     }
 
     /// Nobody waits for the decision any more.
-    pub(crate) fn cancel(&self) {
+    pub(super) fn cancel(&self) {
         self.cancelled.set(true);
         self.watcher.take();
         if let Some(watcher) = self.cancel_watcher.take() {
