@@ -12,7 +12,7 @@ use crate::connection::{ConnectionConfig, WSLimits, WSTuning, connection_setters
 use crate::handshake::{WSHeaders, WSProxy, WSUrl};
 use crate::net::WSResolver;
 #[cfg(feature = "tls")]
-use crate::tls::WSClientTls;
+use crate::tls::{TlsPeer, WSClientTls};
 
 /// Configuration of [`ws_connect`](crate::ws_connect).
 #[derive(Clone)]
@@ -171,6 +171,16 @@ impl WSConnectConfig {
     pub fn proxy_tls(mut self, tls: WSClientTls) -> Self {
         self.proxy_tls = Some(tls);
         self
+    }
+
+    /// Returns how TLS is spoken with the server, or with the proxy.
+    #[cfg(feature = "tls")]
+    pub(super) fn tls_with(&self, peer: TlsPeer) -> WSClientTls {
+        let with_server = || self.tls.clone().unwrap_or_else(WSClientTls::shared_default);
+        match peer {
+            TlsPeer::Endpoint => with_server(),
+            TlsPeer::Proxy => self.proxy_tls.clone().unwrap_or_else(|| with_server().without_identity()),
+        }
     }
 }
 

@@ -136,19 +136,7 @@ where
     let mut redirected = false;
     loop {
         let handshake = client_handshake(handle, &url, &config)?;
-        let (proxy, sockets) = (config.proxy.as_ref(), &config.sockets);
-        let dial = Dial {
-            handle,
-            settings: &settings,
-            sockets,
-            proxy,
-            redirected,
-            #[cfg(feature = "tls")]
-            tls: config.tls.as_ref(),
-            #[cfg(feature = "tls")]
-            proxy_tls: config.proxy_tls.as_ref(),
-            journey,
-        };
+        let dial = Dial { handle, settings: &settings, config: &config, redirected, journey };
         let opening = dial.connect(&url).await?;
         let factory = Rc::clone(&factory);
         let factory = Box::new(move |request: &_, response: &_| {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::config::{ConfigureSocket, SocketHooks};
+use super::config::{ConfigureSocket, WSConnectConfig};
 use super::opening::ClientOpening;
 use super::report::Journey;
 use crate::connection::{Settings, WSAttemptOutcome, WSConnectAttempt};
@@ -20,6 +20,8 @@ use crate::handshake::race::{Race, Step};
 use crate::handshake::{WSProxy, WSProxyError, WSProxyErrorKind, WSUrl};
 use crate::net::resolve;
 use crate::runtime::{WSError, WSLoopHandle, WSPhase, WSSleep};
+#[cfg(feature = "tls")]
+use crate::tls::TlsPeer;
 
 /// The way to a server, in layers:
 ///
@@ -32,14 +34,9 @@ use crate::runtime::{WSError, WSLoopHandle, WSPhase, WSSleep};
 pub(super) struct Dial<'a> {
     pub(super) handle: &'a WSLoopHandle,
     pub(super) settings: &'a Rc<Settings>,
-    pub(super) sockets: &'a SocketHooks,
-    pub(super) proxy: Option<&'a WSProxy>,
+    pub(super) config: &'a WSConnectConfig,
     /// A server has chosen the host of the URL.
     pub(super) redirected: bool,
-    #[cfg(feature = "tls")]
-    pub(super) tls: Option<&'a crate::tls::WSClientTls>,
-    #[cfg(feature = "tls")]
-    pub(super) proxy_tls: Option<&'a crate::tls::WSClientTls>,
     /// Never borrowed over an `await`, nor while the application's code runs.
     pub(super) journey: &'a RefCell<Journey>,
 }
@@ -53,15 +50,15 @@ pub(super) fn require_supported(url: &WSUrl, proxy: Option<&WSProxy>) -> Result<
 impl Dial<'_> {
     /// All layers, from the first to the last.
     pub(super) async fn connect(&self, url: &WSUrl) -> Result<ClientOpening, WSError> {
-        require_supported(url, self.proxy)?;
-        let opening = match self.proxy {
+        require_supported(url, self.config.proxy.as_ref())?;
+        let opening = match &self.config.proxy {
             None => self.connect_tcp(url, url.host(), url.port(), self.redirected).await?,
             Some(proxy) => self.connect_through(proxy, url).await?,
         };
         #[cfg(feature = "tls")]
         let opening = if url.is_secure() {
             self.enter(WSPhase::Tls);
-            opening.secure(url.host(), &self.tls()).await?
+            opening.secure(TlsPeer::Endpoint, url.host(), &self.config.tls_with(TlsPeer::Endpoint)).await?
         } else {
             opening
         };
@@ -84,23 +81,14 @@ impl Dial<'_> {
         #[cfg(feature = "tls")]
         let opening = if proxy.scheme() == Scheme::Https {
             self.enter(WSPhase::ProxyTls);
-            let secured = opening.secure_proxy(proxy.host(), &self.proxy_tls()).await;
+            let tls = self.config.tls_with(TlsPeer::Proxy);
+            let secured = opening.secure(TlsPeer::Proxy, proxy.host(), &tls).await;
             secured.map_err(|error| at_proxy(proxy, error))?
         } else {
             opening
         };
         self.enter(WSPhase::Proxy);
         opening.tunnel(tunnel).await.map_err(|error| at_proxy(proxy, error))
-    }
-
-    #[cfg(feature = "tls")]
-    fn tls(&self) -> crate::tls::WSClientTls {
-        self.tls.cloned().unwrap_or_else(crate::tls::WSClientTls::shared_default)
-    }
-
-    #[cfg(feature = "tls")]
-    fn proxy_tls(&self) -> crate::tls::WSClientTls {
-        self.proxy_tls.cloned().unwrap_or_else(|| self.tls().without_identity())
     }
 
     async fn connect_tcp(
@@ -110,7 +98,7 @@ impl Dial<'_> {
         port: u16,
         redirected: bool,
     ) -> Result<ClientOpening, WSError> {
-        if let Some(factory) = &self.sockets.factory {
+        if let Some(factory) = &self.config.sockets.factory {
             let made = factory(url).map_err(|error| WSError::io("the socket factory failed", error))?;
             if let Some(socket) = made {
                 self.enter(WSPhase::Connect);
@@ -119,14 +107,15 @@ impl Dial<'_> {
         }
         let addrs = self.resolve(host, port, redirected).await?;
         self.enter(WSPhase::Connect);
-        let mut racing = Racing::new(self.handle, self.settings, self.sockets.configure.as_ref(), &addrs);
+        let mut racing =
+            Racing::new(self.handle, self.settings, self.config.sockets.configure.as_ref(), &addrs);
         let result = std::future::poll_fn(|cx| racing.poll(cx)).await;
         self.journey.borrow_mut().attempts(racing.attempts);
         result
     }
 
     async fn resolve(&self, host: &str, port: u16, redirected: bool) -> Result<Vec<SocketAddr>, WSError> {
-        let found = resolve(host, port, self.sockets.resolver.as_deref(), redirected).await;
+        let found = resolve(host, port, self.config.sockets.resolver.as_deref(), redirected).await;
         found.map_err(|error| WSError::Resolve { host: host.into(), source: Arc::new(error) })
     }
 

@@ -167,20 +167,9 @@ impl ClientOpening {
         Ok(opening)
     }
 
-    /// Speaks TLS with the server of this name or address. What follows goes through it.
+    /// Speaks TLS with the server or the proxy of this name or address. What follows goes through it.
     #[cfg(feature = "tls")]
-    pub(crate) async fn secure(self, host: &str, tls: &WSClientTls) -> Result<Self, WSError> {
-        self.secure_with(TlsPeer::Endpoint, host, tls).await
-    }
-
-    /// [`secure`](Self::secure) with the proxy of this name or address.
-    #[cfg(feature = "tls")]
-    pub(crate) async fn secure_proxy(self, host: &str, tls: &WSClientTls) -> Result<Self, WSError> {
-        self.secure_with(TlsPeer::Proxy, host, tls).await
-    }
-
-    #[cfg(feature = "tls")]
-    async fn secure_with(self, whose: TlsPeer, host: &str, tls: &WSClientTls) -> Result<Self, WSError> {
+    pub(crate) async fn secure(self, whose: TlsPeer, host: &str, tls: &WSClientTls) -> Result<Self, WSError> {
         let setup = tls.build()?;
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| WSError::InvalidArgument("the host is not a name that a certificate can have"))?;

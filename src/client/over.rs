@@ -2,13 +2,16 @@ use std::future::Future;
 
 use crate::client::WSConnectConfig;
 use crate::connection::{Settings, WSListener, WSTransport};
+use crate::handshake::WSUrl;
 use crate::net::WSSocket;
 use crate::runtime::{WSError, WSLoopHandle, WSPhase};
+#[cfg(feature = "tls")]
+use crate::tls::TlsPeer;
 
 use super::connect::{client_handshake, within_opening_time};
+use super::dial::require_supported;
 use super::opening::{ClientOpening, OpenRequest};
 use super::report::Journey;
-use crate::handshake::WSUrl;
 
 /// [`ws_connect`](crate::ws_connect) over a socket that is connected already: a Unix domain socket, one end of a pair, or one with
 /// options or a way of its own. `url` gives path and `Host`; nothing is looked up.
@@ -52,28 +55,22 @@ async fn open<L: WSListener + 'static>(
     if handle.core().is_closed() {
         return Err(WSError::Disconnected);
     }
-    if url.is_secure() && cfg!(not(feature = "tls")) {
-        return Err(WSError::TlsUnsupported);
-    }
-    #[cfg(feature = "tls")]
-    let secured = url.is_secure().then(|| {
-        (url.host().to_owned(), config.tls.clone().unwrap_or_else(crate::tls::WSClientTls::shared_default))
-    });
+    require_supported(&url, None)?;
     let unusable = |error| WSError::io("cannot use the socket", error);
     let settings = Settings::new(&config.connection);
     let handshake = client_handshake(handle, &url, &config)?;
-    let is_secure = url.is_secure();
-    let mut journey = Journey::new(url, handle.now());
-    if is_secure {
+    let mut journey = Journey::new(url.clone(), handle.now());
+    if url.is_secure() {
         journey.enter(WSPhase::Tls, handle.now());
     }
     let stream = socket.into_stream().map_err(unusable)?;
     stream.tune(settings.tuning.socket);
     let opening = ClientOpening::connected(handle.core(), stream, &settings).map_err(unusable)?;
     #[cfg(feature = "tls")]
-    let opening = match secured {
-        Some((host, tls)) => opening.secure(&host, &tls).await?,
-        None => opening,
+    let opening = if url.is_secure() {
+        opening.secure(TlsPeer::Endpoint, url.host(), &config.tls_with(TlsPeer::Endpoint)).await?
+    } else {
+        opening
     };
     journey.enter(WSPhase::Opening, handle.now());
     let factory = Box::new(|_: &_, _: &_| Box::new(listener) as Box<dyn WSListener>);

@@ -169,10 +169,6 @@ impl Acceptor {
         self.token.get().is_some()
     }
 
-    pub(crate) fn settings(&self) -> &Rc<Settings> {
-        &self.settings
-    }
-
     pub(crate) fn admission(&self) -> &Arc<Admission> {
         &self.admission
     }

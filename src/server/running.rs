@@ -102,12 +102,12 @@ impl WSServer {
 
     /// Number of open connections, without those whose opening or closing is not done.
     pub fn connections(&self) -> usize {
-        self.acceptor.settings().connections()
+        self.acceptor.settings.connections()
     }
 
     /// The open connections.
     pub fn transports(&self) -> Vec<WSTransport> {
-        let conns = self.handle.core().sources(|conn: &Conn| conn.has_settings(self.acceptor.settings()));
+        let conns = self.handle.core().sources(|conn: &Conn| conn.has_settings(&self.acceptor.settings));
         conns.into_iter().map(WSTransport::new).collect()
     }
 

@@ -162,7 +162,7 @@ where
     let open = async move {
         #[cfg(feature = "tls")]
         let opening = match tls {
-            Some(tls) => opening.secure("testkit", &tls).await?,
+            Some(tls) => opening.secure(crate::tls::TlsPeer::Endpoint, "testkit", &tls).await?,
             None => opening,
         };
         opening.open(OpenRequest { handshake, journey, factory }).await
