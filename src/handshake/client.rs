@@ -1,14 +1,15 @@
 //! The client's side of the opening handshake.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::body::BodyReader;
-use super::head::{HeadScanner, Scan};
+use super::head::ResponseScanner;
 use super::request_builder::build_request;
 use super::response_rules::check_switching;
-use super::start_line::{StartLine, parse_status_line};
+use super::start_line::StatusLine;
 use super::{
     HandshakeLimits, WSHandshakeError, WSHandshakeErrorKind, WSHeaders, WSInvalidRequest, WSUpgradeRequest,
     WSUpgradeResponse,
@@ -53,31 +54,28 @@ impl ClientHandshakeConfig {
 /// than [`Incomplete`](ClientProgress::Incomplete), or [`receive_eof`](Self::receive_eof) if the server closes before;
 /// it is of no use after that. It does not know the time: a server that never answers has to be bounded by the caller's
 /// deadline.
+///
+/// ```text
+/// response --101--> accepted or refused
+///           `--else--> body of the refusal --> refused
+/// ```
 #[derive(Clone, Debug)]
 pub struct ClientHandshake {
     request: WSUpgradeRequest,
     config: ClientHandshakeConfig,
-    /// Where the response begins, behind interim ones.
-    start: usize,
-    interim_responses: usize,
-    phase: Phase,
+    responses: ResponseScanner,
+    /// Set once the head of a refusal has arrived.
+    refusal: Option<Refusal>,
 }
 
-/// ```text
-/// Head --101--> accepted or refused
-///  |  `--1xx--> Head
-///  `--else--> RefusalBody --> refused
-/// ```
+/// A response that refuses the upgrade, whose body arrives.
 #[derive(Clone, Debug)]
-enum Phase {
-    Head(HeadScanner),
-    RefusalBody {
-        status: u16,
-        head: Bytes,
-        /// Where the body begins in all the bytes.
-        start: usize,
-        reader: BodyReader,
-    },
+struct Refusal {
+    status: u16,
+    head: Bytes,
+    /// Where the body begins in all the bytes.
+    start: usize,
+    reader: BodyReader,
 }
 
 /// What a client knows about the answer so far.
@@ -104,8 +102,8 @@ impl ClientHandshake {
     /// a line into the request.
     pub fn new(config: ClientHandshakeConfig, nonce: [u8; 16]) -> Result<Self, WSInvalidRequest> {
         let request = build_request(&config, &nonce)?;
-        let phase = Phase::Head(HeadScanner::new(StartLine::Status, config.limits));
-        Ok(Self { request, config, start: 0, interim_responses: 0, phase })
+        let responses = ResponseScanner::new(config.limits, true);
+        Ok(Self { request, config, responses, refusal: None })
     }
 
     /// The request.
@@ -124,27 +122,25 @@ impl ClientHandshake {
     /// If the answer does not open the connection. An answer with another status than 101 is reported when its body
     /// has arrived, or as much of it as [`max_body`](ClientHandshakeConfig::max_body) lets in.
     pub fn receive(&mut self, bytes: &[u8]) -> Result<ClientProgress, WSHandshakeError> {
-        loop {
-            match &mut self.phase {
-                Phase::Head(scanner) => {
-                    let response = bytes.get(self.start..).unwrap_or_default();
-                    let head = match scanner.advance(response) {
-                        Ok(Scan::Incomplete) => return Ok(ClientProgress::Incomplete),
-                        Ok(Scan::Complete(head)) => &response[head],
-                        Err(fault) => return Err(self.invalid_message(bytes, fault.describe())),
-                    };
-                    if let Some(accepted) = self.handle_head(bytes, head)? {
-                        return Ok(accepted);
-                    }
+        if self.refusal.is_none() {
+            match self.responses.advance(bytes) {
+                Ok(None) => {}
+                Ok(Some((line, head))) if line.status == 101 => return self.check_101(line, bytes, head),
+                Ok(Some((StatusLine { status, .. }, head))) => {
+                    let start = head.end;
+                    let head = Bytes::copy_from_slice(&bytes[head]);
+                    let reader = BodyReader::new(status, &head, self.config.max_body);
+                    self.refusal = Some(Refusal { status, head, start, reader });
                 }
-                Phase::RefusalBody { start, reader, .. } => {
-                    if !reader.receive(bytes.get(*start..).unwrap_or_default()) {
-                        return Ok(ClientProgress::Incomplete);
-                    }
-                    return Err(self.refused(bytes));
-                }
+                Err(reason) => return Err(self.invalid_message(bytes, reason)),
             }
         }
+        if let Some(refusal) = &mut self.refusal
+            && refusal.receive(bytes)
+        {
+            return Err(refusal.error(bytes));
+        }
+        Ok(ClientProgress::Incomplete)
     }
 
     /// The server has closed the connection. `bytes` are all bytes that arrived. Returns why the connection does not
@@ -153,79 +149,47 @@ impl ClientHandshake {
         if let Err(error) = self.receive(bytes) {
             return error;
         }
-        match self.phase {
-            Phase::RefusalBody { .. } => self.refused(bytes),
-            Phase::Head(_) if bytes.len() <= self.start => {
+        match &self.refusal {
+            Some(refusal) => refusal.error(bytes),
+            None if self.responses.current(bytes).is_empty() => {
                 self.invalid_message(bytes, "the server closed the connection without an answer")
             }
-            Phase::Head(_) => {
-                self.invalid_message(bytes, "the server closed the connection within its answer")
-            }
+            None => self.invalid_message(bytes, "the server closed the connection within its answer"),
         }
     }
 
     /// Whether the server has refused, and only the rest of what it says about that is missing, which is for diagnosis: whoever does not
     /// want to wait for it calls [`receive_eof`](Self::receive_eof).
     pub fn is_refused(&self) -> bool {
-        matches!(self.phase, Phase::RefusalBody { .. })
+        self.refusal.is_some()
     }
 
-    /// Handles a whole head, one that ends the handshake or one after which more has to come (`None`).
-    fn handle_head(&mut self, bytes: &[u8], head: &[u8]) -> Result<Option<ClientProgress>, WSHandshakeError> {
-        let line = parse_status_line(head).map_err(|reason| self.invalid_message(bytes, reason))?;
-        let end = self.start + head.len();
-        match line.status {
-            101 if !line.is_1_1 => Err(self.invalid_message(bytes, "the HTTP version of a 101 must be 1.1")),
-            101 => {
-                let response = WSUpgradeResponse::received(101, Bytes::copy_from_slice(head), Bytes::new());
-                match check_switching(head, &self.request) {
-                    Ok(subprotocol) => {
-                        Ok(Some(ClientProgress::Accepted { response, subprotocol, consumed: end }))
-                    }
-                    Err(kind) => Err(WSHandshakeError {
-                        raw_header: Bytes::copy_from_slice(head),
-                        raw_body: self.cut_body(&bytes[end..]),
-                        response: Some(response),
-                        kind,
-                    }),
-                }
-            }
-            // RFC 9110 section 15.2: interim responses come before the final one, and mean nothing here.
-            100..=199 => {
-                self.interim_responses += 1;
-                if self.interim_responses > MAX_INTERIM_RESPONSES {
-                    return Err(self.invalid_message(bytes, "too many interim responses"));
-                }
-                self.start = end;
-                self.phase = Phase::Head(HeadScanner::new(StartLine::Status, self.config.limits));
-                Ok(None)
-            }
-            status => {
-                let reader = BodyReader::new(status, head, self.config.max_body);
-                self.phase =
-                    Phase::RefusalBody { status, head: Bytes::copy_from_slice(head), start: end, reader };
-                Ok(None)
-            }
+    /// Checks a 101 response, whose head lies at `head`.
+    fn check_101(
+        &self,
+        line: StatusLine,
+        bytes: &[u8],
+        head: Range<usize>,
+    ) -> Result<ClientProgress, WSHandshakeError> {
+        if !line.is_1_1 {
+            return Err(self.invalid_message(bytes, "the HTTP version of a 101 must be 1.1"));
         }
-    }
-
-    /// The error for a refusal whose body has come as far as it will.
-    fn refused(&self, bytes: &[u8]) -> WSHandshakeError {
-        let Phase::RefusalBody { status, head, start, reader } = &self.phase else {
-            return self.invalid_message(bytes, "the answer is incomplete");
-        };
-        let (raw_body, body) = reader.clone().finish(bytes.get(*start..).unwrap_or_default());
-        WSHandshakeError {
-            raw_header: head.clone(),
-            raw_body,
-            response: Some(WSUpgradeResponse::received(*status, head.clone(), body)),
-            kind: WSHandshakeErrorKind::InvalidStatus(*status),
+        let consumed = head.end;
+        let raw_header = Bytes::copy_from_slice(&bytes[head]);
+        let response = WSUpgradeResponse::received(101, raw_header.clone(), Bytes::new());
+        match check_switching(&raw_header, &self.request) {
+            Ok(subprotocol) => Ok(ClientProgress::Accepted { response, subprotocol, consumed }),
+            Err(kind) => {
+                let body = &bytes[consumed..];
+                let raw_body = Bytes::copy_from_slice(&body[..body.len().min(self.config.max_body)]);
+                Err(WSHandshakeError { raw_header, raw_body, response: Some(response), kind })
+            }
         }
     }
 
     /// The error for an answer whose head is bad, with what there is of it.
     fn invalid_message(&self, bytes: &[u8], reason: impl Into<Cow<'static, str>>) -> WSHandshakeError {
-        let head = bytes.get(self.start..).unwrap_or_default();
+        let head = self.responses.current(bytes);
         WSHandshakeError {
             raw_header: Bytes::copy_from_slice(&head[..head.len().min(self.config.limits.max_head)]),
             raw_body: Bytes::new(),
@@ -233,11 +197,22 @@ impl ClientHandshake {
             kind: WSHandshakeErrorKind::InvalidMessage(reason.into()),
         }
     }
-
-    fn cut_body(&self, body: &[u8]) -> Bytes {
-        Bytes::copy_from_slice(&body[..body.len().min(self.config.max_body)])
-    }
 }
 
-/// How many interim responses are skipped before the final one.
-const MAX_INTERIM_RESPONSES: usize = 8;
+impl Refusal {
+    /// Returns `true` once the body is there, or as much of it as is of interest.
+    fn receive(&mut self, bytes: &[u8]) -> bool {
+        self.reader.receive(bytes.get(self.start..).unwrap_or_default())
+    }
+
+    /// Returns the error for it, with what has arrived of its body.
+    fn error(&self, bytes: &[u8]) -> WSHandshakeError {
+        let (raw_body, body) = self.reader.clone().finish(bytes.get(self.start..).unwrap_or_default());
+        WSHandshakeError {
+            raw_header: self.head.clone(),
+            raw_body,
+            response: Some(WSUpgradeResponse::received(self.status, self.head.clone(), body)),
+            kind: WSHandshakeErrorKind::InvalidStatus(self.status),
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-use super::start_line::StartLine;
+use super::start_line::{StartLine, StatusLine, parse_status_line};
 use super::syntax::{is_field_value, is_tchar, text, trim};
 
 /// Bounds on the head of a request or a response. They protect against abuse; they do not tune anything.
@@ -28,7 +28,7 @@ impl Default for HandshakeLimits {
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeadFault {
+pub(super) enum HeadFault {
     /// Larger than [`HandshakeLimits::max_head`].
     TooLarge,
     /// More lines than [`HandshakeLimits::max_headers`].
@@ -41,7 +41,7 @@ pub(crate) enum HeadFault {
 
 impl HeadFault {
     /// What is wrong with the head of a response.
-    pub(crate) fn describe(self) -> &'static str {
+    fn describe(self) -> &'static str {
         match self {
             Self::TooLarge => "the response head is too large",
             Self::TooManyHeaders => "the response has too many headers",
@@ -54,7 +54,7 @@ impl HeadFault {
 
 /// How far the head has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Scan {
+pub(super) enum Scan {
     /// The end has not arrived, and nothing is wrong so far.
     Incomplete,
     /// The head, from its first line to the empty line at its end; both included.
@@ -71,7 +71,7 @@ pub(crate) enum Scan {
 /// What it accepts is stricter than RFC 9112: lines end with CRLF only, nothing is folded, no control characters. The
 /// verdict depends on the bytes only, never on how they were cut.
 #[derive(Clone, Debug)]
-pub(crate) struct HeadScanner {
+pub(super) struct HeadScanner {
     start_line: StartLine,
     limits: HandshakeLimits,
     /// Where the head begins: behind an empty line that was skipped.
@@ -93,12 +93,12 @@ enum Part {
 }
 
 impl HeadScanner {
-    pub(crate) fn new(start_line: StartLine, limits: HandshakeLimits) -> Self {
+    pub(super) fn new(start_line: StartLine, limits: HandshakeLimits) -> Self {
         Self { start_line, limits, start: 0, line: 0, checked: 0, headers: 0, part: Part::StartLine }
     }
 
     /// Looks at what is new in `bytes`, which are all bytes since the beginning.
-    pub(crate) fn advance(&mut self, bytes: &[u8]) -> Result<Scan, HeadFault> {
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<Scan, HeadFault> {
         let window = &bytes[..bytes.len().min(self.limits.max_head)];
         loop {
             let rest = window.get(self.checked..).unwrap_or_default();
@@ -174,6 +174,67 @@ impl HeadScanner {
         }
         self.part = Part::Name;
         Ok(false)
+    }
+}
+
+/// How many interim responses are skipped before the final one.
+const MAX_INTERIM_RESPONSES: usize = 8;
+
+/// Finds the head of the final response, behind interim ones, which mean nothing here (RFC 9110
+/// section 15.2).
+#[derive(Clone, Debug)]
+pub(super) struct ResponseScanner {
+    scanner: HeadScanner,
+    /// A 101 is the final response.
+    upgrades: bool,
+    /// Where the current response begins.
+    start: usize,
+    interim_responses: usize,
+}
+
+impl ResponseScanner {
+    pub(super) fn new(limits: HandshakeLimits, upgrades: bool) -> Self {
+        Self {
+            scanner: HeadScanner::new(StartLine::Status, limits),
+            upgrades,
+            start: 0,
+            interim_responses: 0,
+        }
+    }
+
+    /// Returns what has arrived of the current response.
+    pub(super) fn current<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        bytes.get(self.start..).unwrap_or_default()
+    }
+
+    /// Looks at what is new in `bytes`, which are all bytes since the beginning. Returns the status
+    /// line and the place of the final head once that has arrived.
+    ///
+    /// # Errors
+    /// Says what is wrong with a head.
+    pub(super) fn advance(
+        &mut self,
+        bytes: &[u8],
+    ) -> Result<Option<(StatusLine, Range<usize>)>, &'static str> {
+        loop {
+            let response = self.current(bytes);
+            let head = match self.scanner.advance(response) {
+                Ok(Scan::Incomplete) => return Ok(None),
+                Ok(Scan::Complete(head)) => &response[head],
+                Err(fault) => return Err(fault.describe()),
+            };
+            let line = parse_status_line(head)?;
+            let end = self.start + head.len();
+            if !matches!(line.status, 100..=199) || (self.upgrades && line.status == 101) {
+                return Ok(Some((line, self.start..end)));
+            }
+            self.interim_responses += 1;
+            if self.interim_responses > MAX_INTERIM_RESPONSES {
+                return Err("too many interim responses");
+            }
+            self.start = end;
+            self.scanner = HeadScanner::new(StartLine::Status, self.scanner.limits);
+        }
     }
 }
 

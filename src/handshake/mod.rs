@@ -50,7 +50,6 @@ pub use error::{
 #[cfg(feature = "deflate")]
 pub(crate) use extensions::{add_extension, extension_values, invalid_extensions};
 pub use head::HandshakeLimits;
-pub(crate) use head::{HeadScanner, Scan};
 pub use headers::WSHeaders;
 pub use key::{accept_key, client_key};
 #[cfg(feature = "testkit")]
@@ -61,5 +60,4 @@ pub(crate) use redirect::{leave_behind, redirect_target};
 pub use request::WSUpgradeRequest;
 pub use response::WSUpgradeResponse;
 pub use server::{ServerHandshake, ServerProgress};
-pub(crate) use start_line::{StartLine, parse_status_line};
 pub use url::{WSInvalidUrl, WSUrl};

@@ -13,7 +13,7 @@ const TLS_HANDSHAKE: u8 = 22;
 
 /// Which first line a head begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StartLine {
+pub(super) enum StartLine {
     /// `GET target HTTP/1.1`, or the same with HEAD
     Request,
     /// `HTTP/1.x status reason`
@@ -88,15 +88,15 @@ pub(super) const HEAD_PREFIX: &[u8] = b"HEAD ";
 
 /// Version and status code of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StatusLine {
+pub(super) struct StatusLine {
     /// Whether the version is HTTP/1.1; else it is 1.0.
-    pub(crate) is_1_1: bool,
+    pub(super) is_1_1: bool,
     /// 100 or more, three digits.
-    pub(crate) status: u16,
+    pub(super) status: u16,
 }
 
 /// Parses the status line that `head` begins with. Its line end is the first in `head`.
-pub(crate) fn parse_status_line(head: &[u8]) -> Result<StatusLine, &'static str> {
+pub(super) fn parse_status_line(head: &[u8]) -> Result<StatusLine, &'static str> {
     let line = memchr(b'\n', head).map_or(head, |end| &head[..=end]);
     let mut response = httparse::Response::new(&mut []);
     let is_well_formed = response.parse(line).is_ok();

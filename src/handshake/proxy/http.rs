@@ -2,25 +2,20 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::super::{HandshakeLimits, HeadScanner, Scan, StartLine, parse_status_line};
+use super::super::HandshakeLimits;
+use super::super::head::ResponseScanner;
+use super::super::start_line::StatusLine;
 use super::WSProxyErrorKind;
 use super::tunnel::{Progress, Target};
 use super::url::Credentials;
 
-/// How many interim responses are skipped before the final one.
-const MAX_INTERIM_RESPONSES: usize = 8;
-
 /// ```text
 /// head --2xx--> open
-///  ^ `--else--> refused
-///  `1xx
+///       `--else--> refused
 /// ```
 #[derive(Debug)]
 pub(super) struct HttpConnect {
-    scanner: HeadScanner,
-    /// Where the response begins, behind interim ones.
-    start: usize,
-    interim_responses: usize,
+    responses: ResponseScanner,
     has_credentials: bool,
 }
 
@@ -40,45 +35,22 @@ impl HttpConnect {
         }
         head += "\r\n";
         out.extend_from_slice(head.as_bytes());
-        Self { scanner: scanner(), start: 0, interim_responses: 0, has_credentials: credentials.is_some() }
+        let responses = ResponseScanner::new(HandshakeLimits::default(), false);
+        Self { responses, has_credentials: credentials.is_some() }
     }
 
     /// The body of a refusal is not waited for. That of a success does not exist, whatever its headers say.
     pub(super) fn receive(&mut self, bytes: &[u8]) -> Result<Progress, WSProxyErrorKind> {
-        loop {
-            let response = bytes.get(self.start..).unwrap_or_default();
-            let head = match self.scanner.advance(response) {
-                Ok(Scan::Incomplete) => return Ok(Progress::Incomplete),
-                Ok(Scan::Complete(head)) => &response[head],
-                Err(fault) => return Err(WSProxyErrorKind::InvalidAnswer(fault.describe())),
-            };
-            let status = parse_status_line(head).map_err(WSProxyErrorKind::InvalidAnswer)?.status;
-            let end = self.start + head.len();
-            match status {
-                100..=199 => self.skip_interim(end)?,
-                200..=299 => return Ok(Progress::Open { consumed: end }),
-                // RFC 9110 section 15.5.8 wants 407; tinyproxy says 401 to credentials that it does not know.
-                401 | 407 if self.has_credentials => return Err(WSProxyErrorKind::AuthenticationFailed),
-                407 => return Err(WSProxyErrorKind::AuthenticationRequired),
-                _ => return Err(WSProxyErrorKind::InvalidStatus(status)),
-            }
+        let found = self.responses.advance(bytes).map_err(WSProxyErrorKind::InvalidAnswer)?;
+        let Some((StatusLine { status, .. }, head)) = found else { return Ok(Progress::Incomplete) };
+        match status {
+            200..=299 => Ok(Progress::Open { consumed: head.end }),
+            // RFC 9110 section 15.5.8 wants 407; tinyproxy says 401 to credentials that it does not know.
+            401 | 407 if self.has_credentials => Err(WSProxyErrorKind::AuthenticationFailed),
+            407 => Err(WSProxyErrorKind::AuthenticationRequired),
+            _ => Err(WSProxyErrorKind::InvalidStatus(status)),
         }
     }
-
-    /// RFC 9110 section 15.2: interim responses come before the final one, and mean nothing here.
-    fn skip_interim(&mut self, end: usize) -> Result<(), WSProxyErrorKind> {
-        self.interim_responses += 1;
-        if self.interim_responses > MAX_INTERIM_RESPONSES {
-            return Err(WSProxyErrorKind::InvalidAnswer("too many interim responses"));
-        }
-        self.start = end;
-        self.scanner = scanner();
-        Ok(())
-    }
-}
-
-fn scanner() -> HeadScanner {
-    HeadScanner::new(StartLine::Status, HandshakeLimits::default())
 }
 
 #[cfg(test)]
