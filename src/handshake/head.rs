@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use memchr::memchr;
 
+use super::WSUpgradeResponse;
 use super::start_line::{StartLine, StatusLine, parse_status_line};
 use super::syntax::{is_field_value, is_tchar, text, trim};
 
@@ -35,19 +36,43 @@ pub(super) enum HeadFault {
     TooManyHeaders,
     /// A request with another method than GET and HEAD.
     Method,
-    /// Against the grammar; says what is wrong.
+    /// A request for another version of the protocol than 13.
+    Version,
+    /// Against the grammar or the rules; says what is wrong.
     Malformed(&'static str),
 }
 
 impl HeadFault {
-    /// What is wrong with the head of a response.
+    /// Returns what is wrong with the head of a response.
     fn describe(self) -> &'static str {
         match self {
             Self::TooLarge => "the response head is too large",
             Self::TooManyHeaders => "the response has too many headers",
-            // Only request lines have one.
-            Self::Method => "the method is not allowed",
             Self::Malformed(reason) => reason,
+            Self::Method | Self::Version => "the request is not acceptable",
+        }
+    }
+
+    /// Returns the answer to a request with this fault.
+    pub(super) fn answer(self) -> WSUpgradeResponse {
+        match self {
+            // RFC 6585 section 5; a request line alone that is too long gets the same answer.
+            Self::TooLarge => WSUpgradeResponse::constant(431, "the request head is too large\n", &[]),
+            Self::TooManyHeaders => {
+                WSUpgradeResponse::constant(431, "the request has too many headers\n", &[])
+            }
+            Self::Malformed(reason) => WSUpgradeResponse::built(400, format!("{reason}\n").into()),
+            // RFC 9110 section 15.5.6
+            Self::Method => {
+                let body = "only GET and HEAD are served here\n";
+                WSUpgradeResponse::constant(405, body, &[("Allow", "GET, HEAD")])
+            }
+            // RFC 6455 section 4.4, RFC 9110 section 15.5.22
+            Self::Version => {
+                let body = "the only version of the WebSocket protocol here is 13\n";
+                let headers = [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")];
+                WSUpgradeResponse::constant(426, body, &headers)
+            }
         }
     }
 }

@@ -27,9 +27,17 @@ impl WSUpgradeResponse {
 
     /// 426: this place speaks WebSocket only (RFC 9110 section 15.5.22).
     pub(crate) fn upgrade_required() -> Self {
-        let response = Self::built(426, "426 Upgrade Required: this is a WebSocket endpoint".into());
-        let upgrade = response.clone().header("Upgrade", "websocket");
-        upgrade.and_then(|response| response.header("Sec-WebSocket-Version", "13")).unwrap_or(response)
+        let body = "426 Upgrade Required: this is a WebSocket endpoint";
+        Self::constant(426, body, &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")])
+    }
+
+    /// A response whose headers are known to be valid.
+    pub(super) fn constant(status: u16, body: &'static str, headers: &[(&str, &str)]) -> Self {
+        let mut response = Self::built(status, body.into());
+        for &(name, value) in headers {
+            response.headers_mut().append(name, value).expect("a constant header is valid");
+        }
+        response
     }
 
     /// The response whose head was encoded as these bytes.

@@ -1,51 +1,13 @@
 //! What a request has to say to be accepted (RFC 6455 section 4.2.1).
 
-use super::WSUpgradeResponse;
 use super::authority::is_authority;
-use super::head::header_lines;
+use super::head::{HeadFault, header_lines};
 use super::key::is_valid_key;
 use super::start_line::HEAD_PREFIX;
 use super::syntax::list_contains;
 
-/// Why a request with a well-formed head is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// 400. Says what is wrong.
-    Malformed(&'static str),
-    /// 405: another method than GET and HEAD.
-    Method,
-    /// 426: another version of the protocol than 13.
-    Version,
-}
-
-impl Refusal {
-    pub(super) fn response(self) -> WSUpgradeResponse {
-        match self {
-            Self::Malformed(reason) => WSUpgradeResponse::built(400, format!("{reason}\n").into()),
-            // RFC 9110 section 15.5.6
-            Self::Method => {
-                let body = "only GET and HEAD are served here\n";
-                with_headers(405, body, &[("Allow", "GET, HEAD")])
-            }
-            // RFC 6455 section 4.4, RFC 9110 section 15.5.22
-            Self::Version => {
-                let body = "the only version of the WebSocket protocol here is 13\n";
-                with_headers(426, body, &[("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")])
-            }
-        }
-    }
-}
-
-fn with_headers(status: u16, body: &'static str, headers: &[(&str, &str)]) -> WSUpgradeResponse {
-    let mut response = WSUpgradeResponse::built(status, body.into());
-    for &(name, value) in headers {
-        response.headers_mut().append(name, value).expect("a constant header is valid");
-    }
-    response
-}
-
 /// Checks a head that the scanner accepted. Returns whether it asks for an upgrade; if not it is plain HTTP.
-pub(super) fn check_request(head: &[u8]) -> Result<bool, Refusal> {
+pub(super) fn check_request(head: &[u8]) -> Result<bool, HeadFault> {
     let mut fields = Fields::default();
     for (name, value) in header_lines(head) {
         fields.note(name, value);
@@ -56,7 +18,7 @@ pub(super) fn check_request(head: &[u8]) -> Result<bool, Refusal> {
     }
     // RFC 6455 section 4.2.1, item 1: the method is allowed here, but not for an upgrade.
     if head.starts_with(HEAD_PREFIX) {
-        return Err(Refusal::Malformed("an upgrade takes the method GET"));
+        return Err(HeadFault::Malformed("an upgrade takes the method GET"));
     }
     fields.check_upgrade()?;
     Ok(true)
@@ -114,47 +76,47 @@ impl<'a> Fields<'a> {
     }
 
     /// What holds for every request: one host, no body.
-    fn check_message(&self) -> Result<(), Refusal> {
+    fn check_message(&self) -> Result<(), HeadFault> {
         // RFC 9112 section 3.2
         match self.host {
-            Occurrence::Absent => return Err(Refusal::Malformed("the header Host is missing")),
+            Occurrence::Absent => return Err(HeadFault::Malformed("the header Host is missing")),
             Occurrence::Once(host) if is_authority(host) => {}
-            Occurrence::Once(_) => return Err(Refusal::Malformed("the header Host is malformed")),
-            Occurrence::Repeated => return Err(Refusal::Malformed("the header Host is repeated")),
+            Occurrence::Once(_) => return Err(HeadFault::Malformed("the header Host is malformed")),
+            Occurrence::Repeated => return Err(HeadFault::Malformed("the header Host is repeated")),
         }
         // A body would be taken for frames by us and for a request by a proxy, or the other way round.
         if self.has_transfer_encoding {
-            return Err(Refusal::Malformed("Transfer-Encoding is refused"));
+            return Err(HeadFault::Malformed("Transfer-Encoding is refused"));
         }
         match self.content_length {
             Occurrence::Absent | Occurrence::Once(b"0") => Ok(()),
-            Occurrence::Once(_) => Err(Refusal::Malformed("Content-Length must be absent or 0")),
-            Occurrence::Repeated => Err(Refusal::Malformed("the header Content-Length is repeated")),
+            Occurrence::Once(_) => Err(HeadFault::Malformed("Content-Length must be absent or 0")),
+            Occurrence::Repeated => Err(HeadFault::Malformed("the header Content-Length is repeated")),
         }
     }
 
     /// What holds for a request to upgrade (RFC 6455 section 4.2.1, items 3 to 6).
-    fn check_upgrade(&self) -> Result<(), Refusal> {
+    fn check_upgrade(&self) -> Result<(), HeadFault> {
         if !self.upgrades_to_websocket {
-            return Err(Refusal::Malformed("the header Upgrade must contain websocket"));
+            return Err(HeadFault::Malformed("the header Upgrade must contain websocket"));
         }
         if !self.connection_upgrades {
-            return Err(Refusal::Malformed("the header Connection must contain Upgrade"));
+            return Err(HeadFault::Malformed("the header Connection must contain Upgrade"));
         }
         match self.version {
             Occurrence::Once(b"13") => {}
-            Occurrence::Absent | Occurrence::Once(_) => return Err(Refusal::Version),
+            Occurrence::Absent | Occurrence::Once(_) => return Err(HeadFault::Version),
             Occurrence::Repeated => {
-                return Err(Refusal::Malformed("the header Sec-WebSocket-Version is repeated"));
+                return Err(HeadFault::Malformed("the header Sec-WebSocket-Version is repeated"));
             }
         }
         match self.key {
             Occurrence::Once(key) if is_valid_key(key) => Ok(()),
             Occurrence::Once(_) => {
-                Err(Refusal::Malformed("Sec-WebSocket-Key must be the base64 form of 16 bytes"))
+                Err(HeadFault::Malformed("Sec-WebSocket-Key must be the base64 form of 16 bytes"))
             }
-            Occurrence::Absent => Err(Refusal::Malformed("the header Sec-WebSocket-Key is missing")),
-            Occurrence::Repeated => Err(Refusal::Malformed("the header Sec-WebSocket-Key is repeated")),
+            Occurrence::Absent => Err(HeadFault::Malformed("the header Sec-WebSocket-Key is missing")),
+            Occurrence::Repeated => Err(HeadFault::Malformed("the header Sec-WebSocket-Key is repeated")),
         }
     }
 }

@@ -80,15 +80,13 @@ fn check_subprotocol(
 }
 
 fn invalid_header(head: &[u8], name: &'static str) -> WSHandshakeErrorKind {
-    WSHandshakeErrorKind::InvalidHeader {
-        name: name.into(),
-        value: joined_values(head, name).map(Into::into),
-    }
+    WSHandshakeErrorKind::InvalidHeader { name: name.into(), value: value_of(head, name) }
 }
 
 fn invalid_upgrade(head: &[u8], name: &'static str) -> WSHandshakeErrorKind {
-    WSHandshakeErrorKind::InvalidUpgrade {
-        name: name.into(),
-        value: joined_values(head, name).map(Into::into),
-    }
+    WSHandshakeErrorKind::InvalidUpgrade { name: name.into(), value: value_of(head, name) }
+}
+
+fn value_of(head: &[u8], name: &str) -> Option<Box<str>> {
+    joined_values(head, name).map(Into::into)
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::head::{HeadFault, HeadScanner, Scan};
-use super::request_rules::{Refusal, check_request};
+use super::request_rules::check_request;
 use super::start_line::{HEAD_PREFIX, StartLine};
 use super::{HandshakeLimits, WSUpgradeRequest, WSUpgradeResponse};
 
@@ -53,13 +53,13 @@ impl ServerHandshake {
         match self.scanner.advance(bytes) {
             Ok(Scan::Incomplete) => ServerProgress::Incomplete,
             Ok(Scan::Complete(head)) => self.finish(bytes, head),
-            Err(fault) => ServerProgress::Reject(self.answer(refusal_of(fault))),
+            Err(fault) => ServerProgress::Reject(self.answer(fault)),
         }
     }
 
     /// The answer to a peer that has ended its half within the request (RFC 9112 section 8).
     pub fn receive_eof(&self) -> WSUpgradeResponse {
-        self.answer(Refusal::Malformed("the request is incomplete").response())
+        self.answer(HeadFault::Malformed("the request is incomplete"))
     }
 
     fn finish(&self, bytes: &[u8], head: Range<usize>) -> ServerProgress {
@@ -70,23 +70,12 @@ impl ServerHandshake {
                 let request = WSUpgradeRequest::from_checked_head(Bytes::copy_from_slice(head), is_upgrade);
                 ServerProgress::Request { request, consumed }
             }
-            Err(refusal) => ServerProgress::Reject(self.answer(refusal.response())),
+            Err(fault) => ServerProgress::Reject(self.answer(fault)),
         }
     }
 
-    fn answer(&self, response: WSUpgradeResponse) -> WSUpgradeResponse {
+    fn answer(&self, fault: HeadFault) -> WSUpgradeResponse {
+        let response = fault.answer();
         if self.is_head { response.without_content() } else { response }
-    }
-}
-
-fn refusal_of(fault: HeadFault) -> WSUpgradeResponse {
-    match fault {
-        // RFC 6585 section 5; a request line alone that is too long gets the same answer.
-        HeadFault::TooLarge => WSUpgradeResponse::built(431, "the request head is too large\n".into()),
-        HeadFault::TooManyHeaders => {
-            WSUpgradeResponse::built(431, "the request has too many headers\n".into())
-        }
-        HeadFault::Method => Refusal::Method.response(),
-        HeadFault::Malformed(reason) => Refusal::Malformed(reason).response(),
     }
 }

@@ -149,42 +149,44 @@ impl std::str::FromStr for WSUrl {
 const CONTROL_CHARACTER: &str = "it contains a control character";
 
 fn parse_strictly(text: &str) -> Result<WSUrl, &'static str> {
-    // The parser would drop tabs and line ends without a word.
-    if text.contains(char::is_control) {
-        return Err(CONTROL_CHARACTER);
-    }
-    // The parser would take `ws:host` and `ws:///host` for `ws://host`.
-    let rest = strip_scheme(text).ok_or("the scheme must be ws or wss, followed by ://")?;
-    if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) {
-        return Err("the host is missing");
-    }
-    let url = Url::parse(text).map_err(describe)?;
+    let (name, rest) = split_scheme(text)?;
+    let scheme = ["ws", "wss"].into_iter().find(|known| known.eq_ignore_ascii_case(name));
+    let url = parse_with_host(scheme.ok_or("the scheme must be ws or wss, followed by ://")?, rest)?;
     if url.fragment().is_some() {
         return Err("it has a fragment");
     }
     if url.port() == Some(0) {
         return Err("the port must not be 0");
     }
-    // The parser lets through some characters, such as `"`, that a Host header cannot hold.
-    if !is_authority(url.host_str().unwrap_or_default().as_bytes()) {
-        return Err("the host is malformed");
-    }
     let authorization = basic_authorization(&url)?;
     Ok(WSUrl { url, authorization })
 }
 
-/// What follows `ws://` or `wss://`.
-fn strip_scheme(text: &str) -> Option<&str> {
-    let (scheme, rest) = text.split_once("://")?;
-    (scheme.eq_ignore_ascii_case("ws") || scheme.eq_ignore_ascii_case("wss")).then_some(rest)
+/// Splits a URL at `://`; both parts are empty if there is none.
+pub(super) fn split_scheme(text: &str) -> Result<(&str, &str), &'static str> {
+    // The parser would drop tabs and line ends without a word.
+    if text.contains(char::is_control) {
+        return Err(CONTROL_CHARACTER);
+    }
+    Ok(text.split_once("://").unwrap_or_default())
 }
 
-fn describe(error: url::ParseError) -> &'static str {
-    match error {
+/// Parses what follows `://` under a scheme in which the parser knows hosts.
+pub(super) fn parse_with_host(scheme: &str, rest: &str) -> Result<Url, &'static str> {
+    // The parser would take `ws:///host` for `ws://host`.
+    if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) {
+        return Err("the host is missing");
+    }
+    let url = Url::parse(&format!("{scheme}://{rest}")).map_err(|error| match error {
         url::ParseError::EmptyHost => "the host is missing",
         url::ParseError::InvalidPort => "the port is malformed",
         _ => "the host is malformed",
+    })?;
+    // The parser lets through some characters, such as `"`, that a Host header cannot hold.
+    if !is_authority(url.host_str().unwrap_or_default().as_bytes()) {
+        return Err("the host is malformed");
     }
+    Ok(url)
 }
 
 /// RFC 7617 section 2. The parts are percent-decoded, and taken as bytes: UTF-8 as a rule.

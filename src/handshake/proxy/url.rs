@@ -5,8 +5,7 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::super::is_authority;
-use super::super::url::redacted;
+use super::super::url::{parse_with_host, redacted, split_scheme};
 
 /// A proxy on the way to the server.
 ///
@@ -144,28 +143,16 @@ impl std::str::FromStr for WSProxy {
 }
 
 fn parse_strictly(text: &str) -> Result<WSProxy, &'static str> {
-    if text.contains(char::is_control) {
-        return Err("it contains a control character");
-    }
-    let (name, rest) = text.split_once("://").ok_or(UNKNOWN_SCHEME)?;
+    let (name, rest) = split_scheme(text)?;
     let scheme = Scheme::ALL.into_iter().find(|scheme| scheme.name().eq_ignore_ascii_case(name));
-    let scheme = scheme.ok_or(UNKNOWN_SCHEME)?;
-    if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) {
-        return Err("the host is missing");
-    }
+    let scheme = scheme
+        .ok_or("the scheme must be http, https, socks4, socks4a, socks5 or socks5h, followed by ://")?;
     // Under a scheme of the web the parser knows hosts: IDNA, addresses in every form.
-    let url = Url::parse(&format!("https://{rest}")).map_err(|error| match error {
-        url::ParseError::EmptyHost => "the host is missing",
-        url::ParseError::InvalidPort => "the port is malformed",
-        _ => "the host is malformed",
-    })?;
+    let url = parse_with_host("https", rest)?;
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err("it has a path, a query or a fragment");
     }
     let host = url.host_str().unwrap_or_default();
-    if !is_authority(host.as_bytes()) {
-        return Err("the host is malformed");
-    }
     // The parser drops a port that is its scheme's own, so another scheme has to tell 443 from none.
     let port = url.port().or_else(|| Url::parse(&format!("http://{rest}")).ok()?.port());
     let port = port.unwrap_or(scheme.default_port());
@@ -175,9 +162,6 @@ fn parse_strictly(text: &str) -> Result<WSProxy, &'static str> {
     let credentials = parse_credentials(scheme, &url)?;
     Ok(WSProxy { scheme, host: host.to_owned(), port, credentials })
 }
-
-const UNKNOWN_SCHEME: &str =
-    "the scheme must be http, https, socks4, socks4a, socks5 or socks5h, followed by ://";
 
 fn parse_credentials(scheme: Scheme, url: &Url) -> Result<Option<Credentials>, &'static str> {
     if url.username().is_empty() && url.password().is_none() {
