@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::buf::WS_HEADROOM;
+use crate::buf::{ScratchBuffer, WS_HEADROOM};
 use crate::deflate::{
-    DeflateDirection, DeflateParameters, DeflateSettings, Deflater, Inflater, MAX_WINDOW_BITS, ScratchBuffer,
+    DeflateDirection, DeflateParameters, DeflateSettings, Deflater, Inflater, MAX_WINDOW_BITS,
     WSDeflateConfig, accept_offer, check_response,
 };
 use crate::handshake::{

@@ -5,7 +5,8 @@ use std::fmt;
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush};
 
 use super::quick::QuickDeflater;
-use super::{DeflateDirection, FLUSH_TAIL, MAX_WINDOW_BITS, MIN_WINDOW_BITS, ScratchBuffer};
+use super::{DeflateDirection, FLUSH_TAIL, MAX_WINDOW_BITS, MIN_WINDOW_BITS};
+use crate::buf::ScratchBuffer;
 
 /// What compression costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,10 +14,10 @@ mod extensions;
 mod inflate;
 mod parameters;
 mod quick;
-mod scratch;
 #[cfg(test)]
 mod tests;
 
+pub use crate::buf::ScratchBuffer;
 pub use config::WSDeflateConfig;
 pub use deflater::{DeflateSettings, Deflater};
 pub use inflate::Inflater;
@@ -25,7 +25,6 @@ pub use parameters::{
     DEFLATE_EXTENSION, DeflateDirection, DeflateFault, DeflateParameters, DeflatePreferences,
     DeflateResponse, MAX_WINDOW_BITS, MIN_WINDOW_BITS, accept_offer, check_response, offer,
 };
-pub use scratch::ScratchBuffer;
 
 /// What a sync flush ends with: the length of an empty block without compression. Not sent (RFC 7692 section 7.2.1).
 const FLUSH_TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];

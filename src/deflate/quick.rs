@@ -8,7 +8,7 @@
 //! in the text behind all earlier ones, and no place before that is accepted. Comparing bytes does
 //! not suffice: the new text may have the same bytes where another history noted them.
 
-use super::ScratchBuffer;
+use crate::buf::ScratchBuffer;
 use codes::{DISTANCES, LENGTHS, LITERALS};
 
 /// Shortest sequence that is looked for, in bytes: as many as are hashed.

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use mio::{Interest, Registry, Token};
 
-use crate::buf::RecvBuffer;
-use crate::tls::{MAX_PLAINTEXT, RecordBuffer, SealError, Session, TlsPeer, WSTlsError, WSTlsInfo};
+use crate::buf::{RecvBuffer, ScratchBuffer};
+use crate::tls::{MAX_PLAINTEXT, SealError, Session, TlsPeer, WSTlsError, WSTlsInfo};
 
 use super::stream::{Layer, Read, Socket, Stream};
 
@@ -33,7 +33,7 @@ pub(crate) struct TlsShared {
     /// Small pieces of plaintext, gathered to make a record.
     gathered: Cell<Vec<u8>>,
     /// Records that are to leave.
-    sealed: Cell<RecordBuffer>,
+    sealed: Cell<ScratchBuffer>,
     /// Handshakes that servers may still answer now. More than zero only while the loop serves those that asked for a further turn: so
     /// each waits for its turn, and none is overtaken.
     handshakes_left: Cell<usize>,
@@ -86,7 +86,7 @@ pub(crate) struct TlsStream {
     /// Received and not opened.
     rest: Option<Box<RecvBuffer>>,
     /// Sealed; the first `sent` bytes have left.
-    sealed: RecordBuffer,
+    sealed: ScratchBuffer,
     sent: usize,
     /// A further read may return something that no event will announce: bytes that the stream below
     /// holds, the end behind `close_notify`, an error.
@@ -123,7 +123,7 @@ impl TlsStream {
             whose,
             shared: Rc::clone(shared),
             rest: None,
-            sealed: RecordBuffer::default(),
+            sealed: ScratchBuffer::default(),
             sent: 0,
             unread: false,
             incoming: Incoming::Open,
@@ -333,7 +333,7 @@ impl TlsStream {
         if self.sealed.capacity() > 0 {
             let mut sealed = std::mem::take(&mut self.sealed);
             self.sent = 0;
-            sealed.clear();
+            sealed.begin(0);
             self.shared.sealed.set(sealed);
         }
         self.below.flush()

@@ -8,9 +8,9 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ContentType, Error, ServerConfig};
 
-use crate::buf::RecvBuffer;
+use crate::buf::{RecvBuffer, ScratchBuffer};
 
-use super::{ClientSetup, RecordBuffer, Session, WSClientTls, provider};
+use super::{ClientSetup, Session, WSClientTls, provider};
 
 /// Bytes that a session may leave unconsumed: 64 KiB and a record.
 const MOST_HELD: usize = 64 * 1024 + 20 * 1024;
@@ -50,11 +50,11 @@ pub fn fuzz_session(script: &[u8]) {
     let client = Session::client(client_setup, name).expect("a client");
     let server = Session::server(server_config).expect("a server");
     let (session, mut other) = if side % 2 == 0 { (server, client) } else { (client, server) };
-    let mut genuine = RecordBuffer::default();
+    let mut genuine = ScratchBuffer::default();
     if side % 2 == 0 {
         other.open(&mut [], &mut RecvBuffer::default(), &mut genuine).expect("a client begins");
     }
-    let mut end = End { session, wire: Vec::new(), rest: Vec::new(), out: RecordBuffer::default() };
+    let mut end = End { session, wire: Vec::new(), rest: Vec::new(), out: ScratchBuffer::default() };
     if side % 2 == 1 {
         end.session.open(&mut [], &mut RecvBuffer::default(), &mut end.out).expect("a client begins");
     }
@@ -90,7 +90,7 @@ struct End {
     wire: Vec<u8>,
     /// Not consumed yet.
     rest: Vec<u8>,
-    out: RecordBuffer,
+    out: ScratchBuffer,
 }
 
 impl End {

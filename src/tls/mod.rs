@@ -15,7 +15,6 @@ mod error;
 mod fuzz;
 mod info;
 mod pem;
-mod record_buffer;
 mod server;
 mod session;
 mod sni;
@@ -32,7 +31,6 @@ pub use error::{WSTlsConfigError, WSTlsError};
 #[doc(hidden)]
 pub use fuzz::fuzz_session;
 pub use info::{WSTlsInfo, WSTlsVersion};
-pub(crate) use record_buffer::RecordBuffer;
 pub use server::{WSClientCertificates, WSServerTls};
 pub(crate) use session::{MAX_PLAINTEXT, SealError, Session};
 pub(crate) use tickets::ClientSetup;

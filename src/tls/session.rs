@@ -11,11 +11,11 @@ use rustls::unbuffered::{
 };
 use rustls::{CommonState, Error, ServerConfig};
 
-use crate::buf::RecvBuffer;
+use crate::buf::{RecvBuffer, ScratchBuffer};
 use crate::sys::panic_message;
 
 use super::tickets::{ClientSetup, TicketCount};
-use super::{RecordBuffer, WSTlsInfo, sni};
+use super::{WSTlsInfo, sni};
 
 /// Largest plaintext of a record in bytes (RFC 8446 section 5.1).
 pub(crate) const MAX_PLAINTEXT: usize = 16 * 1024;
@@ -137,7 +137,7 @@ impl Session {
         &mut self,
         incoming: &mut [u8],
         plain: &mut RecvBuffer,
-        out: &mut RecordBuffer,
+        out: &mut ScratchBuffer,
     ) -> Result<usize, Error> {
         self.contained(|session| session.open_records(incoming, plain, out))
     }
@@ -149,7 +149,7 @@ impl Session {
         &mut self,
         plain: &[u8],
         rest: &mut [u8],
-        out: &mut RecordBuffer,
+        out: &mut ScratchBuffer,
     ) -> Result<(), SealError> {
         let records = plain.len().div_ceil(MAX_PLAINTEXT) + 1;
         let size = plain.len() + records * RECORD_OVERHEAD;
@@ -158,7 +158,7 @@ impl Session {
 
     /// Appends `close_notify` (RFC 8446 section 6.1) to `out`; nothing before the handshake is
     /// done. `rest` as for [`seal`](Self::seal).
-    pub(crate) fn close(&mut self, rest: &mut [u8], out: &mut RecordBuffer) {
+    pub(crate) fn close(&mut self, rest: &mut [u8], out: &mut ScratchBuffer) {
         let closed = self.contained(|session| session.write(&Writes::Close, rest, RECORD_OVERHEAD, out));
         if let Err(error) = closed {
             log::debug!("no close_notify: {error}");
@@ -210,7 +210,7 @@ impl Session {
         &mut self,
         incoming: &mut [u8],
         plain: &mut RecvBuffer,
-        out: &mut RecordBuffer,
+        out: &mut ScratchBuffer,
     ) -> Result<usize, Error> {
         let mut done = 0;
         let mut whole = self.seen;
@@ -261,7 +261,7 @@ impl Session {
 
     /// Checks the bounds after a record of `len` bytes without data.
     #[cold]
-    fn check_without_data(&mut self, len: usize, seen: &[u8], out: &mut RecordBuffer) -> Result<(), Error> {
+    fn check_without_data(&mut self, len: usize, seen: &[u8], out: &mut ScratchBuffer) -> Result<(), Error> {
         self.without_data += len;
         if self.without_data > MAX_WITHOUT_DATA {
             return Err(self.refuse("too many bytes without application data", seen, out));
@@ -275,7 +275,7 @@ impl Session {
     /// Returns the error for a peer that exceeds a bound, and appends an alert to `out`. `seen` is
     /// what rustls has seen and not consumed.
     #[cold]
-    fn refuse(&mut self, why: &str, seen: &[u8], out: &mut RecordBuffer) -> Error {
+    fn refuse(&mut self, why: &str, seen: &[u8], out: &mut ScratchBuffer) -> Error {
         // rustls sends no alert on request, only for a record that it refuses. Behind the handshake
         // a ChangeCipherSpec makes it send `unexpected_message`; during the handshake, where one
         // would be ignored, and within a handshake message, an unknown content type makes it send
@@ -296,7 +296,7 @@ impl Session {
         &mut self,
         incoming: &mut [u8],
         plain: &mut RecvBuffer,
-        out: &mut RecordBuffer,
+        out: &mut ScratchBuffer,
     ) -> Result<usize, Error> {
         let mut done = 0;
         loop {
@@ -328,7 +328,7 @@ impl Session {
         &mut self,
         incoming: &mut [u8],
         plain: &mut RecvBuffer,
-        out: &mut RecordBuffer,
+        out: &mut ScratchBuffer,
     ) -> (usize, Result<Next, Error>) {
         match &mut *self.side {
             Side::Client(connection) => follow(connection.process_tls_records(incoming), plain, out),
@@ -341,7 +341,7 @@ impl Session {
         what: &Writes<'_>,
         rest: &mut [u8],
         size: usize,
-        out: &mut RecordBuffer,
+        out: &mut ScratchBuffer,
     ) -> Result<(), SealError> {
         // Of an incomplete record rustls needs nothing.
         let seen = &mut rest[..self.seen];
@@ -398,7 +398,7 @@ fn first_record(incoming: &[u8]) -> First {
 fn follow<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     plain: &mut RecvBuffer,
-    out: &mut RecordBuffer,
+    out: &mut ScratchBuffer,
 ) -> (usize, Result<Next, Error>) {
     let mut discard = status.discard;
     let next = match status.state {
@@ -440,7 +440,7 @@ fn write<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     what: &Writes<'_>,
     size: usize,
-    out: &mut RecordBuffer,
+    out: &mut ScratchBuffer,
 ) -> Result<bool, SealError> {
     debug_assert_eq!(status.discard, 0, "nothing whole is left to open");
     match status.state {
@@ -460,7 +460,7 @@ fn write<Data>(
     }
 }
 
-fn encode<Data>(mut data: EncodeTlsData<'_, Data>, out: &mut RecordBuffer) {
+fn encode<Data>(mut data: EncodeTlsData<'_, Data>, out: &mut ScratchBuffer) {
     let encoded: Result<(), Infallible> = append(out, RECORD_OVERHEAD, |place| match data.encode(place) {
         Ok(n) => Ok(n),
         Err(EncodeError::InsufficientSize(size)) => Err(Ok(size)),
@@ -474,7 +474,7 @@ fn encode<Data>(mut data: EncodeTlsData<'_, Data>, out: &mut RecordBuffer) {
 #[inline]
 fn encrypt<Data>(
     traffic: &mut WriteTraffic<'_, Data>,
-    out: &mut RecordBuffer,
+    out: &mut ScratchBuffer,
     size: usize,
     what: &Writes<'_>,
 ) -> Result<(), SealError> {
@@ -493,13 +493,16 @@ fn encrypt<Data>(
 /// Appends what `fill` writes into the place it is given: `size` bytes, or as many as it requires.
 #[inline]
 fn append<E>(
-    out: &mut RecordBuffer,
+    out: &mut ScratchBuffer,
     mut size: usize,
     mut fill: impl FnMut(&mut [u8]) -> Result<usize, Result<InsufficientSizeError, E>>,
 ) -> Result<(), E> {
     loop {
-        match out.fill_with(size, &mut fill) {
-            Ok(()) => return Ok(()),
+        match fill(out.spare(size)) {
+            Ok(written) => {
+                out.advance(written);
+                return Ok(());
+            }
             Err(Ok(insufficient)) => size = insufficient.required_size,
             Err(Err(error)) => return Err(error),
         }

@@ -1,9 +1,10 @@
 //! The blocks of a compressed message (RFC 1951 section 3.2.3).
 
+use super::Fault;
 use super::bits::BitReader;
 use super::codes::{Code, Codes, FIXED, LENGTHS};
 use super::history::History;
-use super::{Fault, ScratchBuffer};
+use crate::buf::ScratchBuffer;
 
 /// Room that is there before a symbol is decoded: for two bytes, the longest reference, and what a copy in steps writes too much.
 const MARGIN: usize = 2 + 258 + STEP;

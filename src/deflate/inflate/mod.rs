@@ -9,7 +9,8 @@ mod history;
 
 use std::fmt;
 
-use super::{DeflateDirection, MAX_WINDOW_BITS, ScratchBuffer};
+use super::{DeflateDirection, MAX_WINDOW_BITS};
+use crate::buf::ScratchBuffer;
 use crate::proto::{WSCloseCode, WSProtocolError};
 use bits::BitReader;
 use blocks::Blocks;

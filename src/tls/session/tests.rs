@@ -11,8 +11,8 @@ use rustls::{
     ServerConfig, ServerConnection, SupportedCipherSuite,
 };
 
-use crate::buf::RecvBuffer;
-use crate::tls::{ClientSetup, RecordBuffer, Session};
+use crate::buf::{RecvBuffer, ScratchBuffer};
+use crate::tls::{ClientSetup, Session};
 
 const NAME: &str = "twin.test";
 
@@ -51,7 +51,7 @@ struct End {
     session: Session,
     rest: Vec<u8>,
     plain: RecvBuffer,
-    out: RecordBuffer,
+    out: ScratchBuffer,
 }
 
 fn client(config: &Arc<ClientConfig>) -> End {
@@ -64,7 +64,7 @@ fn server(config: &Arc<ServerConfig>) -> End {
 
 impl End {
     fn new(session: Session) -> Self {
-        Self { session, rest: Vec::new(), plain: RecvBuffer::default(), out: RecordBuffer::default() }
+        Self { session, rest: Vec::new(), plain: RecvBuffer::default(), out: ScratchBuffer::default() }
     }
 
     fn receive(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -80,7 +80,7 @@ impl End {
 
     fn take_out(&mut self) -> Vec<u8> {
         let out = self.out.filled().to_vec();
-        self.out.clear();
+        self.out.begin(0);
         out
     }
 
