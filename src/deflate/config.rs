@@ -24,12 +24,8 @@ use super::{DeflatePreferences, DeflateSettings, MAX_WINDOW_BITS, MIN_WINDOW_BIT
 /// secrets together with what a stranger has written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WSDeflateConfig {
-    own_context_takeover: bool,
-    peer_context_takeover: bool,
-    own_max_window_bits: u8,
-    peer_max_window_bits: u8,
-    level: u8,
-    memory_level: u8,
+    preferences: DeflatePreferences,
+    settings: DeflateSettings,
     threshold: usize,
     pub(crate) compressor_idle_timeout: Option<Duration>,
 }
@@ -37,12 +33,13 @@ pub struct WSDeflateConfig {
 impl Default for WSDeflateConfig {
     fn default() -> Self {
         Self {
-            own_context_takeover: false,
-            peer_context_takeover: false,
-            own_max_window_bits: MAX_WINDOW_BITS,
-            peer_max_window_bits: MAX_WINDOW_BITS,
-            level: 1,
-            memory_level: 8,
+            preferences: DeflatePreferences {
+                own_context_takeover: false,
+                peer_context_takeover: false,
+                own_max_window_bits: MAX_WINDOW_BITS,
+                peer_max_window_bits: MAX_WINDOW_BITS,
+            },
+            settings: DeflateSettings { level: 1, memory_level: 8 },
             threshold: 128,
             compressor_idle_timeout: Some(Duration::from_secs(5)),
         }
@@ -71,7 +68,7 @@ impl WSDeflateConfig {
     /// Whether messages of this end may refer to its earlier ones, if the peer agrees. Default false.
     #[must_use]
     pub fn own_context_takeover(mut self, on: bool) -> Self {
-        self.own_context_takeover = on;
+        self.preferences.own_context_takeover = on;
         self
     }
 
@@ -79,7 +76,7 @@ impl WSDeflateConfig {
     /// is served all the same, and costs the memory.
     #[must_use]
     pub fn peer_context_takeover(mut self, on: bool) -> Self {
-        self.peer_context_takeover = on;
+        self.preferences.peer_context_takeover = on;
         self
     }
 
@@ -88,7 +85,7 @@ impl WSDeflateConfig {
     /// With 8, here or by the peer's wish, only messages of at most 256 bytes are compressed, and none refers to an earlier one.
     #[must_use]
     pub fn own_max_window_bits(mut self, bits: u8) -> Self {
-        self.own_max_window_bits = bits;
+        self.preferences.own_max_window_bits = bits;
         self
     }
 
@@ -97,7 +94,7 @@ impl WSDeflateConfig {
     /// A client that cannot be limited is asked not to refer to earlier messages at all.
     #[must_use]
     pub fn peer_max_window_bits(mut self, bits: u8) -> Self {
-        self.peer_max_window_bits = bits;
+        self.preferences.peer_max_window_bits = bits;
         self
     }
 
@@ -105,7 +102,7 @@ impl WSDeflateConfig {
     /// DEFLATE. From 2 on zlib's (zlib-rs) makes a code for each block.
     #[must_use]
     pub fn level(mut self, level: u8) -> Self {
-        self.level = level;
+        self.settings.level = level;
         self
     }
 
@@ -113,7 +110,7 @@ impl WSDeflateConfig {
     /// (64 KiB at 8), else symbols that wait to be coded. Default 8.
     #[must_use]
     pub fn memory_level(mut self, level: u8) -> Self {
-        self.memory_level = level;
+        self.settings.memory_level = level;
         self
     }
 
@@ -140,29 +137,25 @@ impl WSDeflateConfig {
     /// Returns what is wrong with a value that is out of its range.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         let windows = MIN_WINDOW_BITS..=MAX_WINDOW_BITS;
-        if !windows.contains(&self.own_max_window_bits) || !windows.contains(&self.peer_max_window_bits) {
+        let DeflatePreferences { own_max_window_bits, peer_max_window_bits, .. } = &self.preferences;
+        if !windows.contains(own_max_window_bits) || !windows.contains(peer_max_window_bits) {
             return Err("window bits of deflate must be within 8 to 15");
         }
-        if !(1..=9).contains(&self.level) {
+        if !(1..=9).contains(&self.settings.level) {
             return Err("the level of deflate must be within 1 to 9");
         }
-        if !(1..=9).contains(&self.memory_level) {
+        if !(1..=9).contains(&self.settings.memory_level) {
             return Err("the memory level of deflate must be within 1 to 9");
         }
         Ok(())
     }
 
     pub(crate) fn preferences(&self) -> DeflatePreferences {
-        DeflatePreferences {
-            own_context_takeover: self.own_context_takeover,
-            peer_context_takeover: self.peer_context_takeover,
-            own_max_window_bits: self.own_max_window_bits,
-            peer_max_window_bits: self.peer_max_window_bits,
-        }
+        self.preferences
     }
 
     pub(crate) fn settings(&self) -> DeflateSettings {
-        DeflateSettings { level: self.level, memory_level: self.memory_level }
+        self.settings
     }
 
     /// Whether a message of `len` bytes is worth the effort.

@@ -23,28 +23,22 @@ pub(super) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     found.and_then(at_least_one).map_err(WSTlsConfigError::Pem)
 }
 
-/// The first private key in a file: PKCS#8, PKCS#1 or SEC1.
-fn key_in_file(path: &Path) -> Result<PrivateKeyDer<'static>, WSTlsConfigError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|source| in_file(path, source))
-}
-
-/// The first private key in memory.
-fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, WSTlsConfigError> {
-    PrivateKeyDer::from_pem_slice(text).map_err(WSTlsConfigError::Pem)
-}
-
-/// Reads a certificate, with its chain, and its key from two files.
+/// Reads a certificate, with its chain, and its key (PKCS#8, PKCS#1 or SEC1) from two files.
 ///
 /// # Errors
 /// If a file cannot be read or lacks its part, or if the key belongs to another certificate.
 pub(super) fn identity_in_files(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, WSTlsConfigError> {
     let files = || Some((chain.into(), key.into()));
-    certified(certificates_in_file(chain)?, key_in_file(key)?, files)
+    let certificates = certificates_in_file(chain)?;
+    let private_key = PrivateKeyDer::from_pem_file(key).map_err(|source| in_file(key, source))?;
+    certified(certificates, private_key, files)
 }
 
 /// [`identity_in_files`] for memory.
 pub(super) fn identity(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, WSTlsConfigError> {
-    certified(certificates(chain)?, self::key(key)?, || None)
+    let chain = certificates(chain)?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(WSTlsConfigError::Pem)?;
+    certified(chain, key, || None)
 }
 
 fn certified(

@@ -16,7 +16,7 @@ pub(super) struct BitReader<'a> {
 
 impl<'a> BitReader<'a> {
     /// So many bits are there at least after [`refill`](Self::refill).
-    pub(super) const REFILLED: u32 = 56;
+    const REFILLED: u32 = 56;
 
     pub(super) fn new(input: &'a [u8]) -> Self {
         Self { input, rest: input, bits: 0, count: 0, zeros: 0 }
