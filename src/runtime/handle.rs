@@ -1,4 +1,3 @@
-use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -76,11 +75,9 @@ impl WSLoopHandle {
 
     /// Calls `f` once after `delay`. Dropping the returned timer cancels it; [`WSTimer::detach`] lets it be.
     pub fn call_later(&self, delay: Duration, f: impl FnOnce() + 'static) -> WSTimer {
-        let timer = self
-            .now()
-            .checked_add(delay)
-            .map(|deadline| self.core.add_action(deadline, TimerAction::Call(Box::new(f))));
-        WSTimer { core: Rc::clone(&self.core), timer: Cell::new(timer) }
+        let deadline = self.now().checked_add(delay);
+        let timer = deadline.map(|deadline| self.core.add_action(deadline, TimerAction::Call(Box::new(f))));
+        WSTimer { core: Rc::clone(&self.core), timer }
     }
 
     /// Calls `f` once, after the current callback has returned and before the loop sleeps.
@@ -180,13 +177,13 @@ impl fmt::Debug for WSSleep {
 pub struct WSTimer {
     core: Rc<LoopCore>,
     /// `None` once detached.
-    timer: Cell<Option<TimerId>>,
+    timer: Option<TimerId>,
 }
 
 impl WSTimer {
     /// Lets the call happen whatever becomes of this handle.
-    pub fn detach(self) {
-        self.timer.set(None);
+    pub fn detach(mut self) {
+        self.timer = None;
     }
 
     /// Cancels the call, if it has not happened.
@@ -195,7 +192,7 @@ impl WSTimer {
 
 impl Drop for WSTimer {
     fn drop(&mut self) {
-        if let Some(timer) = self.timer.get() {
+        if let Some(timer) = self.timer {
             self.core.cancel_timer(timer);
         }
     }

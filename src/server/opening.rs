@@ -134,19 +134,18 @@ impl ServerOpening {
     fn deadline(self: &Rc<Self>) {
         self.timer.set(None);
         log::debug!("opening {}: deadline", self.token.to_u64());
-        let due = match &*self.phase.borrow() {
-            Phase::Waiting { ticket, .. } => Due::Undecided(Rc::clone(ticket)),
-            // It was counted when it was decided on.
-            Phase::Refusing { .. } | Phase::Closed => Due::Refused,
-            Phase::Reading { .. } => Due::Request,
+        let (undecided, is_reading) = match &*self.phase.borrow() {
+            Phase::Waiting { ticket, .. } => (Some(Rc::clone(ticket)), false),
+            phase => (None, matches!(phase, Phase::Reading { .. })),
         };
-        match due {
-            Due::Undecided(ticket) => {
-                ticket.cancel();
-                self.refuse(WSUpgradeResponse::unavailable(), WSHandshakeFailure::Timeout);
-            }
-            Due::Refused => self.abandon(),
-            Due::Request => self.failed(WSHandshakeFailure::Timeout),
+        if let Some(ticket) = undecided {
+            ticket.cancel();
+            self.refuse(WSUpgradeResponse::unavailable(), WSHandshakeFailure::Timeout);
+        } else if is_reading {
+            self.failed(WSHandshakeFailure::Timeout);
+        } else {
+            // A refusal was counted when it was decided on.
+            self.abandon();
         }
     }
 
@@ -458,14 +457,6 @@ impl Source for ServerOpening {
     fn kind(&self) -> &'static str {
         "server handshake"
     }
-}
-
-/// What a deadline was for.
-enum Due {
-    Request,
-    Undecided(Rc<Ticket>),
-    /// The peer was to read its refusal and go.
-    Refused,
 }
 
 /// What a readiness event is for.
