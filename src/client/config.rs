@@ -20,8 +20,8 @@ pub struct WSConnectConfig {
     pub(crate) connection: ConnectionConfig,
     pub(crate) extra_headers: WSHeaders,
     pub(crate) subprotocols: Vec<String>,
-    pub(crate) max_redirects: u32,
-    pub(crate) redirect_headers: Vec<String>,
+    pub(super) max_redirects: u32,
+    pub(super) redirect_headers: Vec<String>,
     pub(crate) proxy: Option<WSProxy>,
     pub(crate) sockets: SocketHooks,
     #[cfg(feature = "tls")]

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 ///
 /// A client sends an empty `Host` for a URI without an authority (RFC 9112 section 3.2), and every
 /// `http` URI has a host (RFC 9110 section 4.2.1). User information is refused (section 4.2.4).
-pub(crate) fn is_authority(bytes: &[u8]) -> bool {
+pub(super) fn is_authority(bytes: &[u8]) -> bool {
     let host_len = match bytes {
         // The colons of an address in brackets do not begin a port.
         [b'[', ..] => bytes.iter().position(|&byte| byte == b']').map_or(0, |bracket| bracket + 1),

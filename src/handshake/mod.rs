@@ -41,7 +41,6 @@ mod syntax;
 mod tests;
 mod url;
 
-pub(crate) use authority::is_authority;
 pub use client::{ClientHandshake, ClientHandshakeConfig, ClientProgress};
 pub use encode::encode_default_switching;
 pub use error::{

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use percent_encoding::percent_decode_str;
 use url::{Position, Url};
 
-use super::is_authority;
+use super::authority::is_authority;
 
 /// Where to connect to: a `ws` or `wss` URI (RFC 6455 section 3).
 ///
@@ -115,7 +115,7 @@ impl WSUrl {
     }
 
     /// Takes over user name and password of `other`, unless this URL has its own.
-    pub(crate) fn inherit_credentials(&mut self, other: &Self) {
+    pub(super) fn inherit_credentials(&mut self, other: &Self) {
         if self.authorization.is_none() {
             self.authorization.clone_from(&other.authorization);
         }

@@ -8,10 +8,10 @@ pub struct WSLoopConfig {
     pub(crate) spin: Duration,
     pub(crate) busy_poll: Option<WSBusyPoll>,
     pub(crate) read_buffer_size: usize,
-    pub(crate) retained_memory: usize,
-    pub(crate) events_per_turn: usize,
+    pub(super) retained_memory: usize,
+    pub(super) events_per_turn: usize,
     pub(crate) reads_per_turn: usize,
-    pub(crate) inbox_limit: usize,
+    pub(super) inbox_limit: usize,
     /// `None`: not set, so that a server's preset may set it.
     pub(crate) outbound_budget: Option<usize>,
     pub(crate) budget_policy: WSBudgetPolicy,

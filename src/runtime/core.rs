@@ -243,7 +243,7 @@ impl LoopCore {
     }
 
     /// Returns how many sources of each kind there are.
-    pub(crate) fn source_kinds(&self) -> BTreeMap<&'static str, usize> {
+    pub(super) fn source_kinds(&self) -> BTreeMap<&'static str, usize> {
         let mut kinds = BTreeMap::new();
         for source in self.slots.borrow().iter() {
             *kinds.entry(source.kind()).or_default() += 1;
@@ -296,7 +296,7 @@ impl LoopCore {
     }
 
     /// Fires every timer whose time has come.
-    pub(crate) fn run_timers(self: &Rc<Self>) {
+    pub(super) fn run_timers(self: &Rc<Self>) {
         let horizon = self.timers.borrow().horizon();
         loop {
             let due = self.timers.borrow_mut().pop_due(self.now(), horizon);
@@ -375,7 +375,7 @@ impl LoopCore {
     }
 
     /// Handles what other threads posted, and makes the tasks ready that they woke.
-    pub(crate) fn run_inbox(self: &Rc<Self>) {
+    pub(super) fn run_inbox(self: &Rc<Self>) {
         if self.inbox.is_empty() {
             return;
         }
@@ -401,7 +401,7 @@ impl LoopCore {
     // --- the end of a dispatch ---------------------------------------------------------------------------------------------
 
     /// Calls `call` once, when the current callback has returned.
-    pub(crate) fn defer_call(&self, call: impl FnOnce() + 'static) {
+    pub(super) fn defer_call(&self, call: impl FnOnce() + 'static) {
         self.defer(Deferred::Call(Box::new(call)));
     }
 
@@ -458,7 +458,7 @@ impl LoopCore {
     /// Runs what became due during a dispatch: deferred callbacks, then woken tasks, then
     /// [`Source::drive`] of every dirty source; again while these make more of each other.
     #[inline]
-    pub(crate) fn settle(self: &Rc<Self>) {
+    pub(super) fn settle(self: &Rc<Self>) {
         // One test for all three: mostly nothing is due but the connection that was dispatched.
         if self.is_due() | !self.dirty.is_empty() {
             self.settle_due();

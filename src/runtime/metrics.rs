@@ -196,7 +196,7 @@ impl WSMetrics {
 
     /// How many frames were received since the beginning.
     #[inline]
-    pub(crate) fn frames_received(&self, frames: u64) {
+    pub(super) fn frames_received(&self, frames: u64) {
         self.frames_received.set(frames);
     }
 
@@ -215,7 +215,7 @@ impl WSMetrics {
         self.longest_callback.raise(measured(time));
     }
 
-    pub(crate) fn turn_took(&self, time: Duration) {
+    pub(super) fn turn_took(&self, time: Duration) {
         self.loop_lag.set(measured(time));
         self.longest_loop_lag.raise(measured(time));
     }

@@ -58,7 +58,7 @@ impl<T> Slots<T> {
     }
 
     /// Returns the token of the next insertion.
-    pub(crate) fn next_token(&self) -> Token {
+    pub(super) fn next_token(&self) -> Token {
         match self.free.last() {
             Some(&index) => Token { index, generation: self.entries[index as usize].generation },
             None => Token { index: self.entries.len() as u32, generation: 0 },
@@ -106,7 +106,7 @@ impl<T> Slots<T> {
         self.in_use(token).is_some_and(|entry| !std::mem::replace(&mut entry.marked, true))
     }
 
-    pub(crate) fn unmark(&mut self, token: Token) {
+    pub(super) fn unmark(&mut self, token: Token) {
         if let Some(entry) = self.in_use(token) {
             entry.marked = false;
         }
@@ -118,7 +118,7 @@ impl<T> Slots<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().filter_map(|entry| entry.value.as_ref())
+        self.entries().map(|(_, value)| value)
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = (Token, &T)> {

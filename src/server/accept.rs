@@ -72,7 +72,7 @@ impl Failure {
 }
 
 /// Makes the answer to a request.
-pub(crate) type Factory = Box<dyn FnMut(&WSUpgradeRequest) -> WSUpgradeOutcome>;
+pub(super) type Factory = Box<dyn FnMut(&WSUpgradeRequest) -> WSUpgradeOutcome>;
 
 /// A server: its socket, if it has one, and what its connections have in common.
 pub(crate) struct Acceptor {
@@ -111,7 +111,7 @@ impl Acceptor {
     }
 
     /// A server that lives as long as somebody holds it, and only adopts.
-    pub(crate) fn without_slot(core: &Rc<LoopCore>, config: WSServerConfig, factory: Factory) -> Rc<Self> {
+    pub(super) fn without_slot(core: &Rc<LoopCore>, config: WSServerConfig, factory: Factory) -> Rc<Self> {
         if let Some(bytes) = config.outbound_budget {
             core.local::<Budget>().set_default_limit(bytes);
         }
@@ -155,12 +155,12 @@ impl Acceptor {
     }
 
     /// Hands what is accepted from here on to these servers in turn, which may be on other loops and of which this may be one.
-    pub(crate) fn hand_round(&self, successors: Vec<WSServerRemote>) {
+    pub(super) fn hand_round(&self, successors: Vec<WSServerRemote>) {
         self.successors.replace(successors);
     }
 
     /// Returns the addresses that it listens on; empty without TCP.
-    pub(crate) fn local_addrs(&self) -> Vec<SocketAddr> {
+    pub(super) fn local_addrs(&self) -> Vec<SocketAddr> {
         self.local_addrs.borrow().clone()
     }
 
@@ -169,7 +169,7 @@ impl Acceptor {
         self.token.get().is_some()
     }
 
-    pub(crate) fn admission(&self) -> &Arc<Admission> {
+    pub(super) fn admission(&self) -> &Arc<Admission> {
         &self.admission
     }
 
@@ -335,7 +335,7 @@ impl Acceptor {
     }
 
     /// Does what the server's configuration says of TLS.
-    pub(crate) fn use_configured_tls(&self) -> Result<(), WSTlsConfigError> {
+    pub(super) fn use_configured_tls(&self) -> Result<(), WSTlsConfigError> {
         self.config.tls.as_ref().map_or(Ok(()), |tls| self.set_tls(tls))
     }
 

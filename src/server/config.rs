@@ -22,13 +22,13 @@ pub struct WSServerConfig {
     pub(crate) origin: WSOriginPolicy,
     pub(crate) decision_timeout: Option<Duration>,
     /// `decision_timeout` is no default.
-    pub(crate) has_own_decision_timeout: bool,
-    pub(crate) max_connections: usize,
-    pub(crate) max_connections_per_ip: usize,
+    pub(super) has_own_decision_timeout: bool,
+    pub(super) max_connections: usize,
+    pub(super) max_connections_per_ip: usize,
     /// The budget of the loop that this server starts on, if it has none of its own.
     pub(crate) outbound_budget: Option<usize>,
     /// Where other threads read how many connections are open.
-    pub(crate) open_connections: Option<Arc<AtomicUsize>>,
+    pub(super) open_connections: Option<Arc<AtomicUsize>>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<WSServerTls>,
 }
@@ -200,8 +200,8 @@ pub struct WSPerCoreConfig {
     pub(crate) threads: usize,
     pub(crate) pin: bool,
     pub(crate) spread: WSSpread,
-    pub(crate) loop_config: WSLoopConfig,
-    pub(crate) thread_name: String,
+    pub(super) loop_config: WSLoopConfig,
+    pub(super) thread_name: String,
 }
 
 impl Default for WSPerCoreConfig {

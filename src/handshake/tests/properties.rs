@@ -63,7 +63,7 @@ fn authorities_fare_as_the_reference_says() {
             text.push(b']');
         }
         let expected = is_authority(str::from_utf8(&text).expect("the pieces are ASCII"));
-        let accepted = super::super::is_authority(&text);
+        let accepted = super::super::authority::is_authority(&text);
         assert_eq!(accepted, expected, "{:?}", String::from_utf8_lossy(&text));
         seen[usize::from(accepted)] += 1;
     }
