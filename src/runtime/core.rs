@@ -307,7 +307,8 @@ impl LoopCore {
                         source.timer(kind);
                     }
                 }
-                Some(TimerAction::Wake(waker)) => waker.wake(),
+                // The waker may be the application's own.
+                Some(TimerAction::Wake(waker)) => guard("a waker", || waker.wake()),
                 Some(TimerAction::Call(call)) => guard("a timer", call),
             }
             self.settle();
@@ -384,11 +385,12 @@ impl LoopCore {
         self.tasks.collect();
         for batch in batches {
             for mail in batch.mail {
+                // A panic must not lose the requests behind this one.
                 match mail {
                     Mail::Call(call) => guard("a posted call", || call(&handle)),
                     Mail::Command(to, command) => {
                         if let Some(source) = self.any_source(to) {
-                            source.command(command);
+                            guard("a command", || source.command(command));
                         }
                     }
                 }

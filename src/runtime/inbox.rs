@@ -238,6 +238,12 @@ impl Inbox {
         self.lock().size -= size;
     }
 
+    /// Returns the cost in bytes of what is queued or being carried out.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.lock().size
+    }
+
     /// Refuses everything from here on and gives out what was posted.
     pub(super) fn close(&self) -> Vec<Batch> {
         let mut queue = self.lock();

@@ -116,9 +116,13 @@ impl Readiness {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::future::Future;
+    use std::panic::{self, AssertUnwindSafe};
+    use std::sync::Arc;
+    use std::task::{Context, Wake, Waker};
     use std::time::{Duration, Instant};
 
-    use super::super::{LoopCore, Token};
+    use super::super::{LoopCore, Token, WSLoopHandle};
     use super::*;
 
     /// A source that records its events.
@@ -215,5 +219,83 @@ mod tests {
         assert!(core.sources(|_: &Recorder| false).is_empty());
         assert_eq!(core.sources(|_: &Recorder| true).len(), 1);
         assert_eq!(core.source_kinds().into_iter().collect::<Vec<_>>(), [("recorder", 1)]);
+    }
+
+    /// A source that panics whatever happens to it.
+    struct Panicking;
+
+    impl Source for Panicking {
+        fn ready(self: Rc<Self>, _: Readiness) {
+            panic!("ready");
+        }
+
+        fn drive(self: Rc<Self>) {
+            panic!("drive");
+        }
+
+        fn command(self: Rc<Self>, _: Command) {
+            panic!("command");
+        }
+
+        fn shut_down(self: Rc<Self>, _: Shutdown<'_>) -> bool {
+            false
+        }
+
+        fn kind(&self) -> &'static str {
+            "panicking"
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_command_loses_no_other_request() {
+        let (_poll, core, recorder, token) = recorded();
+        let panicking = core.insert(&Rc::new(Panicking));
+        for to in [panicking, token] {
+            core.remote().command(to, Command::Disconnect { graceful: false }).unwrap();
+        }
+        core.iterate(|| {});
+        assert_eq!(*recorder.events.borrow(), ["command with 0 bytes"]);
+        assert_eq!(core.inbox().queued(), 0, "the room in the inbox was given back");
+    }
+
+    #[test]
+    fn a_panic_of_a_source_leaves_the_work_of_others_for_the_next_iteration() {
+        let (_poll, core, recorder, token) = recorded();
+        let panicking = Rc::new(Panicking);
+        let other = core.insert(&panicking);
+        core.mark_dirty(&panicking);
+        core.mark_dirty(&recorder);
+        core.make_ready(other);
+        core.make_ready(token);
+        for _ in 0..3 {
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| core.iterate(|| {})));
+            assert!(!core.is_dispatching());
+        }
+        let events = recorder.events.borrow();
+        assert!(
+            events.contains(&"drive".into()) && events.contains(&"ready, readable: true".into()),
+            "{events:?}"
+        );
+        assert!(!core.has_work());
+    }
+
+    #[test]
+    fn a_waker_that_panics_does_not_end_the_loop() {
+        struct PanickingWaker;
+
+        impl Wake for PanickingWaker {
+            fn wake(self: Arc<Self>) {
+                panic!("wake");
+            }
+        }
+
+        let (_poll, core, recorder, token) = recorded();
+        let waker = Waker::from(Arc::new(PanickingWaker));
+        let mut sleep = std::pin::pin!(WSLoopHandle::new(Rc::clone(&core)).sleep(Duration::from_secs(1)));
+        assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        core.add_timer(core.now() + Duration::from_secs(1), token, TimerKind(3));
+        core.set_now(core.now() + Duration::from_secs(1));
+        core.iterate(|| {});
+        assert_eq!(*recorder.events.borrow(), ["timer 3"]);
     }
 }
