@@ -2,6 +2,8 @@
 
 use std::net::Ipv6Addr;
 
+use super::syntax::table;
+
 /// Returns `true` if `bytes` are `uri-host [ ":" port ]` (RFC 3986 section 3.2) and the host is not
 /// empty.
 ///
@@ -70,18 +72,7 @@ fn is_unreserved_or_sub_delim(byte: u8) -> bool {
 }
 
 /// RFC 3986 sections 2.2 and 2.3. Each request has a host: a table costs less than comparisons.
-const UNRESERVED_OR_SUB_DELIM: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = matches!(byte as u8,
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z'
-            | b'-' | b'.' | b'_' | b'~'
-            | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
-        byte += 1;
-    }
-    table
-};
+const UNRESERVED_OR_SUB_DELIM: [bool; 256] = table(b"-._~!$&'()*+,;=");
 
 #[cfg(test)]
 mod tests {

@@ -33,7 +33,7 @@ impl BodyReader {
             if is_chunked { Framing::Chunked(ChunkDecoder::default()) } else { Framing::UntilEof }
         } else {
             match single_header(head, "content-length") {
-                Ok(Some(value)) => parse_decimal(value).map_or(Framing::UntilEof, Framing::Length),
+                Ok(Some(value)) => parse_number(value, 10).map_or(Framing::UntilEof, Framing::Length),
                 _ => Framing::UntilEof,
             }
         };
@@ -142,15 +142,14 @@ impl ChunkDecoder {
 
 /// The size in the line that begins a chunk, whose extensions are ignored. `None` if it is malformed.
 fn parse_chunk_size(line: &[u8]) -> Option<usize> {
-    let digits = trim(line.strip_suffix(b"\r")?.split(|&byte| byte == b';').next()?);
-    let digits =
-        str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-    usize::from_str_radix(digits, 16).ok()
+    parse_number(trim(line.strip_suffix(b"\r")?.split(|&byte| byte == b';').next()?), 16)
 }
 
 /// A number without sign or white space. `None` if it is none, or too large to be one.
-fn parse_decimal(value: &[u8]) -> Option<usize> {
-    str::from_utf8(value).ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
+fn parse_number(digits: &[u8], radix: u32) -> Option<usize> {
+    let digits = str::from_utf8(digits).ok()?;
+    let is_number = digits.chars().all(|digit| digit.is_digit(radix));
+    if is_number { usize::from_str_radix(digits, radix).ok() } else { None }
 }
 
 #[cfg(test)]

@@ -19,7 +19,8 @@ impl WSUpgradeResponse {
             return Self::built(500, "101 without a request to upgrade\n".into()).encode(out);
         }
         let body = self.body();
-        encode_status_line(self.status(), out);
+        let reason = Self::reason_phrase(self.status());
+        write!(out, "HTTP/1.1 {} {reason}\r\n", self.status()).expect("writing to a Vec does not fail");
         let headers = self.headers();
         let is_own = |name: &str| !is_managed(self.status(), name) && !is_overridden(name);
         for (name, value) in headers.iter().filter(|(name, _)| is_own(name)) {
@@ -110,9 +111,4 @@ fn encode_accept(request: &WSUpgradeRequest, out: &mut Vec<u8>) -> Result<(), WS
     out.extend_from_slice(&accept);
     out.extend_from_slice(b"\r\n");
     Ok(())
-}
-
-fn encode_status_line(status: u16, out: &mut Vec<u8>) {
-    let reason = WSUpgradeResponse::reason_phrase(status);
-    write!(out, "HTTP/1.1 {status} {reason}\r\n").expect("writing to a Vec does not fail");
 }

@@ -220,19 +220,16 @@ impl WSUpgradeResponse {
 
     /// A response with any status. The caller sees to it that the status fits the use.
     pub(super) fn built(status: u16, body: Bytes) -> Self {
-        Self {
-            parts: Arc::new(Parts {
-                status,
-                head: Head::Built(WSHeaders::new()),
-                body,
-                omits_content: false,
-            }),
-        }
+        Self::new(status, Head::Built(WSHeaders::new()), body)
     }
 
     /// A response whose head has passed the scanner.
     pub(super) fn received(status: u16, head: Bytes, body: Bytes) -> Self {
-        Self { parts: Arc::new(Parts { status, head: Head::Received(head), body, omits_content: false }) }
+        Self::new(status, Head::Received(head), body)
+    }
+
+    fn new(status: u16, head: Head, body: Bytes) -> Self {
+        Self { parts: Arc::new(Parts { status, head, body, omits_content: false }) }
     }
 
     pub(super) fn headers_mut(&mut self) -> &mut WSHeaders {

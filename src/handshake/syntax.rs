@@ -50,17 +50,23 @@ pub(super) fn text(value: &[u8]) -> Cow<'_, str> {
 }
 
 /// `TCHAR[byte]` tells whether `byte` is a `tchar`.
-const TCHAR: [bool; 256] = {
+const TCHAR: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
+
+/// Returns the table of a class of characters: letters, digits and `others`.
+pub(super) const fn table(others: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0;
-    while byte < 256 {
-        table[byte] = matches!(byte as u8,
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z'
-            | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
         byte += 1;
     }
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
     table
-};
+}
 
 #[cfg(test)]
 mod tests {

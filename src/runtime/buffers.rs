@@ -1,6 +1,6 @@
 //! The buffers of a loop.
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, RefCell};
 
 use crate::buf::{BufferPool, RecvBuffer};
 
@@ -34,11 +34,6 @@ impl Buffers {
     #[inline]
     pub(super) fn pool_cell(&self) -> &RefCell<BufferPool> {
         &self.pool
-    }
-
-    #[inline]
-    pub(super) fn pool(&self) -> RefMut<'_, BufferPool> {
-        self.pool.borrow_mut()
     }
 
     /// Returns the loop's receive buffer, empty; another one if a dispatch has it.

@@ -122,7 +122,7 @@ impl LoopCore {
     /// Borrows the pool of buffers. Not to be held while user code runs.
     #[inline]
     pub(crate) fn pool(&self) -> RefMut<'_, BufferPool> {
-        self.buffers.pool()
+        self.pool_cell().borrow_mut()
     }
 
     /// Borrows the generator of masking keys. Not to be held while user code runs.

@@ -82,7 +82,7 @@ impl WSLoop {
     /// [`WSError::Io`] if the system cannot be polled.
     pub fn run(&mut self) -> Result<(), WSError> {
         while !self.core.inbox().stop_requested() {
-            self.turn(None)?;
+            self.run_once(None)?;
         }
         self.core.inbox().clear_stop();
         Ok(())
@@ -93,7 +93,8 @@ impl WSLoop {
     /// # Errors
     /// [`WSError::Io`] if the system cannot be polled.
     pub fn run_once(&mut self, timeout: Option<Duration>) -> Result<(), WSError> {
-        self.turn(timeout)
+        let core = Rc::clone(&self.core);
+        self.turn_unless(timeout, || core.inbox().stop_requested())
     }
 
     /// Runs until `future` is done. A stop asked for meanwhile is left to the next [`run`](Self::run).
@@ -162,11 +163,6 @@ impl WSLoop {
             }
         });
         Ok(aborted)
-    }
-
-    fn turn(&mut self, timeout: Option<Duration>) -> Result<(), WSError> {
-        let core = Rc::clone(&self.core);
-        self.turn_unless(timeout, || core.inbox().stop_requested())
     }
 
     /// A turn that does not sleep if `woken` is true after the loop has announced its sleep.
