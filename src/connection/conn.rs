@@ -140,9 +140,6 @@ impl Conn {
         if core.config().measure_callbacks {
             flags.set(Flags::MEASURED);
         }
-        if listener.lets_tasks_pull() {
-            flags.set(Flags::PULLED);
-        }
         #[cfg(feature = "tls")]
         if io.tls().is_some() {
             flags.set(Flags::SECURE);

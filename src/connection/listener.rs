@@ -70,13 +70,6 @@ pub trait WSListener {
     fn resume_writing(&mut self, transport: &WSTransport) {
         let _ = transport;
     }
-
-    /// Returns `true` if whole data frames may go to tasks past this listener. For the layers of this
-    /// library: a listener around such a one sees every frame.
-    #[doc(hidden)]
-    fn lets_tasks_pull(&self) -> bool {
-        false
-    }
 }
 
 /// What a listener is called for.
@@ -139,10 +132,6 @@ macro_rules! forward_listener {
 
         fn resume_writing(&mut self, transport: &WSTransport) {
             (**self).resume_writing(transport);
-        }
-
-        fn lets_tasks_pull(&self) -> bool {
-            (**self).lets_tasks_pull()
         }
     };
 }

@@ -60,7 +60,7 @@ pub async fn connect_websocket_url(
     config: WebSocketConfig,
 ) -> Result<WebSocket, WebSocketError> {
     let connect_config = config.connect_config();
-    let (listener, pending) = websocket_listener(handle, config);
+    let (listener, pending) = listener(handle, config, Under::new);
     // A future of many kilobytes, which nobody should have to carry about.
     Box::pin(ws_connect(handle, listener, url, connect_config)).await?;
     Ok(pending.opened())
@@ -93,6 +93,10 @@ fn url_of(host: &str, port: u16, resource: &str, use_tls: bool) -> String {
 /// The listener of a client's [`WebSocket`], for connections that are made in other ways: by [`ws_connect_over`](crate::ws_connect_over),
 /// or again and again by [`WSReconnect`](crate::WSReconnect). They are to be given [`WebSocketConfig::connect_config`].
 ///
+/// The listener may be wrapped in another one, which then sees every frame. So its messages are queued
+/// before a task takes them, and a `WebSocket` made by [`connect_websocket`] or
+/// [`wrap_client_stream`](super::wrap_client_stream) is served faster.
+///
 /// ```no_run
 /// # use femtows::*;
 /// # use femtows::message::*;
@@ -108,8 +112,17 @@ pub fn websocket_listener(
     handle: &WSLoopHandle,
     config: WebSocketConfig,
 ) -> (impl WSListener + 'static, PendingWebSocket) {
+    listener(handle, config, Under::exposed)
+}
+
+/// Returns the listener that `under` makes, and its `WebSocket`.
+pub(super) fn listener(
+    handle: &WSLoopHandle,
+    config: WebSocketConfig,
+    under: fn(Rc<Shared>) -> Under,
+) -> (Under, PendingWebSocket) {
     let shared = Shared::new(handle.clone(), Rc::new(config), Side::Client);
-    (Under::new(Rc::clone(&shared)), PendingWebSocket { websocket: WebSocket::new(shared) })
+    (under(Rc::clone(&shared)), PendingWebSocket { websocket: WebSocket::new(shared) })
 }
 
 /// A client's connection that is being opened; see [`websocket_listener`]. Dropped, it closes the connection.

@@ -14,11 +14,19 @@ use super::shared::{Shared, wake};
 pub(super) struct Under {
     shared: Rc<Shared>,
     reader: MessageReader,
+    /// Tasks take messages past this.
+    pulls: bool,
 }
 
 impl Under {
+    /// Makes a listener that is handed to its connection as it is: tasks take messages past it.
     pub(super) fn new(shared: Rc<Shared>) -> Self {
-        Self { shared, reader: MessageReader::default() }
+        Self { shared, reader: MessageReader::default(), pulls: true }
+    }
+
+    /// Makes a listener that an application may put into one of its own, which then sees every frame.
+    pub(super) fn exposed(shared: Rc<Shared>) -> Self {
+        Self { shared, reader: MessageReader::default(), pulls: false }
     }
 
     /// A frame that is a message, and still masked.
@@ -39,7 +47,7 @@ impl Under {
 
 impl WSListener for Under {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
-        self.shared.opened(transport);
+        self.shared.opened(transport, self.pulls);
         Ok(())
     }
 
@@ -75,10 +83,6 @@ impl WSListener for Under {
         // What the peer said before it left, or before its fault, is still worth reading.
         let keeps_messages = info.cause != WSDisconnectCause::LoopClosed;
         self.shared.ended(CloseReason::new(info.code, info.reason.clone()), keeps_messages);
-    }
-
-    fn lets_tasks_pull(&self) -> bool {
-        true
     }
 
     fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {

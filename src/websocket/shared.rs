@@ -168,8 +168,8 @@ impl Shared {
     // --- from the listener -------------------------------------------------------------------------------------------------
 
     /// The opening handshake is done.
-    pub(super) fn opened(self: &Rc<Self>, transport: &WSTransport) {
-        transport.conn().serve(Rc::downgrade(self) as Weak<dyn Receivers>);
+    pub(super) fn opened(self: &Rc<Self>, transport: &WSTransport, pulls: bool) {
+        transport.conn().serve(Rc::downgrade(self) as Weak<dyn Receivers>, pulls);
         // There is one listener, and one `on_ws_connected`.
         let _ = self.transport.set(transport.clone());
         let (wakers, ended) = {

@@ -11,7 +11,8 @@ use crate::net::WSSocket;
 use crate::runtime::WSLoopHandle;
 use crate::server::ws_create_server_without_socket;
 
-use super::client::websocket_listener;
+use super::client::listener;
+use super::listener::Under;
 use super::server::undecided;
 use super::{CloseReason, WebSocket, WebSocketConfig, WebSocketError, WebSocketRequest};
 
@@ -27,7 +28,7 @@ pub async fn wrap_client_stream(
     config: WebSocketConfig,
 ) -> Result<WebSocket, WebSocketError> {
     let connect_config = config.connect_config();
-    let (listener, pending) = websocket_listener(handle, config);
+    let (listener, pending) = listener(handle, config, Under::new);
     // As in `connect_websocket_url`.
     Box::pin(ws_connect_over(handle, listener, stream, url, connect_config)).await?;
     Ok(pending.opened())

@@ -54,11 +54,12 @@ pub(crate) enum Offer {
 
 impl Conn {
     /// Makes whole messages of the frames for `receivers`, and keeps the write side open after the
-    /// peer's half-close. Long frames come masked, since they are copied anyway.
-    pub(crate) fn serve(&self, receivers: Weak<dyn Receivers>) {
+    /// peer's half-close. Long frames come masked, since they are copied anyway. `pulls`: tasks may
+    /// take messages past the listener, since no other listener has to see the frames.
+    pub(crate) fn serve(&self, receivers: Weak<dyn Receivers>, pulls: bool) {
         // There is one `on_ws_connected`.
         let _ = self.receivers.set(Box::new(receivers));
-        self.flags.set(Flags::SERVES_TASKS);
+        self.flags.set(if pulls { Flags::SERVES_TASKS | Flags::PULLED } else { Flags::SERVES_TASKS });
         let mut proto = self.wire.proto_mut();
         proto.expect_messages();
         proto.leave_long_masked();
