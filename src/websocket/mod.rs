@@ -7,7 +7,7 @@
 //! | `config`, `error` | what may be chosen; what may go wrong |
 //! | `shared` | what all handles of a connection and its listener share; how it ends |
 //! | `listener` | from callbacks to what tasks wait for |
-//! | `inbox`, `waiters`, `line`, `pings` | the parts of that, without I/O |
+//! | `inbox`, `waiters`, `pings` | the parts of that, without I/O |
 //! | `receive`, `send`, `ping`, `close` | what a task may ask for |
 //! | `opening` | accept, reject |
 //! | `events` | the two sides' states, and one event at a time |
@@ -26,7 +26,6 @@ mod handler;
 mod inbox;
 #[cfg(feature = "json")]
 mod json;
-mod line;
 mod listener;
 mod opening;
 mod ping;

@@ -80,9 +80,15 @@ impl<P> Unpin for SendMessage<'_, P> {}
 impl<P: AsRef<[u8]>> Future for SendMessage<'_, P> {
     type Output = Result<(), WebSocketError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        this.websocket.shared().poll_send(&mut this.place, cx.waker(), this.msg_type, this.payload.as_ref())
+        let (shared, payload) = (this.websocket.shared(), this.payload.as_ref());
+        // Nearly all messages: nobody waits, and the frame is gathered.
+        if this.place.is_none() && shared.gather(this.msg_type, payload) {
+            return Poll::Ready(Ok(()));
+        }
+        shared.poll_send(&mut this.place, cx.waker(), this.msg_type, payload)
     }
 }
 
@@ -95,28 +101,18 @@ impl<P> Drop for SendMessage<'_, P> {
 }
 
 impl Shared {
+    /// The short way of [`poll_send`](Self::poll_send) for a task that has not waited. Returns
+    /// `false`, and does nothing, if the message has to go the long way.
+    #[inline(never)]
+    fn gather(&self, msg_type: WSMsgType, payload: &[u8]) -> bool {
+        let may_send = self.state().may_send_at_once();
+        may_send
+            && self.transport().is_some_and(|transport| transport.conn().gather_message(msg_type, payload))
+    }
+
     /// Sends a message as soon as [it may be sent](Self::poll_turn_to_send).
     #[inline(never)]
     fn poll_send(
-        &self,
-        place: &mut Place,
-        waker: &Waker,
-        msg_type: WSMsgType,
-        payload: &[u8],
-    ) -> Poll<Result<(), WebSocketError>> {
-        // The short way, which nearly all short messages go: nobody waits, and the frame is gathered.
-        if place.is_none()
-            && self.state().may_send_at_once()
-            && let Some(transport) = self.transport()
-            && transport.conn().gather_message(msg_type, payload)
-        {
-            return Poll::Ready(Ok(()));
-        }
-        self.poll_send_in_turn(place, waker, msg_type, payload)
-    }
-
-    #[inline(never)]
-    fn poll_send_in_turn(
         &self,
         place: &mut Place,
         waker: &Waker,
@@ -207,7 +203,7 @@ impl State {
     fn may_send_at_once(&self) -> bool {
         self.application == SideState::Connected
             && self.end.is_none()
-            && self.writers.as_ref().is_none_or(|writers| writers.len() == 0)
+            && self.writers.as_ref().is_none_or(|writers| writers.is_empty())
     }
 
     /// Whether tasks wait to send in front of this one.

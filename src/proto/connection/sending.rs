@@ -119,7 +119,8 @@ impl Connection {
     /// header: 2 up to [`MAX_SHORT_PAYLOAD`] bytes, 4 beyond. Returns `false`, and does nothing, if
     /// the queue is not open or full, or the frame has to go the long way. With a header of two
     /// bytes it calls nothing, so that nothing has to be saved for it.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "its callers would save registers for a call")]
     pub(crate) fn append<const HEADER: usize>(&mut self, first: FirstByte, payload: &[u8]) -> bool {
         let gathers = HEADER == 2 || payload.len() <= usize::from(self.gathered_end);
         let gathers = gathers && !first.is_control();
