@@ -81,7 +81,8 @@ pub(crate) struct Conn {
     /// Set if tasks receive messages from this connection. Weak, as they own it.
     receivers: OnceCell<Box<Weak<dyn Receivers>>>,
     token: Token,
-    /// Messages that the tasks may still pull before others run.
+    /// Messages that the tasks may still pull before others run. Zero unless leftover bytes are lent
+    /// to them.
     pulls_left: Cell<u32>,
     flags: Flags,
 }

@@ -27,12 +27,10 @@ impl Flags {
     pub(super) const SERVES_TASKS: u32 = 1 << 8;
     /// Tasks take messages straight from a read, past the listener.
     pub(super) const PULLED: u32 = 1 << 9;
-    /// What is left of a read is lent to tasks.
-    pub(super) const LENT: u32 = 1 << 10;
     /// Tasks run before the next frame is delivered.
-    pub(super) const YIELDS: u32 = 1 << 11;
+    pub(super) const YIELDS: u32 = 1 << 10;
     /// The time that callbacks take is measured.
-    pub(super) const MEASURED: u32 = 1 << 12;
+    pub(super) const MEASURED: u32 = 1 << 11;
 
     /// Any of these: receiving has to look at more than the socket.
     pub(super) const RECEIVED_SLOWLY: u32 =

@@ -16,15 +16,6 @@ pub enum Message {
 }
 
 impl Message {
-    /// Makes a message with a copy of this payload. Returns `None` if it is a text that is not UTF-8.
-    #[inline]
-    pub(crate) fn from_payload(msg_type: WSMsgType, payload: &[u8]) -> Option<Self> {
-        if msg_type != WSMsgType::Text {
-            return Some(Self::Binary(Box::<[u8]>::from(payload).into()));
-        }
-        simdutf8::basic::from_utf8(payload).ok().map(|text| Self::Text(text.to_owned()))
-    }
-
     /// Makes a message of a [long](crate::proto::FrameHeader::is_long) frame, which may be masked.
     pub(crate) fn from_long(frame: &WSFrame<'_>) -> Self {
         Self::Binary(frame.unmasked_copy().into())

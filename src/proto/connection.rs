@@ -214,6 +214,12 @@ impl Connection {
         self.receiver.has_message(bytes, &self.rules)
     }
 
+    /// See [`Receiver::take_message`].
+    #[inline]
+    pub(crate) fn take_message(&mut self, bytes: &[u8]) -> Option<FrameHeader> {
+        self.receiver.take_message(bytes, &self.rules)
+    }
+
     /// See [`Receiver::take_plain`].
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "see there")]

@@ -1,8 +1,6 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use crate::mask;
-
 use super::{FrameHead, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, parse_close_payload};
 
 /// A frame that arrived, borrowed from the receive buffer for the time of one callback.
@@ -47,12 +45,7 @@ impl<'a> WSFrame<'a> {
 
     /// A copy of the payload of a frame that was [left masked](crate::proto::Receiver::leave_long_masked), unmasked.
     pub(crate) fn unmasked_copy(&self) -> Vec<u8> {
-        let mut copy = Vec::with_capacity(self.payload.len());
-        match self.head.header.mask() {
-            Some(key) => mask::mask_extend(self.payload, &mut copy, key),
-            None => copy.extend_from_slice(self.payload),
-        }
-        copy
+        self.head.header.unmasked_copy(self.payload)
     }
 
     /// Message type.

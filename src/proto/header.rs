@@ -1,5 +1,7 @@
 //! The frame header (RFC 6455 section 5.2), both ways.
 
+use crate::mask;
+
 use super::{MAX_CONTROL_PAYLOAD, WSCloseCode, WSMsgType, WSProtocolError};
 
 /// Longest header on the wire, in bytes: two, a 64-bit length, a masking key.
@@ -320,6 +322,24 @@ impl FrameHeader {
     pub fn mask(&self) -> Option<[u8; 4]> {
         let masked = self.packed & u64::from(MASKED) << 16 != 0;
         masked.then_some(((self.packed >> 32) as u32).to_le_bytes())
+    }
+
+    /// Returns a copy of the frame's payload, unmasked.
+    pub(crate) fn unmasked_copy(&self, payload: &[u8]) -> Vec<u8> {
+        let mut copy = Vec::with_capacity(payload.len());
+        match self.mask() {
+            Some(key) => mask::mask_extend(payload, &mut copy, key),
+            None => copy.extend_from_slice(payload),
+        }
+        copy
+    }
+
+    /// Unmasks the frame's payload in place.
+    #[inline]
+    pub(crate) fn unmask(&self, payload: &mut [u8]) {
+        if let Some(key) = self.mask() {
+            mask::mask(payload, key);
+        }
     }
 
     /// Length of the payload in bytes, as the header claims it.

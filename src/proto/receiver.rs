@@ -288,6 +288,29 @@ impl Receiver {
         }
     }
 
+    /// Returns the header of the frame that [`has_message`](Self::has_message) finds with the same
+    /// bytes, which is left masked and counts as returned. No header is parsed ahead.
+    #[inline]
+    pub(crate) fn take_message(&mut self, bytes: &[u8], rules: &Rules) -> Option<FrameHeader> {
+        match self.peek_plain(bytes) {
+            Some(header) => {
+                self.ahead = Ahead::Unknown;
+                Some(header)
+            }
+            None => self.take_long(bytes, rules),
+        }
+    }
+
+    #[inline(never)]
+    fn take_long(&mut self, bytes: &[u8], rules: &Rules) -> Option<FrameHeader> {
+        if !self.has_long(bytes, rules) {
+            return None;
+        }
+        let Ahead::Header(header) = std::mem::replace(&mut self.ahead, Ahead::Unknown) else { return None };
+        self.message = Message::None;
+        Some(header)
+    }
+
     #[inline(never)]
     fn has_long(&mut self, bytes: &[u8], rules: &Rules) -> bool {
         if self.hold != Hold::Off || self.is_plain_stopped {

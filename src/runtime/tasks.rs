@@ -12,9 +12,10 @@ use std::future::{Future, poll_fn};
 use std::num::NonZeroU64;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWakerVTable, Wake, Waker};
 
 use super::core::guard;
 use super::error::WSListenerError;
@@ -40,17 +41,54 @@ pub(crate) trait TaskBody {
 pub(crate) struct Executor {
     tasks: RefCell<Slots<Task>>,
     /// The task that is being polled.
-    running: Cell<Option<Token>>,
+    running: Cell<Option<Running>>,
     woken: Arc<Woken>,
 }
 
 struct Task {
     link: Arc<Link>,
-    /// The body, and the waker of `link`, which each poll needs. `None` while it is polled.
-    paused: Option<Paused>,
+    /// `None` while it is polled.
+    paused: Option<Pin<Box<dyn Paused>>>,
 }
 
-type Paused = (Pin<Box<dyn TaskBody>>, Waker);
+/// What a task is made of while it is not polled.
+trait Paused {
+    /// Polls the body, with `task` as the running one. The caller puts back what was running before.
+    fn poll(self: Pin<&mut Self>, task: TaskId, running: &Cell<Option<Running>>) -> Poll<()>;
+
+    fn failed(self: Pin<&mut Self>, panic: Box<dyn Any + Send>);
+}
+
+pin_project_lite::pin_project! {
+    /// A body, and the waker of its task: what each poll needs changes hands as one pointer.
+    struct Owned<B> {
+        waker: Waker,
+        #[pin]
+        body: B,
+    }
+}
+
+impl<B: TaskBody> Paused for Owned<B> {
+    #[inline]
+    fn poll(self: Pin<&mut Self>, task: TaskId, running: &Cell<Option<Running>>) -> Poll<()> {
+        let this = self.project();
+        let waker: &Waker = this.waker;
+        running.set(Some(Running { task, data: waker.data(), vtable: waker.vtable() }));
+        this.body.poll(&mut Context::from_waker(waker))
+    }
+
+    fn failed(self: Pin<&mut Self>, panic: Box<dyn Any + Send>) {
+        self.project().body.failed(panic);
+    }
+}
+
+/// A task that is being polled, and what its own waker is made of.
+#[derive(Clone, Copy)]
+struct Running {
+    task: TaskId,
+    data: *const (),
+    vtable: &'static RawWakerVTable,
+}
 
 /// Names a task: its token as a number, plus one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +113,24 @@ struct Woken {
     inbox: Arc<Inbox>,
 }
 
-/// A waker, and the task of this loop that it wakes, if it is the task's own: that task can be polled
-/// at once instead.
+/// A future that waits, to be [woken](Executor::wake).
 #[derive(Debug)]
-pub(crate) struct Sleeper {
-    pub(crate) waker: Waker,
-    pub(crate) task: Option<TaskId>,
+pub(crate) enum Sleeper {
+    /// It belongs to a task of this loop, which can also be polled at once. No waker has to be
+    /// cloned for it, which takes an atomic operation, as does dropping it.
+    Task(TaskId),
+    /// It was polled with another waker, such as that of a combinator.
+    Waker(Waker),
+}
+
+impl TaskId {
+    fn new(token: Token) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(token.to_u64()))
+    }
+
+    fn token(self) -> Token {
+        Token::from_u64(self.0.get() - 1)
+    }
 }
 
 impl Woken {
@@ -158,20 +208,31 @@ impl Executor {
     /// Polls this task now, whether it was woken or not.
     #[inline]
     pub(crate) fn run_now(&self, task: TaskId) {
-        self.run(Token::from_u64(task.0.get() - 1), false);
+        self.run(task.token(), false);
     }
 
-    /// Returns `waker` with the task that it wakes, if that is the running one.
+    /// Returns what wakes the future that is polled with `waker`: the running task, if that is its
+    /// own.
+    #[inline]
     pub(crate) fn sleeper(&self, waker: &Waker) -> Sleeper {
-        Sleeper { task: self.running(waker), waker: waker.clone() }
+        match self.running.get() {
+            Some(running) if waker.data() == running.data && ptr::eq(waker.vtable(), running.vtable) => {
+                Sleeper::Task(running.task)
+            }
+            _ => Sleeper::Waker(waker.clone()),
+        }
     }
 
-    /// Returns the task that is being polled, if `waker` is its own.
-    fn running(&self, waker: &Waker) -> Option<TaskId> {
-        let token = self.running.get()?;
-        let own = waker_of(&self.tasks.borrow().get(token)?.link);
-        let number = NonZeroU64::new(token.to_u64() + 1).filter(|_| own.will_wake(waker));
-        number.map(TaskId)
+    /// Wakes a future. Its waker may run user code.
+    pub(crate) fn wake(&self, sleeper: Sleeper) {
+        match sleeper {
+            Sleeper::Waker(waker) => waker.wake(),
+            Sleeper::Task(task) => {
+                if let Some(task) = self.tasks.borrow().get(task.token()) {
+                    task.link.wake_by_ref();
+                }
+            }
+        }
     }
 
     pub(super) fn spawn<F>(&self, future: F) -> WSTask<F::Output>
@@ -193,15 +254,14 @@ impl Executor {
     }
 
     fn spawn_body(&self, body: impl TaskBody + 'static) -> Arc<Link> {
-        let body: Pin<Box<dyn TaskBody>> = Box::pin(body);
         let mut tasks = self.tasks.borrow_mut();
         let link = Arc::new(Link {
             token: tasks.next_token(),
             is_woken: AtomicBool::new(false),
             woken: Arc::clone(&self.woken),
         });
-        let waker = waker_of(&link);
-        tasks.insert(Task { link: Arc::clone(&link), paused: Some((body, waker)) });
+        let paused = Box::pin(Owned { waker: waker_of(&link), body });
+        tasks.insert(Task { link: Arc::clone(&link), paused: Some(paused) });
         drop(tasks);
         link.wake_by_ref();
         link
@@ -213,27 +273,27 @@ impl Executor {
             Some(task) => task.start(must_be_woken),
             None => None,
         };
-        let Some((mut body, waker)) = started else { return };
-        let mut cx = Context::from_waker(&waker);
-        let outer = self.running.replace(Some(token));
-        let polled = panic::catch_unwind(AssertUnwindSafe(|| body.as_mut().poll(&mut cx)));
+        let Some(mut paused) = started else { return };
+        let outer = self.running.get();
+        let polled =
+            panic::catch_unwind(AssertUnwindSafe(|| paused.as_mut().poll(TaskId::new(token), &self.running)));
         self.running.set(outer);
         if let Ok(Poll::Pending) = polled
             && let Some(task) = self.tasks.borrow_mut().get_mut(token)
         {
-            task.paused = Some((body, waker));
+            task.paused = Some(paused);
             return;
         }
-        self.end(token, body, polled.err());
+        self.end(token, paused, polled.err());
     }
 
     #[inline(never)]
-    fn end(&self, token: Token, mut body: Pin<Box<dyn TaskBody>>, panic: Option<Box<dyn Any + Send>>) {
+    fn end(&self, token: Token, mut paused: Pin<Box<dyn Paused>>, panic: Option<Box<dyn Any + Send>>) {
         let task = self.tasks.borrow_mut().remove(token);
         if let Some(panic) = panic {
-            guard("a task", || body.as_mut().failed(panic));
+            guard("a task", || paused.as_mut().failed(panic));
         }
-        guard("dropping a task", || drop(body));
+        guard("dropping a task", || drop(paused));
         drop(task);
     }
 
@@ -258,9 +318,11 @@ impl Executor {
 impl Task {
     /// Takes out what a poll needs, if there is to be one.
     #[inline]
-    fn start(&mut self, must_be_woken: bool) -> Option<Paused> {
-        // What was done before the wake-up is seen from here on.
-        let was_woken = self.link.is_woken.swap(false, Ordering::AcqRel);
+    fn start(&mut self, must_be_woken: bool) -> Option<Pin<Box<dyn Paused>>> {
+        // What was done before the wake-up is seen from here on. The load spares a task that is
+        // polled without having been woken the atomic exchange.
+        let is_woken = &self.link.is_woken;
+        let was_woken = is_woken.load(Ordering::Acquire) && is_woken.swap(false, Ordering::AcqRel);
         if must_be_woken && !was_woken { None } else { self.paused.take() }
     }
 }

@@ -94,6 +94,7 @@ pin_project_lite::pin_project! {
 }
 
 impl<F: Future<Output: IntoHandlerResult>> TaskBody for Serving<F> {
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let Poll::Ready(output) = this.body.poll(cx) else { return Poll::Pending };

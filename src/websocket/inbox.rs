@@ -1,7 +1,6 @@
 //! Messages that were received, and the tasks that wait for them.
 
 use std::collections::VecDeque;
-use std::task::Waker;
 
 use crate::messages::Message;
 use crate::runtime::Sleeper;
@@ -21,19 +20,18 @@ pub(super) struct Inbox {
     )]
     messages: Option<Box<VecDeque<Message>>>,
     receivers: Waiters<Sleeper>,
-    /// Of a receiver that was woken to pull a message: it mostly waits again with the same waker.
-    kept: Option<Sleeper>,
 }
 
 impl Inbox {
     /// Adds a message. The receiver that it is for.
-    pub(super) fn push(&mut self, message: Message) -> Option<Waker> {
+    pub(super) fn push(&mut self, message: Message) -> Option<Sleeper> {
         let messages = self.messages.get_or_insert_default();
         messages.push_back(message);
-        self.receivers.take_waker(messages.len() - 1).map(|sleeper| sleeper.waker)
+        self.receivers.take_waker(messages.len() - 1)
     }
 
-    /// The message of the receiver at this place, if it is there; and the waker of the receiver, if it waited.
+    /// The message of the receiver at this place, if it is there; and what the receiver slept with if
+    /// it was not woken.
     pub(super) fn take(&mut self, place: &mut Place) -> Option<(Message, Option<Sleeper>)> {
         let index = self.receivers.ahead_of(*place);
         let message = self.messages.as_mut()?.remove(index)?;
@@ -52,21 +50,11 @@ impl Inbox {
         self.queued() == 0 && self.receivers.is_first(place)
     }
 
-    /// Wakes the first receiver, which keeps its place, if it waits and no message is queued. What it
-    /// sleeps with, and what was kept before.
+    /// Returns the first receiver, which is to be woken and keeps its place, if it waits and no
+    /// message is queued.
     #[inline]
-    pub(super) fn wake_first(&mut self) -> Option<(&Sleeper, Option<Sleeper>)> {
-        if self.queued() > 0 {
-            return None;
-        }
-        let sleeper = self.receivers.take_waker(0)?;
-        let old = self.kept.replace(sleeper);
-        Some((self.kept.as_ref()?, old))
-    }
-
-    #[must_use = "a waker is dropped outside of borrows"]
-    pub(super) fn take_kept(&mut self) -> Option<Sleeper> {
-        self.kept.take()
+    pub(super) fn wake_first(&mut self) -> Option<Sleeper> {
+        if self.queued() > 0 { None } else { self.receivers.take_waker(0) }
     }
 
     /// The first receiver has pulled a message and waits no more, if it did. What it slept with if it
@@ -77,30 +65,19 @@ impl Inbox {
         self.receivers.leave_from(0, place)
     }
 
-    /// Waits for a message. What is not needed any more.
+    /// Waits for a message. Returns what the receiver slept with before.
+    #[inline]
     #[must_use = "a waker is dropped outside of borrows"]
-    pub(super) fn wait(
-        &mut self,
-        place: &mut Place,
-        waker: &Waker,
-        sleeper: impl FnOnce() -> Sleeper,
-    ) -> Option<Sleeper> {
-        match self.kept.take() {
-            Some(kept) if kept.waker.will_wake(waker) => self.receivers.wait(place, kept),
-            kept => {
-                self.kept = kept;
-                self.receivers.wait(place, sleeper())
-            }
-        }
+    pub(super) fn wait(&mut self, place: &mut Place, sleeper: Sleeper) -> Option<Sleeper> {
+        self.receivers.wait(place, sleeper)
     }
 
     /// A receiver gives up. The one that now has the message that it had, and what the one that left
     /// slept with.
-    pub(super) fn leave(&mut self, place: &mut Place) -> (Option<Waker>, Option<Sleeper>) {
+    pub(super) fn leave(&mut self, place: &mut Place) -> (Option<Sleeper>, Option<Sleeper>) {
         let Some((index, left)) = self.receivers.leave(place) else { return (None, None) };
         let last = self.queued().checked_sub(1).filter(|&last| index <= last);
-        let next = last.and_then(|last| self.receivers.take_waker(last));
-        (next.map(|sleeper| sleeper.waker), left)
+        (last.and_then(|last| self.receivers.take_waker(last)), left)
     }
 
     /// Returns `true` if it holds `room` messages beyond those that receivers wait for.
@@ -113,9 +90,9 @@ impl Inbox {
         self.messages = None;
     }
 
-    /// Every receiver, and the waker that was kept.
-    pub(super) fn take_receivers(&mut self) -> impl Iterator<Item = Waker> {
-        self.receivers.take_wakers().chain(self.kept.take()).map(|sleeper| sleeper.waker)
+    /// Every receiver that was not woken.
+    pub(super) fn take_receivers(&mut self) -> impl Iterator<Item = Sleeper> {
+        self.receivers.take_wakers()
     }
 }
 
@@ -123,7 +100,7 @@ impl Inbox {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
+    use std::task::{Wake, Waker};
 
     use super::*;
 
@@ -145,8 +122,7 @@ mod tests {
         fn waiting_at(inbox: &mut Inbox) -> Self {
             let mut receiver = Self { place: None, woken: Arc::default() };
             let waker = Waker::from(Arc::clone(&receiver.woken));
-            let sleeper = || Sleeper { waker: waker.clone(), task: None };
-            assert!(inbox.wait(&mut receiver.place, &waker, sleeper).is_none());
+            assert!(inbox.wait(&mut receiver.place, Sleeper::Waker(waker)).is_none());
             receiver
         }
 
@@ -160,8 +136,13 @@ mod tests {
     }
 
     fn push(inbox: &mut Inbox, text: &str) {
-        if let Some(waker) = inbox.push(text.into()) {
-            waker.wake();
+        inbox.push(text.into()).into_iter().for_each(wake);
+    }
+
+    fn wake(sleeper: Sleeper) {
+        match sleeper {
+            Sleeper::Waker(waker) => waker.wake(),
+            Sleeper::Task(_) => panic!("no task waits here"),
         }
     }
 
@@ -183,8 +164,7 @@ mod tests {
         let mut inbox = Inbox::default();
         let (mut first, mut second) = (Receiver::waiting_at(&mut inbox), Receiver::waiting_at(&mut inbox));
         push(&mut inbox, "a");
-        let next = inbox.leave(&mut first.place).0.expect("there is one behind");
-        next.wake();
+        wake(inbox.leave(&mut first.place).0.expect("there is one behind"));
         assert!(second.is_woken());
         assert_eq!(take(&mut inbox, &mut second.place), Some("a".into()));
     }

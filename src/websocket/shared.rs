@@ -9,7 +9,7 @@ use crate::connection::{Offer, Receivers, WSTransport};
 use crate::handshake::WSUpgradeRequest;
 use crate::messages::{Message, bad_text};
 use crate::proto::{WSCloseCode, WSProtocolError};
-use crate::runtime::WSLoopHandle;
+use crate::runtime::{Sleeper, WSLoopHandle};
 use crate::server::WSUpgradeTicket;
 
 use super::inbox::Inbox;
@@ -197,7 +197,7 @@ impl Shared {
             }
             state.inbox.push(message)
         };
-        wake(waker);
+        self.wake(waker);
         if let Some(transport) = self.transport() {
             transport.conn().yield_to_tasks();
         }
@@ -218,7 +218,7 @@ impl Shared {
             }
             state.everybody()
         };
-        wake(wakers);
+        self.wake(wakers);
     }
 
     /// The listener goes: what was not opened will not be.
@@ -235,46 +235,56 @@ impl Shared {
     // --- receiving ---------------------------------------------------------------------------------------------------------
 
     /// The next message for the receiver at `place`, or why there is none.
-    #[inline(never)]
+    #[inline]
     pub(super) fn poll_message(
         &self,
         place: &mut Place,
         waker: &Waker,
     ) -> Poll<Result<Message, WebSocketError>> {
-        match self.pull(*place) {
-            Some(message) => {
-                if place.is_some() {
-                    self.leave_first(place);
-                }
-                Poll::Ready(Ok(message))
-            }
-            None => self.poll_queue(place, waker),
+        // Mostly a poll finds nothing lent and waits, or is the one that the bytes were lent for.
+        match self.transport() {
+            Some(transport) if transport.conn().lends() => self.poll_lent(transport, place, waker),
+            _ => self.poll_queue(place, waker),
         }
     }
 
     /// Takes a message straight from the bytes that have arrived, if the receiver at `place` may.
-    #[inline]
-    fn pull(&self, place: Place) -> Option<Message> {
-        let (may_pull, room) = {
-            let state = self.state.borrow_mut();
-            (state.may_pull(place), state.room)
-        };
-        let transport = self.transport.get().filter(|_| may_pull)?;
-        if room == 0 {
-            // The queue may be full again when the message is taken.
-            transport.conn().yield_to_tasks();
+    #[inline(never)]
+    fn poll_lent(
+        &self,
+        transport: &WSTransport,
+        place: &mut Place,
+        waker: &Waker,
+    ) -> Poll<Result<Message, WebSocketError>> {
+        if !self.state().may_pull(*place) {
+            return self.poll_queue(place, waker);
         }
-        let pulled = transport.conn().pull(Message::from_payload, |frame| Some(Message::from_long(frame)))?;
-        if pulled.is_none() {
-            transport.conn().peer_failed(&bad_text());
+        let Some(mut pull) = transport.conn().pull() else { return self.poll_queue(place, waker) };
+        // Each message is made in its place at the end, when nothing but its parts is left to keep:
+        // it would be moved several times otherwise.
+        if pull.is_text() {
+            let text = simdutf8::basic::from_utf8(pull.unmasked()).map(Box::<str>::from);
+            pull.finish();
+            let Ok(text) = text else {
+                transport.conn().peer_failed(&bad_text());
+                return self.poll_queue(place, waker);
+            };
+            self.leave_first(place);
+            return Poll::Ready(Ok(Message::Text(text.into_string())));
         }
-        pulled
+        let bytes = pull.to_bytes();
+        pull.finish();
+        self.leave_first(place);
+        Poll::Ready(Ok(Message::Binary(bytes.into())))
     }
 
-    /// The receiver at `place`, which is the first, has a message.
+    /// The receiver at `place`, which is the first if it waited, has a message.
+    #[inline]
     fn leave_first(&self, place: &mut Place) {
-        let left = self.state().inbox.leave_first(place);
-        drop(left);
+        if place.is_some() {
+            let left = self.state().inbox.leave_first(place);
+            drop(left);
+        }
     }
 
     #[inline(never)]
@@ -284,7 +294,7 @@ impl Shared {
             drop(state);
             return self.poll_queued(place, waker);
         }
-        let left = state.inbox.wait(place, waker, || self.handle.core().tasks().sleeper(waker));
+        let left = state.inbox.wait(place, self.handle.core().tasks().sleeper(waker));
         let has_room = state.crowded && !state.is_full();
         drop(state);
         drop(left);
@@ -308,8 +318,8 @@ impl Shared {
             }
             // What is queued is for those in front of it.
             (None, None) => {
-                let sleeper = || self.handle.core().tasks().sleeper(waker);
-                (Poll::Pending, state.inbox.wait(place, waker, sleeper))
+                let sleeper = self.handle.core().tasks().sleeper(waker);
+                (Poll::Pending, state.inbox.wait(place, sleeper))
             }
         };
         let has_room = state.crowded && !state.is_full();
@@ -323,13 +333,9 @@ impl Shared {
 
     /// A receiver is dropped; what it would have got is the next one's.
     pub(super) fn leave_inbox(&self, place: &mut Place) {
-        let (next, left, kept) = {
-            let mut state = self.state();
-            let (next, left) = state.inbox.leave(place);
-            (next, left, state.inbox.take_kept())
-        };
-        drop((left, kept));
-        wake(next);
+        let (next, left) = self.state().inbox.leave(place);
+        drop(left);
+        self.wake(next);
         self.hold_if_full();
     }
 
@@ -349,6 +355,13 @@ impl Shared {
             state.inbox.discard_messages();
         }
         self.resume();
+    }
+
+    /// Wakes receivers, and whoever else waits.
+    fn wake(&self, sleepers: impl IntoIterator<Item = Sleeper>) {
+        for sleeper in sleepers {
+            self.handle.core().tasks().wake(sleeper);
+        }
     }
 
     // --- closing -----------------------------------------------------------------------------------------------------------
@@ -373,7 +386,7 @@ impl Shared {
         }
         // The peer's CLOSE is behind what is not read yet.
         self.resume();
-        wake(wakers);
+        self.wake(wakers);
         Ok(())
     }
 }
@@ -384,19 +397,21 @@ impl Receivers for Shared {
         if state.end.is_some() || state.discards {
             return Offer::Nobody;
         }
-        let Some((sleeper, old)) = state.inbox.wake_first() else { return Offer::Nobody };
-        if let Some(task) = sleeper.task {
-            drop(state);
-            drop(old);
-            return Offer::Task(task);
-        }
-        let waker = sleeper.waker.clone();
+        let Some(sleeper) = state.inbox.wake_first() else { return Offer::Nobody };
+        let is_roomless = state.room == 0;
         drop(state);
-        drop(old);
-        if let Some(transport) = self.transport() {
-            transport.conn().wake(waker);
+        let Some(transport) = self.transport() else { return Offer::Nobody };
+        if is_roomless {
+            // The queue may be full again when the messages are taken.
+            transport.conn().yield_to_tasks();
         }
-        Offer::Woken
+        match sleeper {
+            Sleeper::Task(task) => Offer::Task(task),
+            Sleeper::Waker(waker) => {
+                transport.conn().wake(waker);
+                Offer::Woken
+            }
+        }
     }
 
     fn hold_if_full(&self) {
@@ -427,7 +442,7 @@ impl Receivers for Shared {
             state.end = Some(Box::new(End { may_send: true, ..End::new(CloseReason::abnormal(), false) }));
             state.everybody()
         };
-        wake(wakers);
+        self.wake(wakers);
     }
 }
 
@@ -475,12 +490,12 @@ impl State {
     }
 
     /// Everybody who waits: they will find the end.
-    fn everybody(&mut self) -> Vec<Waker> {
-        let mut wakers: Vec<_> = self.inbox.take_receivers().collect();
-        wakers.extend(self.writers.iter_mut().flat_map(|writers| writers.take_wakers()));
-        wakers.extend(self.rare.openers.take_wakers());
-        wakers.extend(self.rare.pings.take_wakers());
-        wakers
+    fn everybody(&mut self) -> Vec<Sleeper> {
+        let mut sleepers: Vec<_> = self.inbox.take_receivers().collect();
+        let writers = self.writers.iter_mut().flat_map(|writers| writers.take_wakers());
+        let others = self.rare.openers.take_wakers().chain(self.rare.pings.take_wakers());
+        sleepers.extend(writers.chain(others).map(Sleeper::Waker));
+        sleepers
     }
 }
 

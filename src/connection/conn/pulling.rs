@@ -13,7 +13,7 @@ use std::task::Waker;
 use crate::buf::RecvBuffer;
 use crate::connection::WSTransport;
 use crate::net::Read;
-use crate::proto::{WSFrame, WSMsgType, WSProtocolError};
+use crate::proto::{FrameHeader, WSMsgType, WSProtocolError};
 use crate::runtime::{TaskId, WSListenerError, guard};
 
 use super::super::flags::Flags;
@@ -52,6 +52,60 @@ pub(crate) enum Offer {
     Woken,
 }
 
+/// A message at the front of the bytes that are lent, which a task takes. To be
+/// [finished](Self::finish) when it is copied.
+pub(crate) struct Pull<'a> {
+    conn: &'a Conn,
+    buffer: Box<RecvBuffer>,
+    header: FrameHeader,
+}
+
+impl Pull<'_> {
+    #[inline]
+    pub(crate) fn is_text(&self) -> bool {
+        self.header.msg_type() == WSMsgType::Text
+    }
+
+    #[inline]
+    fn payload(&mut self) -> &mut [u8] {
+        let (start, len) = (self.header.header_len(), self.header.payload_len() as usize);
+        &mut self.buffer.filled_mut()[start..][..len]
+    }
+
+    /// Unmasks the payload and returns it. To be called once.
+    #[inline]
+    pub(crate) fn unmasked(&mut self) -> &[u8] {
+        let header = self.header;
+        let payload = self.payload();
+        header.unmask(payload);
+        payload
+    }
+
+    /// Returns an unmasked copy of the payload. To be called once.
+    #[inline]
+    pub(crate) fn to_bytes(&mut self) -> Box<[u8]> {
+        if self.header.is_long() {
+            // One pass over both.
+            let header = self.header;
+            return header.unmasked_copy(self.payload()).into();
+        }
+        // Below a page, unmasking in place is cheaper than a copy that writes into a `Vec`.
+        self.unmasked().into()
+    }
+
+    /// Takes the message out of the bytes that are lent.
+    #[inline]
+    pub(crate) fn finish(mut self) {
+        let wire_len = self.header.header_len() + self.header.payload_len() as usize;
+        self.buffer.consume(wire_len);
+        let pulls_left = &self.conn.pulls_left;
+        // Mostly the task asks once more, which is then answered at once.
+        pulls_left.set(if self.buffer.is_empty() { 0 } else { pulls_left.get() - 1 });
+        self.conn.leftover.put(self.buffer);
+        self.conn.core.frame_delivered();
+    }
+}
+
 impl Conn {
     /// Makes whole messages of the frames for `receivers`, and keeps the write side open after the
     /// peer's half-close. Long frames come masked, since they are copied anyway. `pulls`: tasks may
@@ -83,55 +137,27 @@ impl Conn {
         self.flags.set(Flags::YIELDS);
     }
 
-    /// Takes the next message out of the bytes that are lent and returns what `make` makes of its
-    /// type and payload, or `make_long` of its frame, which is [long](crate::proto::FrameHeader::is_long). `None` if
-    /// nothing is lent, or no whole message is next.
+    /// Returns `true` if received bytes are lent for a task to [pull](Self::pull) messages out of.
     #[inline]
-    pub(crate) fn pull<T>(
-        &self,
-        make: impl FnOnce(WSMsgType, &[u8]) -> T,
-        make_long: impl FnOnce(&WSFrame<'_>) -> T,
-    ) -> Option<T> {
-        if !self.flags.has(Flags::LENT) {
-            return None;
-        }
-        let pulls_left = self.pulls_left.get().checked_sub(1)?;
-        let mut buffer = self.leftover.take()?;
-        let mut proto = self.wire.proto_mut();
-        let Some(header) = proto.peek_plain(buffer.filled()) else {
-            drop(proto);
-            return self.pull_long(buffer, make_long);
-        };
-        let (_, payload, tail) = proto.take_plain(header, buffer.filled_mut());
-        let behind = tail.len();
-        let message = make(header.msg_type(), payload);
-        buffer.keep_last(behind);
-        self.leftover.put(buffer);
-        if behind == 0 {
-            // Mostly the task asks once more, which is then answered at once.
-            self.flags.clear(Flags::LENT);
-        }
-        self.pulls_left.set(pulls_left);
-        self.core.frame_delivered();
-        Some(message)
+    pub(crate) fn lends(&self) -> bool {
+        self.pulls_left.get() > 0
     }
 
-    #[inline(never)]
-    fn pull_long<T>(&self, mut buffer: Box<RecvBuffer>, make: impl FnOnce(&WSFrame<'_>) -> T) -> Option<T> {
-        let mut proto = self.wire.proto_mut();
-        let mut message = None;
-        if proto.has_message(buffer.filled()) {
-            if let Ok(Some(head)) = proto.poll(buffer.filled_mut()) {
-                let payload = &mut buffer.filled_mut()[head.header.header_len()..head.wire_len()];
-                message = Some(make(&WSFrame::new(head, payload)));
-                buffer.consume(head.wire_len());
-                self.core.frame_delivered();
-            } else {
-                debug_assert!(false, "its header was checked");
+    /// Returns the next message in the bytes that are lent, which the caller takes. `None` if nothing
+    /// is lent, or no whole message is next.
+    #[inline]
+    pub(crate) fn pull(&self) -> Option<Pull<'_>> {
+        if !self.lends() {
+            return None;
+        }
+        let buffer = self.leftover.take()?;
+        match self.wire.proto_mut().take_message(buffer.filled()) {
+            Some(header) => Some(Pull { conn: self, buffer, header }),
+            None => {
+                self.leftover.put(buffer);
+                None
             }
         }
-        self.leftover.put(buffer);
-        message
     }
 
     /// Reads once and serves tasks: nearly all reads of a connection that has such.
@@ -205,13 +231,12 @@ impl Conn {
                 break;
             }
             self.leftover.put(buffer);
-            self.flags.set(Flags::LENT);
             self.pulls_left.set(PULLS_PER_WAKE);
             match offer {
                 Offer::Task(task) => self.core.tasks().run_now(task),
                 Offer::Woken | Offer::Nobody => self.core.tasks().run_ready(),
             }
-            self.flags.clear(Flags::LENT);
+            self.pulls_left.set(0);
             // It is gone if the connection ended meanwhile.
             buffer = self.leftover.take().unwrap_or_default();
             if buffer.is_empty() {
