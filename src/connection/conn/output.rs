@@ -73,10 +73,16 @@ impl Conn {
         if self.flags.has(Flags::DEFLATE) {
             false
         } else if payload.len() > MAX_SHORT_PAYLOAD {
-            self.append::<4>(first, payload)
+            self.gather_longer(first, payload)
         } else {
             self.append::<2>(first, payload)
         }
+    }
+
+    /// See [`send_longer`](Self::send_longer).
+    #[inline(never)]
+    fn gather_longer(&self, first: FirstByte, payload: &[u8]) -> bool {
+        self.append::<4>(first, payload)
     }
 
     /// Sends a frame of any kind, in any state: gathers it, hands it to the kernel from where it is,

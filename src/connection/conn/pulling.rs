@@ -143,13 +143,11 @@ impl Conn {
         self.pulls_left.get() > 0
     }
 
-    /// Returns the next message in the bytes that are lent, which the caller takes. `None` if nothing
-    /// is lent, or no whole message is next.
+    /// Returns the next message in the bytes that [are lent](Self::lends), which the caller takes.
+    /// `None` if no whole message is next.
     #[inline]
     pub(crate) fn pull(&self) -> Option<Pull<'_>> {
-        if !self.lends() {
-            return None;
-        }
+        debug_assert!(self.lends());
         let buffer = self.leftover.take()?;
         match self.wire.proto_mut().take_message(buffer.filled()) {
             Some(header) => Some(Pull { conn: self, buffer, header }),
