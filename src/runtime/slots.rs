@@ -21,11 +21,6 @@ impl Token {
         Self { index: index as u32, generation: (token.0 >> Self::INDEX_BITS) as u32 }
     }
 
-    /// The inverse of [`to_u64`](Self::to_u64).
-    pub(super) fn from_u64(number: u64) -> Self {
-        Self { index: number as u32, generation: (number >> 32) as u32 }
-    }
-
     /// One number for both parts; unique within a loop until the generation wraps. Never the highest.
     pub(crate) fn to_u64(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)

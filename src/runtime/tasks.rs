@@ -9,7 +9,6 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::num::NonZeroU64;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::ptr;
@@ -90,9 +89,9 @@ struct Running {
     vtable: &'static RawWakerVTable,
 }
 
-/// Names a task: its token as a number, plus one.
+/// Names a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TaskId(NonZeroU64);
+pub(crate) struct TaskId(Token);
 
 /// What the loop and others share of a task.
 struct Link {
@@ -121,16 +120,6 @@ pub(crate) enum Sleeper {
     Task(TaskId),
     /// It was polled with another waker, such as that of a combinator.
     Waker(Waker),
-}
-
-impl TaskId {
-    fn new(token: Token) -> Self {
-        Self(NonZeroU64::MIN.saturating_add(token.to_u64()))
-    }
-
-    fn token(self) -> Token {
-        Token::from_u64(self.0.get() - 1)
-    }
 }
 
 impl Woken {
@@ -208,7 +197,7 @@ impl Executor {
     /// Polls this task now, whether it was woken or not.
     #[inline]
     pub(crate) fn run_now(&self, task: TaskId) {
-        self.run(task.token(), false);
+        self.run(task.0, false);
     }
 
     /// Returns what wakes the future that is polled with `waker`: the running task, if that is its
@@ -228,7 +217,7 @@ impl Executor {
         match sleeper {
             Sleeper::Waker(waker) => waker.wake(),
             Sleeper::Task(task) => {
-                if let Some(task) = self.tasks.borrow().get(task.token()) {
+                if let Some(task) = self.tasks.borrow().get(task.0) {
                     task.link.wake_by_ref();
                 }
             }
@@ -276,7 +265,7 @@ impl Executor {
         let Some(mut paused) = started else { return };
         let outer = self.running.get();
         let polled =
-            panic::catch_unwind(AssertUnwindSafe(|| paused.as_mut().poll(TaskId::new(token), &self.running)));
+            panic::catch_unwind(AssertUnwindSafe(|| paused.as_mut().poll(TaskId(token), &self.running)));
         self.running.set(outer);
         if let Ok(Poll::Pending) = polled
             && let Some(task) = self.tasks.borrow_mut().get_mut(token)
