@@ -6,8 +6,8 @@ use crate::client::ws_connect;
 use crate::connection::WSListener;
 use crate::runtime::WSLoopHandle;
 
+use super::lifecycle::Block;
 use super::listener::Under;
-use super::scope::Block;
 use super::shared::{Shared, Side};
 use super::{WebSocket, WebSocketConfig, WebSocketError};
 

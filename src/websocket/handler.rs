@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::runtime::{TaskBody, WSListenerError, WSLoopHandle};
 
-use super::scope::failure_in;
+use super::lifecycle::failure_in;
 use super::{WebSocket, WebSocketRequest};
 
 /// What a handler may fail with: any error.

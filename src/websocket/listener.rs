@@ -5,10 +5,9 @@ use std::rc::Rc;
 use crate::connection::{WSListener, WSResult, WSTransport};
 use crate::messages::{Message, MessageReader};
 use crate::proto::{WSDisconnectCause, WSFrame, WSMsgType};
-use crate::runtime::random;
 
 use super::CloseReason;
-use super::shared::{Shared, wake};
+use super::shared::Shared;
 
 /// Turns callbacks into what tasks wait for.
 pub(super) struct Under {
@@ -34,15 +33,6 @@ impl Under {
     fn received_long(&self, frame: &WSFrame<'_>) {
         self.shared.received(Message::from_long(frame));
     }
-
-    fn pong(&self, transport: &WSTransport, payload: &[u8]) {
-        let now = self.shared.handle.core().clock();
-        let answered = self.shared.state().rare.pings.answered(payload, now);
-        if answered.proves_alive {
-            transport.notify_user_specific_pong_received();
-        }
-        wake(answered.wakers);
-    }
 }
 
 impl WSListener for Under {
@@ -58,7 +48,7 @@ impl WSListener for Under {
                 let reason = CloseReason::new(frame.close_code(), frame.close_message());
                 self.shared.ended(reason, true);
             }
-            WSMsgType::Pong => self.pong(transport, frame.payload()),
+            WSMsgType::Pong => self.shared.pong_received(transport, frame.payload()),
             WSMsgType::Ping => {}
             _ if frame.is_long() => self.received_long(frame),
             _ => {
@@ -86,27 +76,16 @@ impl WSListener for Under {
     }
 
     fn send_user_specific_ping(&mut self, transport: &WSTransport) -> WSResult {
-        // The application's pings have payloads of their own, so that no answer is taken for another's.
-        let payload = random(self.shared.handle.core());
-        self.shared.state().rare.pings.auto_sent(payload);
-        transport.send_ping(payload)?;
+        transport.send_ping(self.shared.auto_ping())?;
         Ok(())
     }
 
     fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
-        if frame.msg_type() != WSMsgType::Pong {
-            return false;
-        }
-        let now = self.shared.handle.core().clock();
-        let answered = self.shared.state().rare.pings.auto_answered(frame.payload(), now);
-        let is_auto = answered.is_some();
-        wake(answered.into_iter().flatten());
-        is_auto
+        frame.msg_type() == WSMsgType::Pong && self.shared.auto_pong_received(frame.payload())
     }
 
     fn resume_writing(&mut self, _: &WSTransport) {
-        let first = self.shared.state().take_writer();
-        wake(first);
+        self.shared.resume_writers();
     }
 }
 

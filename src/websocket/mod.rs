@@ -5,39 +5,27 @@
 //! | `client`, `server`, `wrap` | from a URL, an address or a stream to a `WebSocket` |
 //! | `routes`, `target`, `handler`, `request` | which handler serves a request, and what it gets |
 //! | `config`, `error` | what may be chosen; what may go wrong |
-//! | `shared` | what all handles of a connection and its listener share; how it ends |
+//! | `lifecycle` | opening and closing, and what is known of a connection |
+//! | `receiving`, `sending` | what a task may ask for, as futures, streams and sinks |
+//! | `typed` | values in place of messages |
+//! | `shared` | what all handles of a connection and its listener share |
 //! | `listener` | from callbacks to what tasks wait for |
 //! | `inbox`, `waiters`, `pings` | the parts of that, without I/O |
-//! | `receive`, `send`, `ping`, `close` | what a task may ask for |
-//! | `opening` | accept, reject |
-//! | `events` | the two sides' states, and one event at a time |
-//! | `typed`, `json` | values in place of messages |
-//! | `streams` | iterators, futures' `Stream` and `Sink`, halves |
-//! | `scope` | a body between accept and close |
-//! | `facts` | what is known of the connection |
 
 mod client;
-mod close;
 mod config;
 mod error;
-mod events;
-mod facts;
 mod handler;
 mod inbox;
-#[cfg(feature = "json")]
-mod json;
+mod lifecycle;
 mod listener;
-mod opening;
-mod ping;
 mod pings;
-mod receive;
+mod receiving;
 mod request;
 mod routes;
-mod scope;
-mod send;
+mod sending;
 mod server;
 mod shared;
-mod streams;
 mod target;
 mod typed;
 mod waiters;
@@ -57,21 +45,18 @@ pub use client::{
 };
 pub use config::{CatchDisconnect, InvalidMessageType, MessageType, WebSocketConfig};
 pub use error::{CloseReason, ConnectionClosed, ConnectionRejected, StateError, WebSocketError};
-pub use events::{ReceiveEvent, SendEvent, SideState};
 pub use handler::{Handler, HandlerError, IntoHandlerResult};
+pub use lifecycle::{AcceptOptions, SideState};
 #[cfg(feature = "json")]
-pub use json::JsonMode;
-pub use opening::AcceptOptions;
-pub use ping::{Ping, PingPayload};
-pub use receive::GetMessage;
+pub use receiving::IterJson;
+pub use receiving::{GetMessage, IterBytes, IterText, Messages, ReceiveEvent, Values, WebSocketReceiver};
 pub use request::WebSocketRequest;
 pub use routes::Routes;
-pub use send::SendMessage;
+pub use sending::{Ping, PingPayload, SendEvent, SendMessage, WebSocketSender};
 pub use server::{IntoRoutes, WebSocketFactory, serve_websocket, websocket_factory};
 #[cfg(feature = "json")]
-pub use streams::IterJson;
-pub use streams::{IterBytes, IterText, Messages, WebSocketReceiver, WebSocketSender};
-pub use typed::{Value, Values};
+pub use typed::JsonMode;
+pub use typed::Value;
 pub use wrap::{wrap_client_stream, wrap_server_stream};
 
 use shared::Shared;
@@ -105,17 +90,6 @@ pub struct WebSocket {
     places: Option<Box<Places>>,
 }
 
-impl WebSocket {
-    fn new(shared: Rc<Shared>) -> Self {
-        shared.handles.set(shared.handles.get() + 1);
-        Self { shared, places: None }
-    }
-
-    fn shared(&self) -> &Rc<Shared> {
-        &self.shared
-    }
-}
-
 impl Clone for WebSocket {
     fn clone(&self) -> Self {
         Self::new(Rc::clone(&self.shared))
@@ -139,11 +113,7 @@ impl Drop for WebSocket {
                 shared.leave_writers(&mut places.send);
             }
         }
-        let others = shared.handles.get() - 1;
-        shared.handles.set(others);
-        if others == 0 {
-            shared.abandon(code_of_drop());
-        }
+        shared.drop_handle(code_of_drop);
     }
 }
 

@@ -1,21 +1,26 @@
-//! What all handles of one connection share, and the listener under it.
+//! What all handles of one connection share, and the listener under it: how it opens, and how it ends.
+
+mod receiving;
+mod sending;
 
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 
-use crate::connection::{Offer, Receivers, WSTransport};
-use crate::handshake::WSUpgradeRequest;
-use crate::messages::{Message, bad_text};
-use crate::proto::{WSCloseCode, WSProtocolError};
+use crate::connection::{Receivers, WSTransport};
+use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
+use crate::proto::WSCloseCode;
 use crate::runtime::{Sleeper, WSLoopHandle};
-use crate::server::WSUpgradeTicket;
+use crate::server::{WSUpgradeResponseWithListener, WSUpgradeTicket};
 
 use super::inbox::Inbox;
+use super::listener::Under;
 use super::pings::Pings;
 use super::waiters::{Place, Waiters};
-use super::{CloseReason, ConnectionClosed, SideState, StateError, WebSocketConfig, WebSocketError};
+use super::{
+    CloseReason, ConnectionClosed, ReceiveEvent, SideState, StateError, WebSocketConfig, WebSocketError,
+};
 
 /// A connection, as all its handles, its futures and its listener see it.
 ///
@@ -27,11 +32,11 @@ use super::{CloseReason, ConnectionClosed, SideState, StateError, WebSocketConfi
 pub(super) struct Shared {
     state: RefCell<State>,
     transport: OnceCell<WSTransport>,
-    pub(super) config: Rc<WebSocketConfig>,
-    pub(super) handle: WSLoopHandle,
+    config: Rc<WebSocketConfig>,
+    handle: WSLoopHandle,
     /// How many [`WebSocket`](super::WebSocket)s there are.
-    pub(super) handles: Cell<usize>,
-    pub(super) side: Side,
+    handles: Cell<usize>,
+    side: Side,
 }
 
 /// Which end this is, and what only that end has.
@@ -42,15 +47,15 @@ pub(super) enum Side {
 
 /// What a server knows of a connection before it is open.
 pub(super) struct ServerSide {
-    pub(super) request: WSUpgradeRequest,
+    request: WSUpgradeRequest,
     /// Parameters of the route, by name.
-    pub(super) parameters: Vec<(Box<str>, String)>,
+    parameters: Vec<(Box<str>, String)>,
     /// The right to decide, until it is used.
-    pub(super) ticket: Cell<Option<WSUpgradeTicket>>,
+    ticket: Cell<Option<WSUpgradeTicket>>,
     /// The session that `accept` has set.
-    pub(super) session_id: OnceCell<Box<str>>,
+    session_id: OnceCell<Box<str>>,
     /// The subprotocol that `accept` has chosen.
-    pub(super) subprotocol: OnceCell<Box<str>>,
+    subprotocol: OnceCell<Box<str>>,
 }
 
 impl ServerSide {
@@ -63,14 +68,31 @@ impl ServerSide {
             subprotocol: OnceCell::new(),
         }
     }
+
+    pub(super) fn request(&self) -> &WSUpgradeRequest {
+        &self.request
+    }
+
+    /// A parameter of the route.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(known, _)| **known == *name).map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn session_id(&self) -> Option<&str> {
+        self.session_id.get().map(|id| &**id)
+    }
+
+    pub(super) fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.get().map(|name| &**name)
+    }
 }
 
 /// What changes.
-pub(super) struct State {
+struct State {
     /// What the application has seen of the peer.
-    pub(super) client: SideState,
+    client: SideState,
     /// What the application has done.
-    pub(super) application: SideState,
+    application: SideState,
     /// Delivery has stopped before the next message because the inbox is full.
     crowded: bool,
     /// Messages that arrive are dropped.
@@ -78,35 +100,35 @@ pub(super) struct State {
     /// Number of messages that may wait without a receiver.
     room: u32,
     /// How it ended, or is ending.
-    pub(super) end: Option<Box<End>>,
-    pub(super) inbox: Inbox,
+    end: Option<Box<End>>,
+    inbox: Inbox,
     /// Tasks that wait to send; `None` until there was one.
-    pub(super) writers: Option<Box<Waiters>>,
-    pub(super) rare: Box<Rare>,
+    writers: Option<Box<Waiters>>,
+    rare: Box<Rare>,
 }
 
 /// What changes rarely.
 #[derive(Default)]
-pub(super) struct Rare {
-    pub(super) pings: Pings,
+struct Rare {
+    pings: Pings,
     /// Tasks that wait for the opening to be done, or for the end before it.
-    pub(super) openers: Waiters,
+    openers: Waiters,
     /// The request was accepted, and the opening is neither done nor given up.
-    pub(super) is_opening: bool,
+    is_opening: bool,
 }
 
 /// The end of a connection.
 #[derive(Clone, Debug)]
-pub(super) struct End {
-    pub(super) reason: CloseReason,
+struct End {
+    reason: CloseReason,
     /// This end closed: nothing is received any more.
-    pub(super) is_own: bool,
+    is_own: bool,
     /// The peer has ended its half of TCP only: what is sent may still reach it.
-    pub(super) may_send: bool,
+    may_send: bool,
 }
 
 impl End {
-    pub(super) fn new(reason: CloseReason, is_own: bool) -> Self {
+    fn new(reason: CloseReason, is_own: bool) -> Self {
         Self { reason, is_own, may_send: false }
     }
 
@@ -142,13 +164,39 @@ impl Shared {
         })
     }
 
-    pub(super) fn state(&self) -> RefMut<'_, State> {
+    fn state(&self) -> RefMut<'_, State> {
         self.state.borrow_mut()
     }
 
+    /// Wakes receivers, and other tasks that wait.
+    fn wake(&self, sleepers: impl IntoIterator<Item = Sleeper>) {
+        for sleeper in sleepers {
+            self.handle.core().tasks().wake(sleeper);
+        }
+    }
+
     /// The connection, once it is open.
+    #[inline]
     pub(super) fn transport(&self) -> Option<&WSTransport> {
         self.transport.get()
+    }
+
+    pub(super) fn config(&self) -> &WebSocketConfig {
+        &self.config
+    }
+
+    /// Counts a [`WebSocket`](super::WebSocket).
+    pub(super) fn add_handle(&self) {
+        self.handles.set(self.handles.get() + 1);
+    }
+
+    /// Counts one less. The last one closes the connection with this code.
+    pub(super) fn drop_handle(&self, code: impl FnOnce() -> WSCloseCode) {
+        let others = self.handles.get() - 1;
+        self.handles.set(others);
+        if others == 0 {
+            self.abandon(code());
+        }
     }
 
     pub(super) fn server(&self) -> Option<&ServerSide> {
@@ -188,21 +236,6 @@ impl Shared {
         self.hold_if_full();
     }
 
-    /// A message has arrived.
-    pub(super) fn received(&self, message: Message) {
-        let waker = {
-            let mut state = self.state();
-            if state.discards {
-                return;
-            }
-            state.inbox.push(message)
-        };
-        self.wake(waker);
-        if let Some(transport) = self.transport() {
-            transport.conn().yield_to_tasks();
-        }
-    }
-
     /// The peer has closed, or the connection is gone.
     pub(super) fn ended(&self, reason: CloseReason, keeps_messages: bool) {
         let wakers = {
@@ -232,136 +265,122 @@ impl Shared {
         self.ended(CloseReason::abnormal(), true);
     }
 
-    // --- receiving ---------------------------------------------------------------------------------------------------------
+    // --- opening -----------------------------------------------------------------------------------------------------------
 
-    /// The next message for the receiver at `place`, or why there is none.
-    #[inline]
-    pub(super) fn poll_message(
-        &self,
-        place: &mut Place,
-        waker: &Waker,
-    ) -> Poll<Result<Message, WebSocketError>> {
-        // Mostly a poll finds nothing lent and waits, or is the one that the bytes were lent for.
-        match self.transport() {
-            Some(transport) if transport.conn().lends() => self.poll_lent(transport, place, waker),
-            _ => self.poll_queue(place, waker),
+    /// Sends the response that accepts, with which the application has chosen these. The state changes first.
+    pub(super) fn accept(
+        self: &Rc<Self>,
+        response: WSUpgradeResponse,
+        subprotocol: Option<&str>,
+        session_id: Option<&str>,
+    ) -> Result<(), WebSocketError> {
+        let server = self.undecided()?;
+        {
+            let mut state = self.state();
+            if state.client == SideState::Connecting {
+                state.client = SideState::Connected;
+            }
+            state.application = SideState::Connected;
         }
+        // One request is accepted at most once.
+        let _ = subprotocol.map(|name| server.subprotocol.set(name.into()));
+        let _ = session_id.map(|id| server.session_id.set(id.into()));
+        if let Some(ticket) = server.ticket.take() {
+            self.state().rare.is_opening = true;
+            let listener = WSUpgradeResponseWithListener::new(response, Under::new(Rc::clone(self)))
+                .expect("the response is 101");
+            ticket.accept_with(listener);
+        }
+        Ok(())
     }
 
-    /// Takes a message straight from the bytes that have arrived, if the receiver at `place` may.
-    #[inline(never)]
-    fn poll_lent(
-        &self,
-        transport: &WSTransport,
-        place: &mut Place,
-        waker: &Waker,
-    ) -> Poll<Result<Message, WebSocketError>> {
-        if !self.state().may_pull(*place) {
-            return self.poll_queue(place, waker);
+    /// Sends a response that refuses. The state changes first.
+    pub(super) fn refuse(&self, response: WSUpgradeResponse) -> Result<(), WebSocketError> {
+        let server = self.undecided()?;
+        let wakers: Vec<_> = {
+            let mut state = self.state();
+            state.application = SideState::Disconnected;
+            state.end.get_or_insert_with(|| Box::new(End::new(CloseReason::abnormal(), true)));
+            state.rare.openers.take_wakers().collect()
+        };
+        if let Some(ticket) = server.ticket.take() {
+            ticket.reject(response);
         }
-        let Some(mut pull) = transport.conn().pull() else { return self.poll_queue(place, waker) };
-        // Each message is made in its place at the end, when nothing but its parts is left to keep:
-        // it would be moved several times otherwise.
-        if pull.is_text() {
-            let text = simdutf8::basic::from_utf8(pull.unmasked()).map(Box::<str>::from);
-            pull.finish();
-            let Ok(text) = text else {
-                transport.conn().peer_failed(&bad_text());
-                return self.poll_queue(place, waker);
-            };
-            self.leave_first(place);
-            return Poll::Ready(Ok(Message::Text(text.into_string())));
-        }
-        let bytes = pull.to_bytes();
-        pull.finish();
-        self.leave_first(place);
-        Poll::Ready(Ok(Message::Binary(bytes.into())))
+        wake(wakers);
+        Ok(())
     }
 
-    /// The receiver at `place`, which is the first if it waited, has a message.
-    #[inline]
-    fn leave_first(&self, place: &mut Place) {
-        if place.is_some() {
-            let left = self.state().inbox.leave_first(place);
-            drop(left);
+    /// Ready when the opening is done, and not when it is given up: that is an error.
+    pub(super) fn poll_opened(&self, place: &mut Place, waker: &Waker) -> Poll<Result<(), WebSocketError>> {
+        if self.transport().is_some() {
+            return Poll::Ready(Ok(()));
         }
-    }
-
-    #[inline(never)]
-    fn poll_queue(&self, place: &mut Place, waker: &Waker) -> Poll<Result<Message, WebSocketError>> {
         let mut state = self.state();
-        if state.end.is_some() || state.application == SideState::Connecting || state.inbox.queued() > 0 {
-            drop(state);
-            return self.poll_queued(place, waker);
+        if let Some(closed) = state.closed() {
+            state.application = SideState::Disconnected;
+            return Poll::Ready(Err(closed.into()));
         }
-        let left = state.inbox.wait(place, self.handle.core().tasks().sleeper(waker));
-        let has_room = state.crowded && !state.is_full();
-        drop(state);
-        drop(left);
-        if has_room {
-            self.resume();
-        }
+        Self::wait_for_opening(state, place, waker);
         Poll::Pending
     }
 
-    #[inline(never)]
-    fn poll_queued(&self, place: &mut Place, waker: &Waker) -> Poll<Result<Message, WebSocketError>> {
+    /// Ready when the opening is done, or given up.
+    pub(super) fn poll_opening_done(&self, place: &mut Place, waker: &Waker) -> Poll<()> {
+        let state = self.state();
+        if !state.rare.is_opening {
+            return Poll::Ready(());
+        }
+        Self::wait_for_opening(state, place, waker);
+        Poll::Pending
+    }
+
+    /// Ready when a connection that is not open has ended; for a task that waits for an event.
+    pub(super) fn poll_unopened(&self, place: &mut Place, waker: &Waker) -> Poll<CloseReason> {
         let mut state = self.state();
-        if state.application == SideState::Connecting {
-            return Poll::Ready(Err(not_accepted()));
-        }
-        let (polled, left) = match (state.inbox.take(place), state.closed()) {
-            (Some((message, left)), _) => (Poll::Ready(Ok(message)), left),
-            (None, Some(closed)) => {
-                state.client = SideState::Disconnected;
-                (Poll::Ready(Err(closed.into())), state.inbox.leave(place).1)
-            }
-            // What is queued is for those in front of it.
-            (None, None) => {
-                let sleeper = self.handle.core().tasks().sleeper(waker);
-                (Poll::Pending, state.inbox.wait(place, sleeper))
-            }
+        let Some(end) = state.end.clone() else {
+            Self::wait_for_opening(state, place, waker);
+            return Poll::Pending;
         };
-        let has_room = state.crowded && !state.is_full();
+        state.client = SideState::Disconnected;
+        Poll::Ready(end.reason)
+    }
+
+    fn wait_for_opening(mut state: RefMut<'_, State>, place: &mut Place, waker: &Waker) {
+        let old = state.rare.openers.wait(place, waker.clone());
         drop(state);
+        drop(old);
+    }
+
+    /// Waits for the opening no more.
+    pub(super) fn leave_openers(&self, place: &mut Place) {
+        let left = self.state().rare.openers.leave(place);
         drop(left);
-        if has_room {
-            self.resume();
-        }
-        polled
     }
 
-    /// A receiver is dropped; what it would have got is the next one's.
-    pub(super) fn leave_inbox(&self, place: &mut Place) {
-        let (next, left) = self.state().inbox.leave(place);
-        drop(left);
-        self.wake(next);
-        self.hold_if_full();
-    }
-
-    /// Delivers again, if that was paused.
-    fn resume(&self) {
-        let was_crowded = std::mem::take(&mut self.state().crowded);
-        if was_crowded && let Some(transport) = self.transport() {
-            transport.conn().release_for_receivers();
+    /// What only a request has that was not decided on yet.
+    pub(super) fn undecided(&self) -> Result<&ServerSide, WebSocketError> {
+        let state = self.state();
+        match (state.application, self.server()) {
+            (SideState::Connecting, Some(server)) => Ok(server),
+            (SideState::Disconnected, _) => {
+                Err(state.closed_already("the connection was refused or closed").into())
+            }
+            _ => Err(StateError::new("the connection was accepted before").into()),
         }
     }
 
-    /// Drops the messages that wait and those that will arrive.
-    pub(super) fn discard_incoming(&self) {
-        {
-            let mut state = self.state();
-            state.discards = true;
-            state.inbox.discard_messages();
-        }
-        self.resume();
+    /// The client has gone, or the time for a decision, before there was one.
+    pub(super) fn given_up(&self) {
+        self.ended(CloseReason::abnormal(), false);
     }
 
-    /// Wakes receivers, and whoever else waits.
-    fn wake(&self, sleepers: impl IntoIterator<Item = Sleeper>) {
-        for sleeper in sleepers {
-            self.handle.core().tasks().wake(sleeper);
-        }
+    /// The next event of the client before the connection is open.
+    pub(super) fn take_connect(&self) -> Option<ReceiveEvent> {
+        let mut state = self.state();
+        (state.client == SideState::Connecting).then(|| {
+            state.client = SideState::Connected;
+            ReceiveEvent::Connect
+        })
     }
 
     // --- closing -----------------------------------------------------------------------------------------------------------
@@ -389,103 +408,63 @@ impl Shared {
         self.wake(wakers);
         Ok(())
     }
-}
 
-impl Receivers for Shared {
-    fn offer(&self) -> Offer {
-        let mut state = self.state();
-        if state.end.is_some() || state.discards {
-            return Offer::Nobody;
+    /// Closes; before the decision on the request, refuses it.
+    pub(super) fn close_or_refuse(&self, code: WSCloseCode, reason: &str) -> Result<(), WebSocketError> {
+        if self.state().application == SideState::Connecting {
+            return self.refuse(WSUpgradeResponse::forbidden());
         }
-        let Some(sleeper) = state.inbox.wake_first() else { return Offer::Nobody };
-        let is_roomless = state.room == 0;
-        drop(state);
-        let Some(transport) = self.transport() else { return Offer::Nobody };
-        if is_roomless {
-            // The queue may be full again when the messages are taken.
-            transport.conn().yield_to_tasks();
-        }
-        match sleeper {
-            Sleeper::Task(task) => Offer::Task(task),
-            Sleeper::Waker(waker) => {
-                transport.conn().wake(waker);
-                Offer::Woken
+        Ok(self.close(code, reason)?)
+    }
+
+    /// The last handle is dropped.
+    fn abandon(&self, code: WSCloseCode) {
+        let _ = match self.application() {
+            SideState::Connecting if code != WSCloseCode::OK => {
+                self.refuse(WSUpgradeResponse::internal_error())
             }
-        }
-    }
-
-    fn hold_if_full(&self) {
-        let Some(transport) = self.transport() else { return };
-        let begins = {
-            let mut state = self.state();
-            let is_crowded = state.end.is_none() && state.is_full();
-            is_crowded && !std::mem::replace(&mut state.crowded, true)
+            _ => self.close_or_refuse(code, ""),
         };
-        if begins {
-            transport.conn().hold_for_receivers();
+    }
+
+    /// Whether events may be sent. An I/O error disconnects and is told once; then it is the application's mistake to go on.
+    pub(super) fn check_not_over(&self) -> Result<(), WebSocketError> {
+        let state = self.state();
+        if state.application == SideState::Disconnected {
+            return Err(state.closed_already("nothing can be sent after this end has disconnected").into());
         }
+        Ok(())
     }
 
-    fn peer_failed(&self, error: &WSProtocolError) {
-        // A message that is too big takes what was received before along.
-        let keeps_messages = error.code != WSCloseCode::MESSAGE_TOO_BIG;
-        self.ended(CloseReason::new(error.code, &*error.message), keeps_messages);
+    // --- facts -------------------------------------------------------------------------------------------------------------
+
+    /// What the application has done.
+    pub(super) fn application(&self) -> SideState {
+        self.state().application
     }
 
-    /// Stops receiving; messages that are sent may still reach the peer.
-    fn peer_ended(&self) {
-        let wakers = {
-            let mut state = self.state();
-            if state.end.is_some() {
-                return;
-            }
-            state.end = Some(Box::new(End { may_send: true, ..End::new(CloseReason::abnormal(), false) }));
-            state.everybody()
-        };
-        self.wake(wakers);
+    /// What the application has seen of the peer.
+    pub(super) fn client(&self) -> SideState {
+        self.state().client
+    }
+
+    pub(super) fn close_reason(&self) -> Option<CloseReason> {
+        self.state().end.as_ref().map(|end| end.reason.clone())
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.state().end.is_some()
     }
 }
 
 impl State {
-    /// Whether the next message is still with the connection, and for the receiver at `place`.
-    #[inline]
-    fn may_pull(&self, place: Place) -> bool {
-        self.inbox.is_next(place) && self.end.is_none() && !self.discards
-    }
-
-    fn is_full(&self) -> bool {
-        self.inbox.holds(self.room) && !self.discards
-    }
-
-    /// Why nothing can be sent, if so.
-    pub(super) fn check_sendable(&mut self) -> Result<(), WebSocketError> {
-        if let Some(end) = self.end.as_ref().filter(|end| end.is_broken()) {
-            let closed = WebSocketError::closed(end.reason.clone());
-            if self.application == SideState::Connected {
-                self.application = SideState::Disconnected;
-            }
-            return Err(closed);
-        }
-        match self.application {
-            SideState::Connecting => return Err(not_accepted()),
-            SideState::Disconnected => {
-                return Err(self.closed_already("nothing can be sent after this end has closed").into());
-            }
-            SideState::Connected => {}
-        }
-        match &self.end {
-            Some(end) if !end.may_send => Err(WebSocketError::closed(end.reason.clone())),
-            _ => Ok(()),
-        }
-    }
-
-    pub(super) fn closed_already(&self, message: &'static str) -> StateError {
+    fn closed_already(&self, message: &'static str) -> StateError {
         let reason = self.end.as_ref().map_or_else(CloseReason::abnormal, |end| end.reason.clone());
         StateError::closed(message, reason)
     }
 
     /// The connection is closed, for whoever waits for something else.
-    pub(super) fn closed(&self) -> Option<ConnectionClosed> {
+    fn closed(&self) -> Option<ConnectionClosed> {
         self.end.as_ref().map(|end| ConnectionClosed { reason: end.reason.clone() })
     }
 
@@ -503,7 +482,7 @@ pub(super) fn not_accepted() -> WebSocketError {
     WebSocketError::state("the connection was not accepted yet")
 }
 
-pub(super) fn wake(wakers: impl IntoIterator<Item = Waker>) {
+fn wake(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
         waker.wake();
     }

@@ -83,7 +83,7 @@ impl Pull<'_> {
 
     /// Returns an unmasked copy of the payload. To be called once.
     #[inline]
-    pub(crate) fn to_bytes(&mut self) -> Box<[u8]> {
+    pub(crate) fn take_bytes(&mut self) -> Box<[u8]> {
         if self.header.is_long() {
             // One pass over both.
             let header = self.header;

@@ -1,0 +1,219 @@
+//! Messages: from the connection to the tasks that wait for them.
+
+use std::task::{Poll, Waker};
+
+use crate::connection::{Offer, Receivers, WSTransport};
+use crate::messages::{Message, bad_text};
+use crate::proto::{WSCloseCode, WSProtocolError};
+use crate::runtime::Sleeper;
+
+use super::{End, Shared, State, not_accepted};
+use crate::websocket::waiters::Place;
+use crate::websocket::{CloseReason, SideState, WebSocketError};
+
+impl Shared {
+    /// A message has arrived.
+    pub(in crate::websocket) fn received(&self, message: Message) {
+        let waker = {
+            let mut state = self.state();
+            if state.discards {
+                return;
+            }
+            state.inbox.push(message)
+        };
+        self.wake(waker);
+        if let Some(transport) = self.transport() {
+            transport.conn().yield_to_tasks();
+        }
+    }
+
+    /// The next message for the receiver at `place`, or why there is none.
+    #[inline]
+    pub(in crate::websocket) fn poll_message(
+        &self,
+        place: &mut Place,
+        waker: &Waker,
+    ) -> Poll<Result<Message, WebSocketError>> {
+        // Mostly a poll finds nothing lent and waits, or is the one that the bytes were lent for.
+        match self.transport() {
+            Some(transport) if transport.conn().lends() => self.poll_lent(transport, place, waker),
+            _ => self.poll_queue(place, waker),
+        }
+    }
+
+    /// Takes a message straight from the bytes that have arrived, if the receiver at `place` may.
+    #[inline(never)]
+    fn poll_lent(
+        &self,
+        transport: &WSTransport,
+        place: &mut Place,
+        waker: &Waker,
+    ) -> Poll<Result<Message, WebSocketError>> {
+        if !self.state().may_pull(*place) {
+            return self.poll_queue(place, waker);
+        }
+        let Some(mut pull) = transport.conn().pull() else { return self.poll_queue(place, waker) };
+        // Each message is made in its place at the end, when nothing but its parts is left to keep:
+        // it would be moved several times otherwise.
+        if pull.is_text() {
+            let text = simdutf8::basic::from_utf8(pull.unmasked()).map(Box::<str>::from);
+            pull.finish();
+            let Ok(text) = text else {
+                transport.conn().peer_failed(&bad_text());
+                return self.poll_queue(place, waker);
+            };
+            self.leave_first(place);
+            return Poll::Ready(Ok(Message::Text(text.into_string())));
+        }
+        let bytes = pull.take_bytes();
+        pull.finish();
+        self.leave_first(place);
+        Poll::Ready(Ok(Message::Binary(bytes.into())))
+    }
+
+    /// The receiver at `place`, which is the first if it waited, has a message.
+    #[inline]
+    fn leave_first(&self, place: &mut Place) {
+        if place.is_some() {
+            let left = self.state().inbox.leave_first(place);
+            drop(left);
+        }
+    }
+
+    #[inline(never)]
+    fn poll_queue(&self, place: &mut Place, waker: &Waker) -> Poll<Result<Message, WebSocketError>> {
+        let mut state = self.state();
+        if state.end.is_some() || state.application == SideState::Connecting || state.inbox.queued() > 0 {
+            drop(state);
+            return self.poll_queued(place, waker);
+        }
+        let left = state.inbox.wait(place, self.handle.core().tasks().sleeper(waker));
+        let has_room = state.crowded && !state.is_full();
+        drop(state);
+        drop(left);
+        if has_room {
+            self.resume();
+        }
+        Poll::Pending
+    }
+
+    #[inline(never)]
+    fn poll_queued(&self, place: &mut Place, waker: &Waker) -> Poll<Result<Message, WebSocketError>> {
+        let mut state = self.state();
+        if state.application == SideState::Connecting {
+            return Poll::Ready(Err(not_accepted()));
+        }
+        let (polled, left) = match (state.inbox.take(place), state.closed()) {
+            (Some((message, left)), _) => (Poll::Ready(Ok(message)), left),
+            (None, Some(closed)) => {
+                state.client = SideState::Disconnected;
+                (Poll::Ready(Err(closed.into())), state.inbox.leave(place).1)
+            }
+            // What is queued is for those in front of it.
+            (None, None) => {
+                let sleeper = self.handle.core().tasks().sleeper(waker);
+                (Poll::Pending, state.inbox.wait(place, sleeper))
+            }
+        };
+        let has_room = state.crowded && !state.is_full();
+        drop(state);
+        drop(left);
+        if has_room {
+            self.resume();
+        }
+        polled
+    }
+
+    /// A receiver is dropped; what it would have got is the next one's.
+    pub(in crate::websocket) fn leave_inbox(&self, place: &mut Place) {
+        let (next, left) = self.state().inbox.leave(place);
+        drop(left);
+        self.wake(next);
+        self.hold_if_full();
+    }
+
+    /// Delivers again, if that was paused.
+    pub(super) fn resume(&self) {
+        let was_crowded = std::mem::take(&mut self.state().crowded);
+        if was_crowded && let Some(transport) = self.transport() {
+            transport.conn().release_for_receivers();
+        }
+    }
+
+    /// Drops the messages that wait and those that will arrive.
+    pub(in crate::websocket) fn discard_incoming(&self) {
+        {
+            let mut state = self.state();
+            state.discards = true;
+            state.inbox.discard_messages();
+        }
+        self.resume();
+    }
+}
+
+impl Receivers for Shared {
+    fn offer(&self) -> Offer {
+        let mut state = self.state();
+        if state.end.is_some() || state.discards {
+            return Offer::Nobody;
+        }
+        let Some(sleeper) = state.inbox.wake_first() else { return Offer::Nobody };
+        let is_roomless = state.room == 0;
+        drop(state);
+        let Some(transport) = self.transport() else { return Offer::Nobody };
+        if is_roomless {
+            // The queue may be full again when the messages are taken.
+            transport.conn().yield_to_tasks();
+        }
+        match sleeper {
+            Sleeper::Task(task) => Offer::Task(task),
+            Sleeper::Waker(waker) => {
+                transport.conn().wake(waker);
+                Offer::Woken
+            }
+        }
+    }
+
+    fn hold_if_full(&self) {
+        let Some(transport) = self.transport() else { return };
+        let begins = {
+            let mut state = self.state();
+            let is_crowded = state.end.is_none() && state.is_full();
+            is_crowded && !std::mem::replace(&mut state.crowded, true)
+        };
+        if begins {
+            transport.conn().hold_for_receivers();
+        }
+    }
+
+    fn peer_failed(&self, error: &WSProtocolError) {
+        // A message that is too big takes what was received before along.
+        let keeps_messages = error.code != WSCloseCode::MESSAGE_TOO_BIG;
+        self.ended(CloseReason::new(error.code, &*error.message), keeps_messages);
+    }
+
+    /// Stops receiving; messages that are sent may still reach the peer.
+    fn peer_ended(&self) {
+        let wakers = {
+            let mut state = self.state();
+            if state.end.is_some() {
+                return;
+            }
+            state.end = Some(Box::new(End { may_send: true, ..End::new(CloseReason::abnormal(), false) }));
+            state.everybody()
+        };
+        self.wake(wakers);
+    }
+}
+
+impl State {
+    /// Whether the next message is still with the connection, and for the receiver at `place`.
+    #[inline]
+    fn may_pull(&self, place: Place) -> bool {
+        self.inbox.is_next(place) && self.end.is_none() && !self.discards
+    }
+
+    fn is_full(&self) -> bool {
+        self.inbox.holds(self.room) && !self.discards
+    }
+}
