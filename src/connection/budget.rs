@@ -93,8 +93,8 @@ impl Budget {
 
     /// Ends the connections on which most waits, until the rest is within the budget.
     fn abort_slowest(&self, core: &LoopCore) {
-        let mut waiting = core.sources(|conn: &Conn| conn.accounted() > 0);
-        waiting.sort_unstable_by_key(|conn| conn.accounted());
+        let mut waiting = core.sources(|conn: &Conn| conn.rare().accounted() > 0);
+        waiting.sort_unstable_by_key(|conn| conn.rare().accounted());
         while self.is_exceeded()
             && let Some(slowest) = waiting.pop()
         {

@@ -2,29 +2,31 @@
 
 mod input;
 mod output;
-mod pulling;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use socket2::SockRef;
 
-use crate::connection::{Settings, WSConnectReport, WSListener, WSRemote, WSTransport};
+use crate::connection::{
+    Handshake, Receivers, Settings, WSConnectReport, WSListener, WSRemote, WSResult, WSTransport,
+};
 #[cfg(feature = "deflate")]
 use crate::deflate::DeflateParameters;
-use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::net::Io;
 use crate::proto::{
-    self, Payload, Role, SendContext, WSCloseHandshake, WSDisconnectCause, WSDisconnectInfo, WSProtocolError,
+    self, Payload, Role, SendContext, WSCloseCode, WSCloseHandshake, WSDisconnectCause, WSDisconnectInfo,
+    WSProtocolError,
 };
 use crate::runtime::{
-    Command, LoopCore, Readiness, Shutdown, Source, TimerId, TimerKind, Token, WSError, WSListenerError,
-    WSLoopHandle, guard,
+    Command, LoopCore, Readiness, Shutdown, Source, TimerKind, Token, WSError, WSListenerError, WSLoopHandle,
+    guard,
 };
 use crate::sys;
 #[cfg(feature = "tls")]
@@ -35,10 +37,9 @@ use super::deflate::{ConnDeflate, DeflateContext};
 use super::flags::Flags;
 use super::leftover::Leftover;
 use super::listener::ListenerEvent;
-use super::waiting::{Disconnected, Waiters};
+use super::rare::Rare;
+use super::waiting::Disconnected;
 use super::wire::Wire;
-
-pub(crate) use pulling::{Offer, Receivers};
 
 /// The connection may not need its compressor any more.
 #[cfg(feature = "deflate")]
@@ -49,13 +50,6 @@ const EVENT: u8 = 0;
 
 /// `on_ws_disconnected` is due.
 const DISCONNECTED: u8 = 1;
-
-/// The opening handshake, for those who ask for it later.
-#[derive(Debug)]
-pub(crate) struct Handshake {
-    pub(crate) request: WSUpgradeRequest,
-    pub(crate) response: WSUpgradeResponse,
-}
 
 /// An open connection: what is behind a transport, and a source of the loop.
 ///
@@ -77,7 +71,7 @@ pub(crate) struct Conn {
     listener: Cell<Option<Box<dyn WSListener>>>,
     leftover: Leftover,
     handshake: Option<Box<Handshake>>,
-    rare: OnceCell<Box<Rare>>,
+    rare: Rare,
     /// Set if tasks receive messages from this connection. Weak, as they own it.
     receivers: OnceCell<Box<Weak<dyn Receivers>>>,
     token: Token,
@@ -85,43 +79,6 @@ pub(crate) struct Conn {
     /// to them.
     pulls_left: Cell<u32>,
     flags: Flags,
-}
-
-/// What few connections need before they end.
-#[derive(Debug, Default)]
-struct Rare {
-    ending: OnceCell<Ending>,
-    extras: RefCell<Extras>,
-}
-
-#[derive(Debug, Default)]
-struct Extras {
-    /// The timer that the protocol asked for.
-    timer: Option<TimerId>,
-    /// Tasks in `wait_disconnected`.
-    end_waiters: Waiters<()>,
-    /// Tasks that measure the time of a ping.
-    pong_waiters: Waiters<Instant>,
-    /// The first error, if it is why the connection ends; until it has ended.
-    error: Option<WSError>,
-    /// How a client's connection came to be.
-    connect_report: Option<Rc<WSConnectReport>>,
-    /// Refused bytes that the loop's budget knows of.
-    accounted: usize,
-    /// When the kernel received the last read, if it was asked to note it.
-    received_at: Option<SystemTime>,
-    /// Only if compression was agreed on.
-    #[cfg(feature = "deflate")]
-    deflate: Option<Box<ConnDeflate>>,
-}
-
-/// The record of a connection's end.
-#[derive(Debug)]
-struct Ending {
-    info: WSDisconnectInfo,
-    /// The first error, which `wait_disconnected` returns. Set late only by a failing
-    /// `on_ws_disconnected`.
-    error: OnceCell<WSError>,
 }
 
 // --- opening -----------------------------------------------------------------------------------
@@ -153,7 +110,7 @@ impl Conn {
             listener: Cell::new(Some(listener)),
             leftover: Leftover::default(),
             handshake,
-            rare: OnceCell::new(),
+            rare: Rare::default(),
             receivers: OnceCell::new(),
             token,
             pulls_left: Cell::new(0),
@@ -182,7 +139,7 @@ impl Conn {
     #[cfg(feature = "deflate")]
     pub(crate) fn enable_deflate(&self, parameters: DeflateParameters) {
         let deflate = Box::new(ConnDeflate::new(parameters, self.protocol_role()));
-        self.with_extras(|extras| extras.deflate = Some(deflate));
+        self.rare.set_deflate(Some(deflate));
         self.wire.proto_mut().expect_compression();
         self.flags.set(Flags::DEFLATE);
     }
@@ -243,7 +200,7 @@ impl Source for Conn {
     fn timer(self: Rc<Self>, kind: TimerKind) {
         match kind {
             TimerKind::DEADLINE => {
-                self.with_extras(|extras| extras.timer = None);
+                self.rare.replace_timer(None);
                 let (now, stream) = (self.core.now(), self.wire.stream_state());
                 self.change(|proto, out| proto.handle_timeout(now, stream, out));
             }
@@ -324,7 +281,7 @@ impl Conn {
         let now = self.core.now();
         self.change(|proto, out| {
             if proto.fail(close, cause, now, out) {
-                self.keep_error(error);
+                self.rare.keep_error(error);
             }
         });
     }
@@ -336,16 +293,11 @@ impl Conn {
         #[cfg(feature = "tls")]
         if let Some(error) = WSTlsError::in_io(error) {
             if self.wire.proto_mut().abort(WSDisconnectCause::Tls) {
-                self.keep_error(error.clone().into());
+                self.rare.keep_error(error.clone().into());
             }
             return;
         }
         self.wire.proto_mut().abort(WSDisconnectCause::Io(error.kind()));
-    }
-
-    /// Keeps the error that is why the connection ends.
-    fn keep_error(&self, error: WSError) {
-        self.with_extras(|extras| extras.error = Some(error));
     }
 
     /// Closes the socket and queues `on_ws_disconnected`.
@@ -355,9 +307,7 @@ impl Conn {
         log::debug!("connection {}: {info}", self.id());
         self.core.metrics().closed(info.code);
         let bytes_unsent = info.bytes_unsent;
-        let error = self.with_extras(|extras| extras.error.take());
-        let error = error.map_or_else(OnceCell::new, OnceCell::from);
-        let first = self.rare().ending.set(Ending { info, error }).is_ok();
+        let first = self.rare.end(info);
         debug_assert!(first, "the protocol ends once");
         if let Some(mut io) = self.wire.take_io()
             && bytes_unsent == 0
@@ -369,7 +319,7 @@ impl Conn {
         #[cfg(feature = "deflate")]
         if self.flags.clear(Flags::DEFLATE) {
             self.with_deflate(ConnDeflate::release);
-            self.with_extras(|extras| extras.deflate = None);
+            self.rare.set_deflate(None);
         }
         self.settings.closed(self.token);
         self.core.defer_source(self, DISCONNECTED);
@@ -386,21 +336,9 @@ impl Conn {
         self.tell_pong_waiters();
     }
 
-    /// Keeps the error of `on_ws_disconnected` for `wait_disconnected`, unless there was one
-    /// before.
-    fn note_last_error(&self, error: &WSListenerError) {
-        if let Some(ending) = self.ending() {
-            ending.error.get_or_init(|| error.clone().into());
-        }
-    }
-
     /// Returns what `wait_disconnected` returns, once `on_ws_disconnected` has returned.
     pub(super) fn result(&self) -> Option<Result<(), WSError>> {
-        if !self.flags.has(Flags::GONE) {
-            return None;
-        }
-        let error = self.ending().and_then(|ending| ending.error.get().cloned());
-        Some(error.map_or(Ok(()), Err))
+        self.flags.has(Flags::GONE).then(|| self.rare.error().map_or(Ok(()), Err))
     }
 
     /// Ready once `on_ws_disconnected` has returned.
@@ -418,12 +356,85 @@ impl Conn {
         self.wire.proto().is_handshake_closed()
     }
 
-    pub(super) fn with_end_waiters<R>(&self, call: impl FnOnce(&mut Waiters<()>) -> R) -> R {
-        self.with_extras(|extras| call(&mut extras.end_waiters))
+    fn tell_end_waiters(&self) {
+        wake_all(self.rare.with_end_waiters(|waiters| waiters.tell(|| ())));
+    }
+}
+
+// --- the listener ------------------------------------------------------------------------------
+
+impl Conn {
+    /// Calls the listener for an event other than a frame, and handles its error or panic.
+    pub(super) fn call_listener(self: &Rc<Self>, event: ListenerEvent<'_, '_>) {
+        let Some(mut listener) = self.listener.take() else { return };
+        let transport = WSTransport::new(Rc::clone(self));
+        let is_last = matches!(event, ListenerEvent::Disconnected);
+        let call = || self.raise::<false>(&mut *listener, &transport, event);
+        let result = panic::catch_unwind(AssertUnwindSafe(call));
+        self.listener.set(Some(listener));
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.callback_failed(error, true),
+            Err(panic) => {
+                let error = WSListenerError::from_panic(&*panic);
+                if is_last {
+                    self.rare.keep_error(error.clone().into());
+                }
+                self.listener_failed(error);
+            }
+        }
     }
 
-    fn tell_end_waiters(&self) {
-        wake_all(self.with_end_waiters(|waiters| waiters.tell(|| ())));
+    /// Whether no callback of the listener is running.
+    pub(super) fn is_listener_free(&self) -> bool {
+        let listener = self.listener.take();
+        let is_free = listener.is_some();
+        self.listener.set(listener);
+        is_free
+    }
+
+    /// Handles the result of `on_ws_frame`.
+    #[inline]
+    fn frame_returned(self: &Rc<Self>, result: WSResult) {
+        if let Err(error) = result {
+            self.callback_failed(error, self.settings.disconnect_on_error);
+        }
+    }
+
+    /// Fails the connection for an error of the peer that was found in its frames or messages.
+    #[cold]
+    pub(crate) fn peer_failed(self: &Rc<Self>, error: &WSProtocolError) {
+        self.fail(error, WSDisconnectCause::ProtocolError, error.clone().into());
+        self.tell_receivers(|receivers| receivers.peer_failed(error));
+    }
+
+    #[cold]
+    fn callback_failed(self: &Rc<Self>, error: Box<dyn std::error::Error + Send + Sync>, disconnects: bool) {
+        match error.downcast::<WSProtocolError>() {
+            Ok(error) => {
+                // The listener has not failed, it rejects the peer's data. With a louder line a
+                // peer could fill the log.
+                log::debug!("connection {}: the listener closes: {error}", self.id());
+                let close = (*error).clone();
+                self.listener_ended(WSListenerError::new(error), &close);
+            }
+            Err(error) if !disconnects => {
+                error_limited!("connection {}: on_ws_frame failed: {error}", self.id());
+            }
+            Err(error) => self.listener_failed(WSListenerError::new(error)),
+        }
+    }
+
+    /// Closes with 1011. A client's error comes out of `wait_disconnected`, a server's is logged.
+    pub(super) fn listener_failed(self: &Rc<Self>, error: WSListenerError) {
+        if self.protocol_role() == Role::Server {
+            error_limited!("connection {}: the listener failed: {error}", self.id());
+        }
+        self.listener_ended(error, &WSProtocolError::new(WSCloseCode::INTERNAL_ERROR, ""));
+    }
+
+    fn listener_ended(self: &Rc<Self>, error: WSListenerError, close: &WSProtocolError) {
+        self.fail(close, WSDisconnectCause::ListenerError, error.into());
     }
 }
 
@@ -463,12 +474,8 @@ impl Conn {
         self.wire.proto().is_pong_awaited()
     }
 
-    pub(super) fn with_pong_waiters<R>(&self, call: impl FnOnce(&mut Waiters<Instant>) -> R) -> R {
-        self.with_extras(|extras| call(&mut extras.pong_waiters))
-    }
-
     fn tell_pong_waiters(&self) {
-        wake_all(self.with_pong_waiters(|waiters| waiters.tell(|| self.core.clock())));
+        wake_all(self.rare.with_pong_waiters(|waiters| waiters.tell(|| self.core.clock())));
     }
 }
 
@@ -507,15 +514,15 @@ impl Conn {
     }
 
     pub(crate) fn connect_report(&self) -> Option<Rc<WSConnectReport>> {
-        self.rare.get()?.extras.borrow().connect_report.clone()
+        self.rare.connect_report()
     }
 
     pub(crate) fn set_connect_report(&self, report: WSConnectReport) {
-        self.with_extras(|extras| extras.connect_report = Some(Rc::new(report)));
+        self.rare.set_connect_report(report);
     }
 
     pub(crate) fn disconnect_info(&self) -> Option<&WSDisconnectInfo> {
-        self.ending().map(|ending| &ending.info)
+        self.rare.ending()
     }
 
     pub(crate) fn close_handshake(&self) -> Option<WSCloseHandshake> {
@@ -553,36 +560,22 @@ impl Conn {
         }
     }
 
-    /// Returns how many refused bytes the loop's budget knows of.
-    pub(super) fn accounted(&self) -> usize {
-        self.rare.get().map_or(0, |rare| rare.extras.borrow().accounted)
-    }
-
     /// Calls the protocol with what it borrows from the loop.
     #[inline]
     fn with_proto<R>(&self, call: impl FnOnce(&mut proto::Connection, &mut SendContext<'_>) -> R) -> R {
         self.wire.with_proto(&self.core, call)
     }
 
-    fn with_extras<R>(&self, call: impl FnOnce(&mut Extras) -> R) -> R {
-        call(&mut self.rare().extras.borrow_mut())
-    }
-
-    fn rare(&self) -> &Rare {
-        self.rare.get_or_init(Box::default)
-    }
-
-    fn ending(&self) -> Option<&Ending> {
-        self.rare.get()?.ending.get()
+    pub(super) fn rare(&self) -> &Rare {
+        &self.rare
     }
 
     /// Calls the compression of messages. `None` if there is none.
     #[cfg(feature = "deflate")]
     fn with_deflate<R>(&self, call: impl FnOnce(&mut ConnDeflate, DeflateContext<'_>) -> R) -> Option<R> {
-        let mut extras = self.rare.get()?.extras.borrow_mut();
-        let deflate = extras.deflate.as_mut()?;
         let config = self.settings.deflate.as_ref()?;
-        Some(call(deflate, DeflateContext { core: &self.core, token: self.token, config }))
+        let context = DeflateContext { core: &self.core, token: self.token, config };
+        self.rare.with_deflate(|deflate| call(deflate, context))
     }
 }
 
@@ -595,7 +588,7 @@ struct LentStream<'a> {
 
 impl Drop for LentStream<'_> {
     fn drop(&mut self) {
-        if self.conn.ending().is_none() {
+        if self.conn.rare.ending().is_none() {
             self.conn.wire.put_io(self.io.take());
             // The closure may have sent, and run the loop, which found no stream to read.
             self.conn.follow();

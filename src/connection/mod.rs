@@ -22,6 +22,8 @@ mod deflate;
 mod flags;
 mod leftover;
 mod listener;
+mod pulling;
+mod rare;
 mod remote;
 mod report;
 mod settings;
@@ -37,11 +39,13 @@ pub(crate) use config::{
     ConnectionConfig, LivenessConfig, ReplyTimeout, connection_setters, liveness_setters,
 };
 pub use config::{WSLimits, WSTuning, WSWriteStrategy};
-pub(crate) use conn::{Conn, Handshake, Offer, Receivers};
+pub(crate) use conn::Conn;
 #[cfg(feature = "deflate")]
 pub(crate) use deflate::{Inflated, accept_deflate, check_deflate};
 pub use listener::{WSListener, WSResult};
+pub(crate) use pulling::{Offer, Receivers};
 pub use remote::WSRemote;
+pub(crate) use report::Handshake;
 pub use report::{WSAttemptOutcome, WSConnectAttempt, WSConnectReport};
 pub(crate) use settings::Settings;
 pub use transport::{WSDropped, WSMessageOptions, WSSendStatus, WSTransport};

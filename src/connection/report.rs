@@ -5,7 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::handshake::WSUrl;
+use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse, WSUrl};
+
+/// The opening handshake, for those who ask for it later.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    pub(crate) request: WSUpgradeRequest,
+    pub(crate) response: WSUpgradeResponse,
+}
 
 /// How a client's connection came to be: what each phase took, and which addresses were tried.
 ///

@@ -82,7 +82,7 @@ impl Future for Disconnected {
         }
         // Cloned, and the old one dropped, outside of the borrow: both may run user code.
         let waker = cx.waker().clone();
-        let old = this.conn.with_end_waiters(|waiters| waiters.wait(&mut this.number, waker));
+        let old = this.conn.rare().with_end_waiters(|waiters| waiters.wait(&mut this.number, waker));
         drop(old);
         Poll::Pending
     }
@@ -91,7 +91,7 @@ impl Future for Disconnected {
 impl Drop for Disconnected {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
-        let waiting = self.conn.with_end_waiters(|waiters| waiters.leave(number));
+        let waiting = self.conn.rare().with_end_waiters(|waiters| waiters.leave(number));
         drop(waiting);
     }
 }
@@ -135,7 +135,7 @@ impl Future for NextPong<'_> {
         }
         // As in `Disconnected`.
         let waker = cx.waker().clone();
-        match this.conn.with_pong_waiters(|waiters| waiters.wait(&mut this.number, waker)) {
+        match this.conn.rare().with_pong_waiters(|waiters| waiters.wait(&mut this.number, waker)) {
             Some(Waiting::Over(at)) => Poll::Ready(Ok(at)),
             _ => Poll::Pending,
         }
@@ -145,7 +145,7 @@ impl Future for NextPong<'_> {
 impl Drop for NextPong<'_> {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
-        let waiting = self.conn.with_pong_waiters(|waiters| waiters.leave(number));
+        let waiting = self.conn.rare().with_pong_waiters(|waiters| waiters.leave(number));
         drop(waiting);
     }
 }

@@ -2,20 +2,24 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::SystemTime;
 
 use crate::buf::RecvBuffer;
-#[cfg(feature = "deflate")]
-use crate::connection::Inflated;
-use crate::connection::{WSListener, WSResult, WSTransport};
+use crate::connection::{Offer, Receivers, WSListener, WSResult, WSTransport};
 use crate::net::{Io, Read};
-use crate::proto::{Disposition, Role, WSCloseCode, WSDisconnectCause, WSFrame, WSMsgType, WSProtocolError};
-use crate::runtime::WSListenerError;
+use crate::proto::{Disposition, WSFrame, WSMsgType, WSProtocolError};
+use crate::runtime::{WSListenerError, guard};
 
 use super::super::flags::Flags;
-use super::super::listener::ListenerEvent;
+use super::super::listener::{ListenerEvent, Nobody};
+use super::super::pulling::Pull;
 use super::super::timed::call_timed;
 use super::Conn;
+
+/// Most messages that are pulled after one wake-up. The task is woken again for the next ones, so that
+/// others that are ready run in between.
+const PULLS_PER_WAKE: u32 = 128;
 
 /// How a run over the received bytes ended.
 pub(super) enum Delivered {
@@ -38,17 +42,38 @@ impl Conn {
     /// Reads once and delivers: nearly all reads, of a connection of which nothing is to be heeded.
     #[inline]
     pub(super) fn receive_plain(self: &Rc<Self>, transport: &WSTransport) {
-        let mut buffer = self.core.take_recv();
-        let Some(read) = self.wire.read(&mut buffer) else { return self.core.give_recv(buffer) };
-        match read {
-            Read::Data { len, more: false } => {
-                self.core.metrics().bytes_received(len);
-                match self.deliver_all::<true>(transport, &mut buffer, None) {
-                    Delivered::Done if buffer.is_empty() => self.core.give_recv(buffer),
-                    delivered => self.delivered(delivered, buffer),
-                }
+        self.receive_once(transport, |mut buffer| {
+            match self.deliver_all::<true>(transport, &mut buffer, None) {
+                Delivered::Done if buffer.is_empty() => self.core.give_recv(buffer),
+                delivered => self.delivered(delivered, buffer),
             }
-            read => self.receive_on(transport, buffer, read),
+        });
+    }
+
+    /// Reads once and serves tasks: nearly all reads of a connection that has such.
+    #[inline(never)]
+    pub(super) fn receive_for_tasks(self: &Rc<Self>, transport: &WSTransport) {
+        self.receive_once(transport, |buffer| {
+            let buffer = self.lend(buffer);
+            if buffer.is_empty() {
+                return self.core.give_recv(buffer);
+            }
+            self.deliver_to_tasks(transport, buffer);
+        });
+    }
+
+    /// Reads once. If that drains the socket, as mostly, `deliver` gets the bytes.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "see `deliver_all`")]
+    fn receive_once(self: &Rc<Self>, transport: &WSTransport, deliver: impl FnOnce(Box<RecvBuffer>)) {
+        let mut buffer = self.core.take_recv();
+        match self.wire.read(&mut buffer) {
+            Some(Read::Data { len, more: false }) => {
+                self.core.metrics().bytes_received(len);
+                deliver(buffer);
+            }
+            Some(read) => self.receive_on(transport, buffer, read),
+            None => self.core.give_recv(buffer),
         }
     }
 
@@ -114,7 +139,7 @@ impl Conn {
         let read = if self.flags.has(Flags::STAMPED) {
             let (read, received_at) = self.wire.read_with_timestamp(buffer)?;
             if let Read::Data { .. } = read {
-                self.with_extras(|extras| extras.received_at = received_at);
+                self.rare.set_received_at(received_at);
             }
             read
         } else {
@@ -149,10 +174,7 @@ impl Conn {
 
     /// Returns the time at which the kernel received the last read, if it was asked to note it.
     pub(super) fn received_at(&self) -> Option<SystemTime> {
-        if !self.flags.has(Flags::STAMPED) {
-            return None;
-        }
-        self.rare.get().and_then(|rare| rare.extras.borrow().received_at)
+        if self.flags.has(Flags::STAMPED) { self.rare.received_at() } else { None }
     }
 
     // --- buffers -------------------------------------------------------------------------------
@@ -193,50 +215,6 @@ impl Conn {
     pub(super) fn drop_leftover(&self) {
         self.flags.clear(Flags::LEFTOVER);
         self.leftover.drop_bytes(&self.core);
-    }
-
-    // --- reading on and off --------------------------------------------------------------------
-
-    pub(crate) fn pause_reading(&self) {
-        self.wire.proto_mut().pause_reading();
-    }
-
-    pub(crate) fn resume_reading(self: &Rc<Self>) {
-        self.change(|proto, _| proto.resume_reading());
-    }
-
-    /// Holds data because the queue of the tasks that receive is full.
-    pub(crate) fn hold_for_receivers(&self) {
-        self.wire.proto_mut().hold_data();
-    }
-
-    /// Takes back the reason of a full queue: it has room again.
-    pub(crate) fn release_for_receivers(self: &Rc<Self>) {
-        self.change(|proto, _| proto.release_data());
-    }
-
-    pub(crate) fn is_reading_paused(&self) -> bool {
-        self.wire.proto().is_reading_paused()
-    }
-
-    pub(crate) fn expect_messages(&self) {
-        self.wire.proto_mut().expect_messages();
-    }
-
-    /// Returns `true` if the data frame with this RSV1 belongs to a compressed message. `begins` says
-    /// whether it begins one.
-    #[cfg(feature = "deflate")]
-    pub(crate) fn is_compressed(&self, begins: bool, rsv1: bool) -> bool {
-        self.flags.has(Flags::DEFLATE)
-            && self.with_deflate(|deflate, _| deflate.is_compressed(begins, rsv1)) == Some(true)
-    }
-
-    /// Inflates a message.
-    #[cfg(feature = "deflate")]
-    pub(crate) fn inflate(&self, payload: &[u8]) -> Result<Inflated, WSProtocolError> {
-        let limit = usize::try_from(self.settings.rules.max_message_size).unwrap_or(usize::MAX);
-        let inflated = self.with_deflate(|deflate, context| deflate.inflate(payload, limit, context.core));
-        inflated.unwrap_or_else(|| Ok(Inflated::default()))
     }
 
     // --- frames ------------------------------------------------------------------------------------------------------------
@@ -466,13 +444,21 @@ impl Conn {
         is_pong
     }
 
-    // --- the listener --------------------------------------------------------------------------
+    /// Callbacks that became due run before the next frame: the listener is in its place meanwhile, as they may be its own.
+    #[inline(never)]
+    fn run_deferred_between_frames(self: &Rc<Self>, listener: &mut Box<dyn WSListener>) {
+        self.listener.set(Some(std::mem::replace(listener, Box::new(Nobody))));
+        self.core.run_deferred();
+        if let Some(back) = self.listener.take() {
+            *listener = back;
+        }
+    }
 
     /// Calls the listener for an event. All calls of a listener go through here. `PLAIN`: callbacks
     /// are not measured.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "for a known event it is one virtual call")]
-    fn raise<const PLAIN: bool>(
+    pub(super) fn raise<const PLAIN: bool>(
         &self,
         listener: &mut dyn WSListener,
         transport: &WSTransport,
@@ -484,95 +470,126 @@ impl Conn {
         event.call(listener, transport)
     }
 
-    /// Calls the listener for an event other than a frame, and handles its error or panic.
-    pub(super) fn call_listener(self: &Rc<Self>, event: ListenerEvent<'_, '_>) {
-        let Some(mut listener) = self.listener.take() else { return };
-        let transport = WSTransport::new(Rc::clone(self));
-        let is_last = matches!(event, ListenerEvent::Disconnected);
-        let call = || self.raise::<false>(&mut *listener, &transport, event);
-        let result = panic::catch_unwind(AssertUnwindSafe(call));
-        self.listener.set(Some(listener));
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.callback_failed(error, true),
-            Err(panic) => {
-                let error = WSListenerError::from_panic(&*panic);
-                if is_last {
-                    self.note_last_error(&error);
-                }
-                self.listener_failed(error);
-            }
+    // --- tasks ---------------------------------------------------------------------------------
+
+    fn receivers(&self) -> Option<Rc<dyn Receivers>> {
+        self.receivers.get()?.upgrade()
+    }
+
+    /// Tells the tasks, if there are any. Wakers, which may panic, are called by that.
+    pub(super) fn tell_receivers(&self, tell: impl FnOnce(&dyn Receivers)) {
+        if let Some(receivers) = self.receivers() {
+            guard("a waker", || tell(&*receivers));
         }
     }
 
-    /// Whether no callback of the listener is running.
-    pub(super) fn is_listener_free(&self) -> bool {
-        let listener = self.listener.take();
-        let is_free = listener.is_some();
-        self.listener.set(listener);
-        is_free
-    }
-
-    /// Handles the result of `on_ws_frame`.
+    /// Returns `true` if received bytes are lent for a task to [pull](Self::pull) messages out of.
     #[inline]
-    fn frame_returned(self: &Rc<Self>, result: WSResult) {
-        if let Err(error) = result {
-            self.callback_failed(error, self.settings.disconnect_on_error);
+    pub(crate) fn lends(&self) -> bool {
+        self.pulls_left.get() > 0
+    }
+
+    /// Returns the next message in the bytes that [are lent](Self::lends), which the caller takes.
+    /// `None` if no whole message is next.
+    #[inline]
+    pub(crate) fn pull(&self) -> Option<Pull<'_>> {
+        debug_assert!(self.lends());
+        let buffer = self.leftover.take()?;
+        let header = self.wire.proto_mut().take_message(buffer.filled());
+        if let Some(header) = header {
+            return Some(Pull::new(self, buffer, header));
         }
+        self.leftover.put(buffer);
+        None
     }
 
-    /// Fails the connection for an error of the peer that was found in its frames or messages.
-    #[cold]
-    pub(crate) fn peer_failed(self: &Rc<Self>, error: &WSProtocolError) {
-        self.fail(error, WSDisconnectCause::ProtocolError, error.clone().into());
-        self.tell_receivers(|receivers| receivers.peer_failed(error));
+    /// Takes the lent bytes back, out of which a message was taken.
+    #[inline]
+    pub(crate) fn pulled(&self, buffer: Box<RecvBuffer>) {
+        // Mostly the task asks once more, which is then answered at once.
+        self.pulls_left.set(if buffer.is_empty() { 0 } else { self.pulls_left.get() - 1 });
+        self.leftover.put(buffer);
+        self.core.frame_delivered();
     }
 
-    #[cold]
-    fn callback_failed(self: &Rc<Self>, error: Box<dyn std::error::Error + Send + Sync>, disconnects: bool) {
-        match error.downcast::<WSProtocolError>() {
-            Ok(error) => {
-                // The listener has not failed, it rejects the peer's data. With a louder line a
-                // peer could fill the log.
-                log::debug!("connection {}: the listener closes: {error}", self.id());
-                let close = (*error).clone();
-                self.listener_ended(WSListenerError::new(error), &close);
-            }
-            Err(error) if !disconnects => {
-                error_limited!("connection {}: on_ws_frame failed: {error}", self.id());
-            }
-            Err(error) => self.listener_failed(WSListenerError::new(error)),
-        }
-    }
-
-    /// Closes with 1011. A client's error comes out of `wait_disconnected`, a server's is logged.
-    pub(super) fn listener_failed(self: &Rc<Self>, error: WSListenerError) {
-        if self.protocol_role() == Role::Server {
-            error_limited!("connection {}: the listener failed: {error}", self.id());
-        }
-        self.listener_ended(error, &WSProtocolError::new(WSCloseCode::INTERNAL_ERROR, ""));
-    }
-
-    fn listener_ended(self: &Rc<Self>, error: WSListenerError, close: &WSProtocolError) {
-        self.fail(close, WSDisconnectCause::ListenerError, error.into());
-    }
-
-    /// Callbacks that became due run before the next frame: the listener is in its place meanwhile, as they may be its own.
+    /// Serves the tasks that receive from this connection: [`dispatch`](Self::dispatch), if it has
+    /// such.
     #[inline(never)]
-    fn run_deferred_between_frames(self: &Rc<Self>, listener: &mut Box<dyn WSListener>) {
-        self.listener.set(Some(std::mem::replace(listener, Box::new(Nobody))));
-        self.core.run_deferred();
-        if let Some(back) = self.listener.take() {
-            *listener = back;
+    pub(super) fn dispatch_to_tasks(self: &Rc<Self>, transport: &WSTransport, buffer: Box<RecvBuffer>) {
+        let buffer = self.lend_on(buffer);
+        self.deliver_to_tasks(transport, buffer);
+    }
+
+    #[inline(never)]
+    #[expect(clippy::unnecessary_box_returns, reason = "see `lend`")]
+    fn lend_on(self: &Rc<Self>, buffer: Box<RecvBuffer>) -> Box<RecvBuffer> {
+        self.lend(buffer)
+    }
+
+    /// Delivers what tasks have not taken out of the buffer, and lets them run after each message.
+    #[inline(never)]
+    fn deliver_to_tasks(self: &Rc<Self>, transport: &WSTransport, mut buffer: Box<RecvBuffer>) {
+        let received_at = self.received_at();
+        let delivered = loop {
+            let delivered = self.deliver_with(|listener| {
+                let goes_on = || !self.flags.has(Flags::YIELDS);
+                let delivered =
+                    self.deliver_while(goes_on, transport, listener, &mut buffer, received_at.as_ref());
+                delivered.unwrap_or(Delivered::Done)
+            });
+            if !self.flags.clear(Flags::YIELDS) {
+                break delivered;
+            }
+            self.core.tasks().run_ready();
+            self.tell_receivers(|receivers| receivers.hold_if_full());
+            buffer = self.lend_on(buffer);
+        };
+        match delivered {
+            Delivered::Done if buffer.is_empty() => self.core.give_recv(buffer),
+            delivered => self.delivered(delivered, buffer),
         }
     }
-}
 
-/// Stands in for a listener that is in use elsewhere for a moment.
-struct Nobody;
+    /// Lets tasks take messages out of `buffer` as long as they wait for them. Returns what is left.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "most reads need nothing else; the other callers are rare")]
+    #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
+    fn lend(self: &Rc<Self>, mut buffer: Box<RecvBuffer>) -> Box<RecvBuffer> {
+        if !self.flags.has(Flags::PULLED) {
+            return buffer;
+        }
+        let Some(receivers) = self.receivers() else { return buffer };
+        while self.wire.proto_mut().has_message(buffer.filled()) {
+            let offer = receivers.offer();
+            if let Offer::Nobody = offer {
+                break;
+            }
+            self.leftover.put(buffer);
+            self.pulls_left.set(PULLS_PER_WAKE);
+            match offer {
+                Offer::Task(task) => self.core.tasks().run_now(task),
+                Offer::Woken | Offer::Nobody => self.core.tasks().run_ready(),
+            }
+            self.pulls_left.set(0);
+            // It is gone if the connection ended meanwhile.
+            buffer = self.leftover.take().unwrap_or_default();
+            if buffer.is_empty() {
+                break;
+            }
+            // Others that are ready come before the rest.
+            self.core.tasks().run_ready();
+        }
+        if self.flags.clear(Flags::YIELDS) {
+            receivers.hold_if_full();
+        }
+        self.core.frames_delivered();
+        buffer
+    }
 
-impl WSListener for Nobody {
-    fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
-        Ok(())
+    /// Calls a waker of the application, which may panic.
+    pub(crate) fn wake(self: &Rc<Self>, waker: Waker) {
+        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+            self.listener_failed(WSListenerError::from_panic(&*panic));
+        }
     }
 }

@@ -1,17 +1,20 @@
 //! The way out: send, gather, write, and carry out what the protocol asks for.
 
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
 #[cfg(feature = "deflate")]
 use crate::buf::WS_HEADROOM;
-use crate::connection::{WSSendStatus, WSTransport};
+#[cfg(feature = "deflate")]
+use crate::connection::Inflated;
+use crate::connection::{Receivers, WSSendStatus, WSTransport};
 use crate::net::Io;
 use crate::proto::{
     self, Action, Event, FirstByte, GATHER_LIMIT, MAX_SHORT_PAYLOAD, Payload, Role, SendContext, SendOptions,
     WSCloseCode, WSDisconnectCause, WSDropReason, WSMsgType, WSPreparedFrame, WSPreparedMessage,
+    WSProtocolError,
 };
 
 use crate::runtime::{Readiness, TimerId, TimerKind};
@@ -110,7 +113,7 @@ impl Conn {
             }
             payload => {
                 self.change(|proto, out| proto.enqueue(msg_type, payload, options, out));
-                if self.ending().is_some() {
+                if self.rare.ending().is_some() {
                     WSSendStatus::Dropped(WSDropReason::Disconnected)
                 } else if self.wire.proto().has_left() {
                     WSSendStatus::Sent
@@ -165,7 +168,7 @@ impl Conn {
         let mut proto = self.wire.proto_mut();
         // Control frames are small, and their peers wait for them. After CLOSE, or when the
         // connection is over, it is something else why the frame cannot be sent.
-        let is_exempt = msg_type.is_control() || proto.is_close_sent() || self.ending().is_some();
+        let is_exempt = msg_type.is_control() || proto.is_close_sent() || self.rare.ending().is_some();
         if is_exempt || self.core.local::<Budget>().admits(len) {
             return Ok(());
         }
@@ -285,6 +288,69 @@ impl Conn {
             }
         }
         self.send_payload(msg_type, payload, SendOptions::default())
+    }
+
+    // --- reading on and off --------------------------------------------------------------------
+
+    pub(crate) fn pause_reading(&self) {
+        self.wire.proto_mut().pause_reading();
+    }
+
+    pub(crate) fn resume_reading(self: &Rc<Self>) {
+        self.change(|proto, _| proto.resume_reading());
+    }
+
+    /// Holds data because the queue of the tasks that receive is full.
+    pub(crate) fn hold_for_receivers(&self) {
+        self.wire.proto_mut().hold_data();
+    }
+
+    /// Takes back the reason of a full queue: it has room again.
+    pub(crate) fn release_for_receivers(self: &Rc<Self>) {
+        self.change(|proto, _| proto.release_data());
+    }
+
+    pub(crate) fn is_reading_paused(&self) -> bool {
+        self.wire.proto().is_reading_paused()
+    }
+
+    pub(crate) fn expect_messages(&self) {
+        self.wire.proto_mut().expect_messages();
+    }
+
+    /// Makes whole messages of the frames for `receivers`, and keeps the write side open after the
+    /// peer's half-close. Long frames come masked, since they are copied anyway. `pulls`: tasks may
+    /// take messages past the listener, since no other listener has to see the frames.
+    pub(crate) fn serve(&self, receivers: Weak<dyn Receivers>, pulls: bool) {
+        // There is one `on_ws_connected`.
+        let _ = self.receivers.set(Box::new(receivers));
+        self.flags.set(if pulls { Flags::SERVES_TASKS | Flags::PULLED } else { Flags::SERVES_TASKS });
+        let mut proto = self.wire.proto_mut();
+        proto.expect_messages();
+        proto.leave_long_masked();
+        proto.answer_late();
+    }
+
+    /// Lets tasks run before the next frame is delivered: they may make room, and answer before the
+    /// effects of that frame, such as a CLOSE or an error.
+    pub(crate) fn yield_to_tasks(&self) {
+        self.flags.set(Flags::YIELDS);
+    }
+
+    /// Returns `true` if the data frame with this RSV1 belongs to a compressed message. `begins` says
+    /// whether it begins one.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn is_compressed(&self, begins: bool, rsv1: bool) -> bool {
+        self.flags.has(Flags::DEFLATE)
+            && self.with_deflate(|deflate, _| deflate.is_compressed(begins, rsv1)) == Some(true)
+    }
+
+    /// Inflates a message.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn inflate(&self, payload: &[u8]) -> Result<Inflated, WSProtocolError> {
+        let limit = usize::try_from(self.settings.rules.max_message_size).unwrap_or(usize::MAX);
+        let inflated = self.with_deflate(|deflate, context| deflate.inflate(payload, limit, context.core));
+        inflated.unwrap_or_else(|| Ok(Inflated::default()))
     }
 
     // --- control frames, the queue -------------------------------------------------------------
@@ -490,10 +556,7 @@ impl Conn {
 
     /// Cancels the timer and notes the one that takes its place.
     pub(super) fn replace_timer(&self, timer: Option<TimerId>) {
-        if timer.is_none() && self.rare.get().is_none() {
-            return;
-        }
-        if let Some(old) = self.with_extras(|extras| std::mem::replace(&mut extras.timer, timer)) {
+        if let Some(old) = self.rare.replace_timer(timer) {
             self.core.cancel_timer(old);
         }
     }
@@ -501,13 +564,13 @@ impl Conn {
     /// Tells the loop's budget how many bytes the kernel refuses. May end this connection, or
     /// others.
     pub(super) fn account(self: &Rc<Self>, refused: usize) {
-        let before = self.accounted();
+        let before = self.rare.accounted();
         if refused == before {
             return;
         }
         let budget = self.core.local::<Budget>();
         if budget.is_limited() {
-            self.with_extras(|extras| extras.accounted = refused);
+            self.rare.set_accounted(refused);
             budget.account(self, before, refused, &self.core);
         }
     }

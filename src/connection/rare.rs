@@ -1,0 +1,128 @@
+//! What few connections need before they end.
+
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
+
+use crate::connection::WSConnectReport;
+use crate::proto::WSDisconnectInfo;
+use crate::runtime::{TimerId, WSError};
+
+#[cfg(feature = "deflate")]
+use super::deflate::ConnDeflate;
+use super::waiting::Waiters;
+
+/// One pointer, until something of it is needed.
+#[derive(Default)]
+pub(super) struct Rare(OnceCell<Box<Contents>>);
+
+#[derive(Default)]
+struct Contents {
+    ending: OnceCell<WSDisconnectInfo>,
+    changing: RefCell<Changing>,
+}
+
+#[derive(Default)]
+struct Changing {
+    /// Why the connection ends, or has ended, if that is an error: the first one.
+    error: Option<WSError>,
+    timer: Option<TimerId>,
+    end_waiters: Waiters<()>,
+    pong_waiters: Waiters<Instant>,
+    connect_report: Option<Rc<WSConnectReport>>,
+    accounted: usize,
+    received_at: Option<SystemTime>,
+    #[cfg(feature = "deflate")]
+    deflate: Option<Box<ConnDeflate>>,
+}
+
+impl Rare {
+    fn contents(&self) -> &Contents {
+        self.0.get_or_init(Box::default)
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut Changing) -> R) -> R {
+        change(&mut self.contents().changing.borrow_mut())
+    }
+
+    fn read<R>(&self, read: impl FnOnce(&Changing) -> R) -> Option<R> {
+        self.0.get().map(|contents| read(&contents.changing.borrow()))
+    }
+
+    /// Sets the record of the end. Returns `false` if there was one before.
+    pub(super) fn end(&self, info: WSDisconnectInfo) -> bool {
+        self.contents().ending.set(info).is_ok()
+    }
+
+    pub(super) fn ending(&self) -> Option<&WSDisconnectInfo> {
+        self.0.get()?.ending.get()
+    }
+
+    /// Keeps an error that is why the connection ends, unless there was one before.
+    pub(super) fn keep_error(&self, error: WSError) {
+        self.change(|rare| {
+            rare.error.get_or_insert(error);
+        });
+    }
+
+    /// Returns the first error.
+    pub(super) fn error(&self) -> Option<WSError> {
+        self.read(|rare| rare.error.clone())?
+    }
+
+    /// Notes the timer that the protocol asked for. Returns the one that it replaces.
+    pub(super) fn replace_timer(&self, timer: Option<TimerId>) -> Option<TimerId> {
+        if timer.is_none() && self.0.get().is_none() {
+            return None;
+        }
+        self.change(|rare| std::mem::replace(&mut rare.timer, timer))
+    }
+
+    /// Calls the tasks in `wait_disconnected`.
+    pub(super) fn with_end_waiters<R>(&self, call: impl FnOnce(&mut Waiters<()>) -> R) -> R {
+        self.change(|rare| call(&mut rare.end_waiters))
+    }
+
+    /// Calls the tasks that measure the time of a ping.
+    pub(super) fn with_pong_waiters<R>(&self, call: impl FnOnce(&mut Waiters<Instant>) -> R) -> R {
+        self.change(|rare| call(&mut rare.pong_waiters))
+    }
+
+    /// Returns how a client's connection came to be.
+    pub(super) fn connect_report(&self) -> Option<Rc<WSConnectReport>> {
+        self.read(|rare| rare.connect_report.clone())?
+    }
+
+    pub(super) fn set_connect_report(&self, report: WSConnectReport) {
+        self.change(|rare| rare.connect_report = Some(Rc::new(report)));
+    }
+
+    /// Returns how many refused bytes the loop's budget knows of.
+    pub(super) fn accounted(&self) -> usize {
+        self.read(|rare| rare.accounted).unwrap_or(0)
+    }
+
+    pub(super) fn set_accounted(&self, bytes: usize) {
+        self.change(|rare| rare.accounted = bytes);
+    }
+
+    /// Returns the time at which the kernel received the last read, if it was asked to note it.
+    pub(super) fn received_at(&self) -> Option<SystemTime> {
+        self.read(|rare| rare.received_at)?
+    }
+
+    pub(super) fn set_received_at(&self, time: Option<SystemTime>) {
+        self.change(|rare| rare.received_at = time);
+    }
+
+    #[cfg(feature = "deflate")]
+    pub(super) fn set_deflate(&self, deflate: Option<Box<ConnDeflate>>) {
+        self.change(|rare| rare.deflate = deflate);
+    }
+
+    /// Calls the compression of messages. `None` if there is none.
+    #[cfg(feature = "deflate")]
+    pub(super) fn with_deflate<R>(&self, call: impl FnOnce(&mut ConnDeflate) -> R) -> Option<R> {
+        self.0.get()?.changing.borrow_mut().deflate.as_mut().map(|deflate| call(deflate))
+    }
+}
