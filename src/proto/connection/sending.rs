@@ -136,17 +136,21 @@ impl Connection {
     /// go the long way.
     ///
     /// The queue must be written when the dispatch ends.
+    #[inline]
     pub(crate) fn gather(
         &mut self,
         first: FirstByte,
         payload: &Payload<'_>,
         pool: &RefCell<BufferPool>,
     ) -> bool {
+        payload.len() <= usize::from(self.gathered_end)
+            && !first.is_control()
+            && !matches!(payload, Payload::Owned(_))
+            && self.gather_short(first, payload, pool)
+    }
+
+    fn gather_short(&mut self, first: FirstByte, payload: &Payload<'_>, pool: &RefCell<BufferPool>) -> bool {
         let bytes = payload.as_bytes();
-        let is_owned = matches!(payload, Payload::Owned(_));
-        if bytes.len() > usize::from(self.gathered_end) || first.is_control() || is_owned {
-            return false;
-        }
         self.open_queue(pool);
         let (header_len, limit) = (self.header_len(bytes.len()), self.gather_limit as usize);
         let Some(queue) = self.queue.as_mut() else { return false };
@@ -440,10 +444,15 @@ impl Connection {
     /// While it refuses them only the newest ping is kept, and answered when what was queued before
     /// has left (RFC 6455 section 5.5.3): a peer that pings and never reads costs one pong. The
     /// answer may be queued by this call.
+    #[inline]
     pub fn handle_refused(&mut self, refused: bool, out: &mut SendContext<'_>) {
-        if refused == self.is_refused() {
-            return;
+        if refused != self.is_refused() {
+            self.refusal_changed(refused, out);
         }
+    }
+
+    #[cold]
+    fn refusal_changed(&mut self, refused: bool, out: &mut SendContext<'_>) {
         self.flags.put(Flags::REFUSED, refused);
         self.flags.set(Flags::ATTENTION);
         if let Some(timing) = &mut self.timing {
