@@ -133,7 +133,7 @@ impl Connection {
     /// The short way of [`send`](Self::send), which nearly all frames go: a server's data frame
     /// behind others of the same dispatch, or as the first. `first` has to be that of a
     /// [prepared](Payload::Prepared) frame. Returns `false`, and does nothing, if the frame has to
-    /// go the long way.
+    /// go the long way, as one always has that owns its memory and is not copied.
     ///
     /// The queue must be written when the dispatch ends.
     #[inline]

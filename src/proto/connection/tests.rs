@@ -32,11 +32,12 @@ fn gathers(connection: &mut Connection, pool: &RefCell<BufferPool>) -> bool {
         Payload::Borrowed(b"short"),
         Payload::Borrowed(&[b'l'; 200]),
         Payload::InPlace(&mut [b'i'; WS_HEADROOM + 20], WS_HEADROOM),
-        Payload::Owned(WSBuffer::from(&b"owned"[..])),
         Payload::Shared(&Bytes::from_static(b"shared")),
         Payload::Prepared(&prepared),
     ]
     .map(|payload| connection.gather(text(), &payload, pool));
+    let owned = Payload::Owned(WSBuffer::from(&b"owned"[..]));
+    assert!(!connection.gather(text(), &owned, pool), "what owns its memory is not copied");
     assert!(gathered.iter().all(|&gathered_too| gathered_too == gathered[0]), "{gathered:?}");
     gathered[0]
 }
