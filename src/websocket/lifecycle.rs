@@ -109,6 +109,12 @@ impl AcceptOptions {
         Ok(response)
     }
 
+    /// Accepts the request of `shared`, if it was not decided on.
+    fn accept(&self, shared: &Rc<Shared>) -> Result<(), WebSocketError> {
+        let response = self.response(shared.undecided()?)?;
+        shared.accept(response, self.subprotocol.as_deref(), self.session())
+    }
+
     fn session(&self) -> Option<&str> {
         self.session_id.as_deref().filter(|id| !id.is_empty())
     }
@@ -143,8 +149,7 @@ impl WebSocket {
     /// [`Closed`](WebSocketError::Closed) with 1006 if the client has gone meanwhile.
     pub async fn accept_with(&self, options: AcceptOptions) -> Result<(), WebSocketError> {
         let shared = self.shared();
-        let response = options.response(shared.undecided()?)?;
-        shared.accept(response, options.subprotocol.as_deref(), options.session())?;
+        options.accept(shared)?;
         let mut waiting = Opening { shared, place: None };
         poll_fn(|cx| shared.poll_opened(&mut waiting.place, cx.waker())).await
     }

@@ -8,7 +8,8 @@ use crate::messages::Message;
 
 use super::{MessageType, WebSocketError};
 
-/// What [`WebSocket::receive`] gives and [`WebSocket::send`] takes.
+/// What [`WebSocket::receive`](super::WebSocket::receive) gives and
+/// [`WebSocket::send`](super::WebSocket::send) takes.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
