@@ -14,7 +14,6 @@ mod leaving;
 mod micropie;
 mod order;
 mod public;
-mod pulled;
 mod pulling;
 mod routing;
 mod rules;
