@@ -68,6 +68,25 @@ fn control_frames_behind_message_n_plus_1_wait_until_there_is_room() {
 }
 
 #[test]
+fn a_queue_of_none_holds_what_lies_behind_the_message_of_a_receiver() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_pair(&mut kit, WebSocketConfig::default().message_queue_size(0));
+    let other = ws.clone();
+    let receiving = kit.handle().spawn(async move { other.receive_text().await.expect("open") });
+    kit.run_until_idle();
+    let frames = [(WSMsgType::Text, "1"), (WSMsgType::Text, "2"), (WSMsgType::Ping, "behind 2")];
+    let bytes: Vec<u8> =
+        frames.iter().flat_map(|&(msg_type, payload)| frame(&peer, msg_type, payload.as_bytes())).collect();
+    peer.write(&bytes);
+    kit.run_until_idle();
+    assert_eq!(kit.block_on(receiving), "1");
+    assert!(pongs(&mut peer).is_empty(), "message 2 stays unparsed");
+    assert_eq!(kit.block_on(ws.receive_text()).expect("open"), "2");
+    kit.run_until_idle();
+    assert_eq!(pongs(&mut peer), ["behind 2"]);
+}
+
+#[test]
 fn a_full_queue_sees_a_close_with_no_message_in_front() {
     for (queue, texts) in [(0, 0), (1, 1), (2, 2)] {
         let mut kit = TestKit::new(1);
