@@ -161,8 +161,8 @@ impl ClientOpening {
             unclaimed: Cell::new(false),
         });
         let opening = Self { inner };
-        let mut io = Io::new(stream, opening.inner.token.to_mio());
-        io.register(core.registry(), Interest::READABLE | Interest::WRITABLE)?;
+        let mut io = Io::new(stream);
+        io.register(core.registry(), opening.inner.token.to_mio(), Interest::READABLE | Interest::WRITABLE)?;
         opening.inner.io.replace(Some(io));
         Ok(opening)
     }
@@ -424,7 +424,7 @@ impl Opening {
             (Ok(()), None) => return self.end(Err(WSError::Disconnected)),
         };
         let Some(mut io) = self.io.take() else { return };
-        if let Err(error) = io.want_write(self.core.registry(), false) {
+        if let Err(error) = io.want_write(self.core.registry(), self.token.to_mio(), false) {
             return self.end(Err(WSError::io("cannot register the socket", error)));
         }
         let handshake =

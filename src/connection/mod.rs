@@ -2,15 +2,17 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `conn`, `receiving`, `callbacks`, `sending`, `acting`, `ending` | an open connection |
+//! | `conn`, `conn/input`, `conn/output` | an open connection: its state and end, the way in, the way out |
+//! | `wire` | the protocol of a connection over its stream |
+//! | `leftover`, `flags`, `rare` | bytes between reads, facts, what few connections need |
 //! | `pulling` | messages that tasks take straight from a read |
-//! | `source` | an open connection as the loop sees it |
-//! | `listener`, `transport`, `remote` | what the application implements and holds |
+//! | `waiting` | tasks that wait for the end, or for the answer to a ping |
+//! | `deflate`, `compressors` | compression of messages |
 //! | `budget` | the limit on what may wait on all connections of a loop together |
-//! | `roundtrip` | pings, and how long they take |
+//! | `listener`, `transport`, `remote` | what the application implements and holds |
 //! | `timed` | how long callbacks take |
 //! | `config`, `settings` | what can be configured, and the form that connections share |
-//! | `report` | how a client's connection came to be |
+//! | `report` | how a connection came to be |
 
 mod budget;
 #[cfg(feature = "deflate")]

@@ -22,7 +22,6 @@ use super::tls_stream::TlsStream;
 /// events and reads.
 pub(crate) struct Io {
     stream: Stream,
-    token: Token,
     /// Writable interest is armed.
     wants_write: bool,
     /// The kernel announced the end of the stream, or an error: only reading up to it finds it.
@@ -32,26 +31,31 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    pub(crate) fn new(stream: Stream, token: Token) -> Self {
-        Self { stream, token, wants_write: false, end_ahead: false, unread: false }
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self { stream, wants_write: false, end_ahead: false, unread: false }
     }
 
     // --- registration --------------------------------------------------------------------------
 
-    pub(crate) fn register(&mut self, registry: &Registry, interest: Interest) -> io::Result<()> {
-        self.stream.register(registry, self.token, interest)?;
+    pub(crate) fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.stream.register(registry, token, interest)?;
         self.wants_write = interest.is_writable();
         Ok(())
     }
 
     /// Arms or disarms writable interest. Without a change, makes no system call, and so no event
     /// repeats what is known.
-    pub(crate) fn want_write(&mut self, registry: &Registry, on: bool) -> io::Result<()> {
+    pub(crate) fn want_write(&mut self, registry: &Registry, token: Token, on: bool) -> io::Result<()> {
         if self.wants_write == on {
             return Ok(());
         }
         let interest = if on { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        self.stream.reregister(registry, self.token, interest)?;
+        self.stream.reregister(registry, token, interest)?;
         self.wants_write = on;
         Ok(())
     }
@@ -226,7 +230,7 @@ impl Io {
 
 impl fmt::Debug for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Io").field("stream", &self.stream).field("token", &self.token).finish_non_exhaustive()
+        f.debug_struct("Io").field("stream", &self.stream).finish_non_exhaustive()
     }
 }
 

@@ -95,8 +95,8 @@ impl ServerOpening {
             is_head: Cell::new(false),
         });
         let token = opening.token;
-        let mut io = Io::new(stream, token.to_mio());
-        if let Err(error) = io.register(core.registry(), Interest::READABLE) {
+        let mut io = Io::new(stream);
+        if let Err(error) = io.register(core.registry(), token.to_mio(), Interest::READABLE) {
             warn_limited!("cannot register an accepted socket: {error}");
             drop(core.remove(token));
             return;
@@ -369,7 +369,9 @@ impl ServerOpening {
     fn continue_refusal(self: &Rc<Self>) {
         let sent = match (&mut *self.phase.borrow_mut(), self.io.borrow_mut().as_mut()) {
             (Phase::Refusing { out, sent, ended }, Some(io)) => match send_rest(io, out, sent, ended) {
-                Ok(false) => io.want_write(self.server.core.registry(), true).map(|()| false),
+                Ok(false) => {
+                    io.want_write(self.server.core.registry(), self.token.to_mio(), true).map(|()| false)
+                }
                 sent => sent,
             },
             _ => return,
@@ -409,7 +411,7 @@ impl ServerOpening {
         let result = match self.io.borrow_mut().as_mut() {
             Some(io) if io.held() > 0 => match io.flush() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    io.want_write(self.server.core.registry(), true)
+                    io.want_write(self.server.core.registry(), self.token.to_mio(), true)
                 }
                 flushed => flushed,
             },

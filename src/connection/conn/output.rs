@@ -548,7 +548,8 @@ impl Conn {
 
     /// Arms writable interest exactly while the kernel refuses bytes.
     fn set_interest(&self, writable: bool) {
-        let changed = self.wire.with_io(|io| io.want_write(self.core.registry(), writable));
+        let changed =
+            self.wire.with_io(|io| io.want_write(self.core.registry(), self.token.to_mio(), writable));
         if let Some(Err(error)) = changed {
             error_limited!("connection {}: cannot change interest: {error}", self.id());
         }

@@ -21,7 +21,7 @@ fn pair() -> (Io, UnixStream) {
 }
 
 fn io_of(socket: Socket) -> Io {
-    Io::new(socket.into(), TOKEN)
+    Io::new(socket.into())
 }
 
 /// A connected TCP socket, and the peer's.
@@ -131,11 +131,11 @@ fn a_reset_is_found_without_reading() {
 fn writable_interest_is_armed_once() {
     let mut poll = Poll::new().unwrap();
     let (mut io, mut peer) = pair();
-    io.register(poll.registry(), Interest::READABLE).unwrap();
+    io.register(poll.registry(), TOKEN, Interest::READABLE).unwrap();
     let mut events = Events::with_capacity(8);
     // Whether the next poll reports room, after interest was set.
     let mut reported = |io: &mut Io, on| {
-        io.want_write(poll.registry(), on).unwrap();
+        io.want_write(poll.registry(), TOKEN, on).unwrap();
         poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
         events.iter().any(|event| event.token() == TOKEN && event.is_writable())
     };
@@ -266,7 +266,7 @@ fn a_layer_says_by_itself_what_is_unread() {
         Read::Data { len: 1, more: false },
         Read::Blocked { again: false },
     ];
-    let mut io = Io::new(Stream::layer(Scripted { reads: reads.into(), held: 0 }), TOKEN);
+    let mut io = Io::new(Stream::layer(Scripted { reads: reads.into(), held: 0 }));
     let mut buffer = RecvBuffer::with_capacity(64);
     let mut next = || {
         let read = io.read(&mut buffer);
@@ -280,7 +280,7 @@ fn a_layer_says_by_itself_what_is_unread() {
 
 #[test]
 fn what_a_layer_holds_has_not_left() {
-    let mut io = Io::new(Stream::layer(Scripted::default()), TOKEN);
+    let mut io = Io::new(Stream::layer(Scripted::default()));
     let mut sent = 0;
     assert!(!io.write_all_from(b"abcd", &mut sent).unwrap());
     assert_eq!((sent, io.held()), (4, 2));
