@@ -289,7 +289,7 @@ impl Executor {
     /// The loop is gone: wake-ups have no effect from here on.
     pub(super) fn close(&self) {
         self.woken.closed.store(true, Ordering::SeqCst);
-        self.woken.local.clear();
+        self.woken.local.close();
     }
 
     /// Drops all tasks. Returns whether there were any.

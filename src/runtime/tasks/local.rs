@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::Token;
 
@@ -21,15 +21,10 @@ thread_local! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct QueueId(u64);
 
-/// A thread, as long as it lives: the address of something that it alone has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct ThreadMark(usize);
-
-impl ThreadMark {
-    #[inline]
-    fn here() -> Self {
-        Self(FIRST.with(|first| std::ptr::from_ref(first).addr()))
-    }
+/// Names the thread as long as it lives, by the address of something that it alone has.
+#[inline]
+fn this_thread() -> usize {
+    FIRST.with(|first| std::ptr::from_ref(first).addr())
 }
 
 /// The tasks of a loop that were woken on its thread, in order.
@@ -39,7 +34,8 @@ impl ThreadMark {
 /// - What is in `FIRST` was woken before all that is in `BEHIND`.
 pub(super) struct LocalQueue {
     id: QueueId,
-    owner: ThreadMark,
+    /// The thread; zero, which names none, once the queue is closed.
+    owner: AtomicUsize,
     len: AtomicU32,
 }
 
@@ -48,7 +44,7 @@ impl LocalQueue {
     pub(super) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = QueueId(NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { id, owner: ThreadMark::here(), len: AtomicU32::new(0) }
+        Self { id, owner: AtomicUsize::new(this_thread()), len: AtomicU32::new(0) }
     }
 
     /// Number of tasks in the queue, asked on its thread.
@@ -57,10 +53,10 @@ impl LocalQueue {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Adds a task. Returns `false` if the queue is another thread's, or its thread ends.
+    /// Adds a task. Returns `false` if the queue is another thread's or closed, or its thread ends.
     #[inline]
     pub(super) fn push(&self, task: Token) -> bool {
-        if ThreadMark::here() != self.owner {
+        if this_thread() != self.owner.load(Ordering::Relaxed) {
             return false;
         }
         let len = self.len();
@@ -92,6 +88,14 @@ impl LocalQueue {
         while self.pop().is_some() {}
         self.len.store(0, Ordering::Relaxed);
         let _ = BEHIND.try_with(|queues| queues.borrow_mut().retain(|(id, _)| *id != self.id));
+    }
+
+    /// Forgets all tasks and refuses more. A waker may outlive the loop: a task in `FIRST` that is
+    /// never taken out would be in the way of the thread's next loop, and another thread may get the
+    /// address that names this one.
+    pub(super) fn close(&self) {
+        self.owner.store(0, Ordering::Relaxed);
+        self.clear();
     }
 
     #[inline(never)]
@@ -143,6 +147,15 @@ mod tests {
         queues[0].clear();
         assert_eq!((queues[0].len(), queues[0].pop()), (0, None));
         assert_eq!(queues[1].pop(), twins[1].pop_front(), "the other's are still there");
+    }
+
+    #[test]
+    fn a_closed_queue_refuses_tasks_and_is_not_in_the_way() {
+        let (closed, task) = (LocalQueue::new(), Slots::new().insert(()));
+        assert!(closed.push(task));
+        closed.close();
+        assert!(!closed.push(task));
+        assert_eq!((closed.len(), FIRST.get()), (0, None));
     }
 
     #[test]
