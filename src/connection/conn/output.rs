@@ -14,9 +14,7 @@ use crate::net::Io;
 use crate::proto::{
     self, Action, Event, FirstByte, GATHER_LIMIT, MAX_SHORT_PAYLOAD, Payload, Role, SendContext, SendOptions,
     WSCloseCode, WSDisconnectCause, WSDropReason, WSMsgType, WSPreparedFrame, WSPreparedMessage,
-    WSProtocolError,
 };
-
 use crate::runtime::{Readiness, TimerId, TimerKind};
 
 use super::super::budget::Budget;
@@ -347,7 +345,7 @@ impl Conn {
 
     /// Inflates a message.
     #[cfg(feature = "deflate")]
-    pub(crate) fn inflate(&self, payload: &[u8]) -> Result<Inflated, WSProtocolError> {
+    pub(crate) fn inflate(&self, payload: &[u8]) -> Result<Inflated, proto::WSProtocolError> {
         let limit = usize::try_from(self.settings.rules.max_message_size).unwrap_or(usize::MAX);
         let inflated = self.with_deflate(|deflate, context| deflate.inflate(payload, limit, context.core));
         inflated.unwrap_or_else(|| Ok(Inflated::default()))
