@@ -8,7 +8,7 @@ use crate::mask;
 
 /// Small writes are gathered in one buffer up to this size, in bytes; then a further buffer is begun, so that growing
 /// never copies more than this.
-const GATHER_LIMIT: usize = 256 * 1024;
+const MAX_GATHERED: usize = 256 * 1024;
 
 /// Shared bytes that wait alone are copied into a gathered buffer when more follow, up to this many.
 const SMALL_SHARED: usize = 2048;
@@ -123,7 +123,7 @@ impl SendQueue {
         }
         let kept = self.gathered.len();
         if self.gathered.capacity() - kept < additional {
-            if kept + additional > GATHER_LIMIT {
+            if kept + additional > MAX_GATHERED {
                 return false;
             }
             self.gathered.reserve(additional.max(MIN_GATHERED));
@@ -348,7 +348,7 @@ impl SendQueue {
 /// Whether a buffer takes `additional` bytes more without a copy of much.
 #[inline]
 fn has_room(data: &Vec<u8>, additional: usize) -> bool {
-    data.capacity() - data.len() >= additional || data.len() + additional <= GATHER_LIMIT
+    data.capacity() - data.len() >= additional || data.len() + additional <= MAX_GATHERED
 }
 
 #[cfg(test)]

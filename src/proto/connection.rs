@@ -26,7 +26,6 @@ pub use action::{Action, Disposition, Event, StreamState};
 use closing::Closing;
 use flags::Flags;
 use overload::Overload;
-pub(crate) use sending::GATHER_LIMIT;
 use timing::Timing;
 
 /// One open WebSocket connection without its socket.

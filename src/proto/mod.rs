@@ -24,7 +24,6 @@ pub use close::{
     ClosePayload, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, WSClose, WSCloseCode, WSCloseHandshake,
     parse_close_payload,
 };
-pub(crate) use connection::GATHER_LIMIT;
 pub use connection::{Action, Connection, Disposition, Event, StreamState};
 pub use disconnect::{WSDisconnectCause, WSDisconnectInfo, WSDisconnectSide};
 pub use error::WSProtocolError;

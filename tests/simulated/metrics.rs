@@ -188,7 +188,9 @@ fn each_callback_is_measured() {
         .tuning(WSTuning::default().write_watermarks(0, 100))
         .enable_auto_ping(true)
         .auto_ping_idle_timeout(Duration::from_secs(1));
-    let mut peer = kit.raw_server(move |_: &WSUpgradeRequest| Sleeper(Rc::clone(&names)), config);
+    // Called through a reference and a box, each of which passes every callback on.
+    let listener = move |_: &WSUpgradeRequest| Box::leak(Box::new(Box::new(Sleeper(Rc::clone(&names)))));
+    let mut peer = kit.raw_server(listener, config);
     let mut seen = 0;
     let mut expect = |names: &[&str]| {
         assert_eq!(called.borrow()[seen..], *names);

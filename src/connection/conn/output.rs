@@ -12,8 +12,8 @@ use crate::connection::Inflated;
 use crate::connection::{Receivers, WSSendStatus, WSTransport};
 use crate::net::Io;
 use crate::proto::{
-    self, Action, Event, FirstByte, GATHER_LIMIT, MAX_SHORT_PAYLOAD, Payload, Role, SendContext, SendOptions,
-    WSCloseCode, WSDisconnectCause, WSDropReason, WSMsgType, WSPreparedFrame, WSPreparedMessage,
+    self, Action, Event, FirstByte, MAX_SHORT_PAYLOAD, Payload, Role, SendContext, SendOptions, WSCloseCode,
+    WSDisconnectCause, WSDropReason, WSMsgType, WSPreparedFrame, WSPreparedMessage,
 };
 use crate::runtime::{Readiness, TimerId, TimerKind};
 
@@ -368,11 +368,11 @@ impl Conn {
     /// kernel refuses bytes, when it takes them again.
     #[inline]
     pub(super) fn touch(self: &Rc<Self>) {
-        let queued = {
+        let (leaves, is_long) = {
             let proto = self.wire.proto();
-            if proto.is_refused() { 0 } else { proto.queued() }
+            (proto.queued() > 0 && !proto.is_refused(), proto.is_long())
         };
-        if queued > 0 && (queued >= GATHER_LIMIT || !self.cork()) {
+        if leaves && (is_long || !self.cork()) {
             self.flush();
         }
     }

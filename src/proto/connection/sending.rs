@@ -16,7 +16,7 @@ use super::{Connection, Flags, Phase};
 
 /// Most bytes that are gathered. A longer queue is written before the dispatch ends: the kernel can
 /// go to work, and the memory stays in the cache.
-pub(crate) const GATHER_LIMIT: usize = 256 * 1024;
+const GATHER_LIMIT: usize = 256 * 1024;
 
 /// Bytes beyond [`max_outbound`](crate::proto::Rules::max_outbound) for control frames only.
 const CONTROL_RESERVE: usize = 1024;
@@ -103,6 +103,12 @@ impl Connection {
         if let Some(queue) = &mut self.queue {
             queue.seal();
         }
+    }
+
+    /// Returns `true` if so much waits that it is to be written before the dispatch ends.
+    #[inline]
+    pub(crate) fn is_long(&self) -> bool {
+        self.queued() >= GATHER_LIMIT
     }
 
     /// Opens the queue for [`append`](Self::append). The caller writes it when the dispatch ends,
