@@ -63,13 +63,6 @@ impl RecvBuffer {
         self.start += n;
     }
 
-    /// Marks all unconsumed bytes but the last `n` as consumed.
-    #[inline]
-    pub fn keep_last(&mut self, n: usize) {
-        debug_assert!(n <= self.len(), "more is kept than was received");
-        self.start = self.data.len().saturating_sub(n);
-    }
-
     /// Forgets all bytes, keeps the memory.
     #[inline]
     pub fn clear(&mut self) {

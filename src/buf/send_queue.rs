@@ -35,7 +35,7 @@ pub struct SendQueue {
     rest: VecDeque<Chunk>,
     /// Bytes that have not left.
     len: usize,
-    /// How many bytes [`append_gathered`](Self::append_gathered) may still append. More than zero
+    /// How many bytes [`append_frame`](Self::append_frame) may still append. More than zero
     /// only while `rest` is empty and `gathered` has that much spare capacity.
     room: usize,
 }
@@ -113,7 +113,7 @@ impl SendQueue {
         self.len += written;
     }
 
-    /// Lets [`append_gathered`](Self::append_gathered) append at least `additional` bytes, and more
+    /// Lets [`append_frame`](Self::append_frame) append at least `additional` bytes, and more
     /// up to `limit` bytes in all, until anything else is done with the queue. Returns `false`, and
     /// does nothing, if that is not possible: the bytes would not be the next ones in the queue's
     /// first buffer, or beyond the limit.
@@ -142,22 +142,6 @@ impl SendQueue {
     #[inline]
     pub fn seal(&mut self) {
         self.room = 0;
-    }
-
-    /// Appends `additional` bytes or fewer through `write`; false, and nothing done, if the queue is not [open](Self::open) for that
-    /// many.
-    #[inline]
-    pub fn append_gathered(&mut self, additional: usize, write: impl FnOnce(&mut Vec<u8>)) -> bool {
-        if additional > self.room {
-            return false;
-        }
-        let before = self.gathered.len();
-        write(&mut self.gathered);
-        let written = self.gathered.len() - before;
-        debug_assert!(written <= additional);
-        self.len += written;
-        self.room -= written;
-        true
     }
 
     /// Begins an empty queue, [open](Self::open) up to `limit` bytes. With a limit of at least 1 KiB,

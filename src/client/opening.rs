@@ -463,7 +463,7 @@ impl Opening {
 
     pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.take() {
-            waker.wake();
+            guard("a waker", || waker.wake());
         }
     }
 

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use socket2::SockRef;
@@ -38,7 +38,7 @@ use super::flags::Flags;
 use super::leftover::Leftover;
 use super::listener::ListenerEvent;
 use super::rare::Rare;
-use super::waiting::Disconnected;
+use super::waiting::{Disconnected, wake_all};
 use super::wire::Wire;
 
 /// The connection may not need its compressor any more.
@@ -55,13 +55,14 @@ const DISCONNECTED: u8 = 1;
 ///
 /// # How it is driven
 /// Each readiness event is one dispatch: [`ready`](Source::ready) receives and delivers, what is
-/// sent meanwhile is gathered, and [`drive`](Self::drive) writes it and does what is due. Whatever
-/// else happens to the connection goes through [`change`](Self::change), which does the same for a
-/// single change. So no caller has follow-up work.
+/// sent meanwhile is gathered, and [`drive_now`](Self::drive_now) writes it and does what is due.
+/// What else changes the protocol goes through [`change`](Self::change), which does the same for a
+/// single change. So nobody outside of this module has follow-up work. What only stops something,
+/// such as `pause_reading`, has nothing to follow.
 ///
 /// # Invariants
 /// - No borrow is held while user code runs, and none of the wire.
-/// - `listener` is `None` only while one of its callbacks runs, and after `on_ws_disconnected`.
+/// - `listener` is `None` while one of its callbacks runs; after `on_ws_disconnected` it is gone.
 /// - There are leftover bytes only while a frame is incomplete, delivery has stopped, or they are
 ///   lent to tasks.
 pub(crate) struct Conn {
@@ -279,11 +280,10 @@ impl Conn {
     /// left.
     fn fail(self: &Rc<Self>, close: &WSProtocolError, cause: WSDisconnectCause, error: WSError) {
         let now = self.core.now();
-        self.change(|proto, out| {
-            if proto.fail(close, cause, now, out) {
-                self.rare.keep_error(error);
-            }
-        });
+        // An error that is not kept is dropped out of the borrow: that may run user code.
+        if self.change(|proto, out| proto.fail(close, cause, now, out)) {
+            self.rare.keep_error(error);
+        }
     }
 
     /// Ends the connection because the stream failed. The caller acts on it.
@@ -479,13 +479,6 @@ impl Conn {
     }
 }
 
-/// Wakes tasks, outside of borrows: waking may run user code.
-fn wake_all(wakers: Vec<Waker>) {
-    for waker in wakers {
-        guard("a waker", || waker.wake());
-    }
-}
-
 // --- questions ---------------------------------------------------------------------------------
 
 impl Conn {
@@ -590,9 +583,15 @@ impl Drop for LentStream<'_> {
     fn drop(&mut self) {
         if self.conn.rare.ending().is_none() {
             self.conn.wire.put_io(self.io.take());
-            // The closure may have sent, and run the loop, which found no stream to read.
+            // The closure may have sent.
             self.conn.follow();
-            self.conn.read_again();
+            // It may even have run the loop, which found no stream to read or to write.
+            if self.conn.flags.clear(Flags::MISSED) {
+                self.conn.wire.with_io(|io| io.note(true));
+                self.conn.flush();
+                self.conn.wire.with_io(Io::leave_unread);
+                self.conn.core.make_ready(self.conn.token);
+            }
         }
     }
 }

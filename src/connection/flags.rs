@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-/// What is asked for each event, and costs one test for all of it.
+/// One word, so that what an event depends on is one test.
 #[derive(Default)]
 pub(super) struct Flags(Cell<u32>);
 
@@ -21,16 +21,18 @@ impl Flags {
     pub(super) const DEFLATE: u32 = 1 << 5;
     /// Bytes are left of earlier reads.
     pub(super) const LEFTOVER: u32 = 1 << 6;
-    /// They begin with whole frames, because delivery has stopped.
+    /// They may begin with whole frames, because delivery has stopped.
     pub(super) const HELD: u32 = 1 << 7;
+    /// An event came while the stream was lent.
+    pub(super) const MISSED: u32 = 1 << 8;
     /// Tasks receive messages from this connection.
-    pub(super) const SERVES_TASKS: u32 = 1 << 8;
+    pub(super) const SERVES_TASKS: u32 = 1 << 9;
     /// Tasks take messages straight from a read, past the listener.
-    pub(super) const PULLED: u32 = 1 << 9;
+    pub(super) const PULLED: u32 = 1 << 10;
     /// Tasks run before the next frame is delivered.
-    pub(super) const YIELDS: u32 = 1 << 10;
+    pub(super) const YIELDS: u32 = 1 << 11;
     /// The time that callbacks take is measured.
-    pub(super) const MEASURED: u32 = 1 << 11;
+    pub(super) const MEASURED: u32 = 1 << 12;
 
     /// Any of these: receiving has to look at more than the socket.
     pub(super) const RECEIVED_SLOWLY: u32 =

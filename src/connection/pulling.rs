@@ -1,10 +1,18 @@
 //! Messages that tasks take straight from the bytes of a read.
 //!
 //! While a task waits for a message and none is queued, received frames are not delivered: the
-//! receive buffer is lent to the connection, the task is woken, and its poll takes the messages out
+//! receive buffer is lent to the connection, the task is polled, and takes the messages out
 //! of the buffer. One wake-up serves a whole read, and no message is queued. The frames that are
 //! left, and all frames other than whole uncompressed messages, are delivered to the listener,
 //! which queues the messages.
+//!
+//! The order for one read (`Conn::lend`, `deliver_to_tasks` in `conn/input.rs`):
+//!
+//! 1. As long as a task waits and a whole message is next, the bytes are lent and that task runs,
+//!    then the others that are ready.
+//! 2. What is left is delivered frame by frame. A message that is queued this way sets
+//!    `Flags::YIELDS`, which stops the delivery.
+//! 3. Woken tasks run, data is held if the queue is still full, and it begins again with 1.
 
 use crate::buf::RecvBuffer;
 use crate::proto::{FrameHeader, WSMsgType, WSProtocolError};
@@ -15,7 +23,8 @@ use super::conn::Conn;
 /// The tasks that receive messages from a connection, and the queue of messages that they have not
 /// taken.
 pub(crate) trait Receivers {
-    /// Wakes the task that is first in line if the next message is for it to [pull](Conn::pull).
+    /// Returns the task that is first in line if the next message is for it to [pull](Conn::pull). A
+    /// task that the loop cannot poll at once is woken.
     fn offer(&self) -> Offer;
 
     /// Holds data if there is no room for a further message.
@@ -42,6 +51,7 @@ pub(crate) enum Offer {
 
 /// A message at the front of the bytes that are lent, which a task takes. To be
 /// [finished](Self::finish) when it is copied.
+#[must_use = "the bytes that are lent go back with it"]
 pub(crate) struct Pull<'a> {
     conn: &'a Conn,
     buffer: Box<RecvBuffer>,

@@ -103,11 +103,6 @@ impl KeepAlive {
         self.awaiting.take().is_some()
     }
 
-    /// Whether a ping is under way.
-    pub fn is_awaiting(&self) -> bool {
-        self.awaiting.is_some()
-    }
-
     /// Lets the peer off: it could not be heard. All that goes by silence begins anew.
     pub fn excuse(&mut self, now: Instant) {
         self.received = now;

@@ -215,7 +215,7 @@ impl Executor {
     /// Wakes a future. Its waker may run user code.
     pub(crate) fn wake(&self, sleeper: Sleeper) {
         match sleeper {
-            Sleeper::Waker(waker) => waker.wake(),
+            Sleeper::Waker(waker) => guard("a waker", || waker.wake()),
             Sleeper::Task(task) => {
                 if let Some(task) = self.tasks.borrow().get(task.0) {
                     task.link.wake_by_ref();
@@ -252,6 +252,11 @@ impl Executor {
         let paused = Box::pin(Owned { waker: waker_of(&link), body });
         tasks.insert(Task { link: Arc::clone(&link), paused: Some(paused) });
         drop(tasks);
+        if self.woken.closed.load(Ordering::Relaxed) {
+            // Nothing is polled any more, and a future that holds the loop would keep it for ever.
+            let task = self.tasks.borrow_mut().remove(link.token);
+            guard("dropping a task", || drop(task));
+        }
         link.wake_by_ref();
         link
     }
@@ -308,6 +313,7 @@ impl Task {
     /// Takes out what a poll needs, if there is to be one.
     #[inline]
     fn start(&mut self, must_be_woken: bool) -> Option<Pin<Box<dyn Paused>>> {
+        debug_assert!(self.paused.is_some(), "a task that is polled polls itself");
         // What was done before the wake-up is seen from here on. The load spares a task that is
         // polled without having been woken the atomic exchange.
         let is_woken = &self.link.is_woken;
@@ -373,7 +379,7 @@ impl<F: Future> Awaited<F> {
         guard("dropping a task", || this.future.set(None));
         let before = std::mem::replace(&mut *lock(&this.join.outcome), outcome);
         if let Outcome::Awaited(Some(waker)) = before {
-            waker.wake();
+            guard("a waker", || waker.wake());
         }
     }
 }

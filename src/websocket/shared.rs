@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 use crate::connection::{Receivers, WSTransport};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::proto::WSCloseCode;
-use crate::runtime::{Sleeper, WSLoopHandle};
+use crate::runtime::{Sleeper, WSLoopHandle, guard};
 use crate::server::{WSUpgradeResponseWithListener, WSUpgradeTicket};
 
 use super::inbox::Inbox;
@@ -484,7 +484,7 @@ pub(super) fn not_accepted() -> WebSocketError {
 
 fn wake(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
-        waker.wake();
+        guard("a waker", || waker.wake());
     }
 }
 

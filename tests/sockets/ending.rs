@@ -114,6 +114,13 @@ fn handles_outlive_the_loop() {
     assert!(matches!(listen, Err(WSError::Disconnected)));
     handle.call_later(Duration::ZERO, || panic!("the loop is gone")).detach();
     handle.call_soon(|| panic!("the loop is gone"));
+    let (held, owner) = (Rc::new(()), handle.clone());
+    let in_task = Rc::clone(&held);
+    let task = handle.spawn(async move {
+        std::future::pending::<()>().await;
+        drop((in_task, owner));
+    });
+    assert!(task.is_finished() && Rc::strong_count(&held) == 1, "nobody polls it");
 }
 
 /// Tasks, timers and posted calls that are left are dropped with the loop, and what they drop may use the loop.

@@ -160,6 +160,19 @@ fn control_frames_and_eof_wait_for_the_end_of_a_pause() {
     assert_eq!(events.disconnected().cause, WSDisconnectCause::PeerEof);
 }
 
+/// The error of a socket can be taken once, so it is not taken before it counts.
+#[test]
+fn a_reset_during_a_pause_is_reported_behind_it() {
+    let (server, mut peer, events) = pausing_server();
+    write_all(&mut peer, &[Frame::text("pause")]);
+    assert_eq!(events.frame(), Frame::text("pause"));
+    peer.reset();
+    expect_pause(&server, &events);
+    server.on.ask_transport(0, WSTransport::resume_reading);
+    let reset = WSDisconnectCause::Io(std::io::ErrorKind::ConnectionReset);
+    assert_eq!(events.disconnected().cause, reset);
+}
+
 #[test]
 fn a_paused_connection_can_send_and_close() {
     let (server, mut peer, events) = pausing_server();

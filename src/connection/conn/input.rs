@@ -73,7 +73,10 @@ impl Conn {
                 deliver(buffer);
             }
             Some(read) => self.receive_on(transport, buffer, read),
-            None => self.core.give_recv(buffer),
+            None => {
+                self.flags.set(Flags::MISSED);
+                self.core.give_recv(buffer);
+            }
         }
     }
 
@@ -156,20 +159,17 @@ impl Conn {
     fn leave_unread(self: &Rc<Self>) {
         self.wire.with_io(Io::leave_unread);
         // `pause_reading` hides the end of the stream, as documented. Data that is held must not.
+        if self.wire.proto().is_paused() {
+            return;
+        }
+        // An error can be taken once only: what is taken is acted on.
         let end_ahead = self.wire.with_io(|io| io.is_end_ahead().then(|| io.take_error())).flatten();
         match end_ahead {
-            _ if self.wire.proto().is_paused() => {}
             Some(Some(error)) => self.io_failed("receive", &error),
             Some(None) => self.wire.proto_mut().handle_held_end(self.core.now()),
             None => {}
         }
         self.act();
-    }
-
-    /// Reads on in the next turn, whatever the events tell.
-    pub(super) fn read_again(&self) {
-        self.wire.with_io(Io::leave_unread);
-        self.core.make_ready(self.token);
     }
 
     /// Returns the time at which the kernel received the last read, if it was asked to note it.
@@ -213,7 +213,7 @@ impl Conn {
     }
 
     pub(super) fn drop_leftover(&self) {
-        self.flags.clear(Flags::LEFTOVER);
+        self.flags.clear(Flags::LEFTOVER | Flags::HELD);
         self.leftover.drop_bytes(&self.core);
     }
 
@@ -564,6 +564,7 @@ impl Conn {
             if let Offer::Nobody = offer {
                 break;
             }
+            let lent = buffer.len();
             self.leftover.put(buffer);
             self.pulls_left.set(PULLS_PER_WAKE);
             match offer {
@@ -573,7 +574,7 @@ impl Conn {
             self.pulls_left.set(0);
             // It is gone if the connection ended meanwhile.
             buffer = self.leftover.take().unwrap_or_default();
-            if buffer.is_empty() {
+            if buffer.is_empty() || buffer.len() == lent {
                 break;
             }
             // Others that are ready come before the rest.

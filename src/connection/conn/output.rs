@@ -436,6 +436,9 @@ impl Conn {
     /// Serves a readiness event of any kind, in any state.
     #[inline(never)]
     pub(super) fn ready_any(self: &Rc<Self>, transport: &WSTransport, readiness: Readiness) {
+        if !self.wire.has_io() {
+            return self.flags.set(Flags::MISSED);
+        }
         if readiness.writable && self.wire.proto().is_refused() {
             self.flush();
         }
