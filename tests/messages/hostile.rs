@@ -297,6 +297,30 @@ fn calls_when_dropped(call: impl FnOnce() + 'static) -> Waker {
     }))))))
 }
 
+struct PanicsWhenWoken;
+
+impl Wake for PanicsWhenWoken {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker of the application");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_takes_no_wake_up_from_others() {
+    let mut kit = TestKit::new(1);
+    let (ws, mut peer) = raw_pair(&mut kit, WebSocketConfig::default());
+    let panics = Waker::from(Arc::new(PanicsWhenWoken));
+    let mut first = Box::pin(ws.get_message());
+    assert!(first.as_mut().poll(&mut Context::from_waker(&panics)).is_pending());
+    let (log, other) = (Log::new(), ws.clone());
+    let seen = log.clone();
+    kit.handle().spawn(async move { seen.add(other.get_message().await.is_err()) }).detach();
+    kit.run_until_idle();
+    peer.close();
+    kit.run_until_idle();
+    assert_eq!(log.take(), [true], "the second task is told of the end");
+}
+
 /// Polls each future with a waker whose end uses the connection in every way; then replaces, wakes and drops that waker.
 #[test]
 fn a_waker_may_use_the_connection_while_it_is_dropped() {
