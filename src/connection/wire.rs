@@ -255,7 +255,8 @@ impl Wire {
 /// Hands the queue to the kernel, as much of it as fits into one call. Returns how many bytes that
 /// were.
 fn write_queue(proto: &proto::Connection, io: &mut Io) -> (usize, io::Result<usize>) {
-    if let Some(bytes) = proto.only_piece() {
+    if proto.queued_chunks() == 1 {
+        let bytes = proto.first_slice();
         return (bytes.len(), io.write(bytes));
     }
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];

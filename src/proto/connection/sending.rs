@@ -400,6 +400,11 @@ impl Connection {
         !self.has_actions() && self.overload.is_none()
     }
 
+    /// Returns what leaves next, up to the end of its piece of memory.
+    pub(crate) fn first_slice(&self) -> &[u8] {
+        self.queue.as_ref().map_or(&[], |queue| queue.first())
+    }
+
     /// Returns what waits to be sent if it is in one piece, as nearly always.
     #[inline]
     pub(crate) fn only_piece(&self) -> Option<&[u8]> {
