@@ -22,7 +22,7 @@ use crate::net::{Io, Read, Socket, SocketKind, Stream};
 use crate::net::{TlsShared, TlsStream};
 use crate::proto::Role;
 use crate::runtime::{
-    LoopCore, Readiness, Shutdown, Source, TimerId, TimerKind, Token, WSError, WSListenerError, guard,
+    LoopCore, Readiness, Shutdown, Source, TimerId, TimerKind, Token, WSError, WSListenerError, guard, wake,
 };
 use crate::sys;
 #[cfg(feature = "tls")]
@@ -463,7 +463,7 @@ impl Opening {
 
     pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.take() {
-            guard("a waker", || waker.wake());
+            wake(waker);
         }
     }
 

@@ -26,7 +26,7 @@ use crate::proto::{
 };
 use crate::runtime::{
     Command, LoopCore, Readiness, Shutdown, Source, TimerKind, Token, WSError, WSListenerError, WSLoopHandle,
-    guard,
+    guard, wake,
 };
 use crate::sys;
 #[cfg(feature = "tls")]
@@ -38,7 +38,7 @@ use super::flags::Flags;
 use super::leftover::Leftover;
 use super::listener::ListenerEvent;
 use super::rare::Rare;
-use super::waiting::{Disconnected, wake_all};
+use super::waiting::Disconnected;
 use super::wire::Wire;
 
 /// The connection may not need its compressor any more.
@@ -357,7 +357,7 @@ impl Conn {
     }
 
     fn tell_end_waiters(&self) {
-        wake_all(self.rare.with_end_waiters(|waiters| waiters.tell(|| ())));
+        self.rare.with_end_waiters(|waiters| waiters.tell(|| ())).into_iter().for_each(wake);
     }
 }
 
@@ -475,7 +475,8 @@ impl Conn {
     }
 
     fn tell_pong_waiters(&self) {
-        wake_all(self.rare.with_pong_waiters(|waiters| waiters.tell(|| self.core.clock())));
+        let woken = self.rare.with_pong_waiters(|waiters| waiters.tell(|| self.core.clock()));
+        woken.into_iter().for_each(wake);
     }
 }
 

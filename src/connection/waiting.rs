@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::runtime::{WSError, guard};
+use crate::runtime::WSError;
 
 use super::conn::Conn;
 
@@ -52,13 +52,6 @@ impl<T: Copy> Waiters<T> {
         let what = what();
         let told = self.0.values_mut().map(|place| std::mem::replace(place, Waiting::Over(what)));
         told.filter_map(|was| if let Waiting::For(waker) = was { Some(waker) } else { None }).collect()
-    }
-}
-
-/// Wakes tasks, outside of borrows: waking may run user code.
-pub(super) fn wake_all(wakers: Vec<Waker>) {
-    for waker in wakers {
-        guard("a waker", || waker.wake());
     }
 }
 

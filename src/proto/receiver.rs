@@ -129,9 +129,7 @@ impl FrameHead {
 
     /// Unmasks the payload of a frame that was [left as it came](Receiver::leave_long_masked).
     pub fn unmask(&self, payload: &mut [u8]) {
-        if let Some(key) = self.header.mask() {
-            mask::mask(payload, key);
-        }
+        self.header.unmask(payload);
     }
 }
 

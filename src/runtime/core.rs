@@ -308,7 +308,7 @@ impl LoopCore {
                     }
                 }
                 // The waker may be the application's own.
-                Some(TimerAction::Wake(waker)) => guard("a waker", || waker.wake()),
+                Some(TimerAction::Wake(waker)) => wake(waker),
                 Some(TimerAction::Call(call)) => guard("a timer", call),
             }
             self.settle();
@@ -586,4 +586,9 @@ pub(crate) fn guard(what: &'static str, call: impl FnOnce()) {
     if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(call)) {
         log_limited!(Error, what, "{what} failed: {}", WSListenerError::from_panic(&*panic));
     }
+}
+
+/// Wakes a task or a future of the application, whose waker may be user code. Not under a borrow.
+pub(crate) fn wake(waker: Waker) {
+    guard("a waker", || waker.wake());
 }

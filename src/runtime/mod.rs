@@ -32,7 +32,7 @@ mod tasks;
 mod timers;
 
 pub use config::{WSBudgetPolicy, WSBusyPoll, WSLoopConfig};
-pub(crate) use core::{LoopCore, guard, random};
+pub(crate) use core::{LoopCore, guard, random, wake};
 pub use error::{WSError, WSListenerError, WSPhase};
 pub use handle::{WSLoopHandle, WSSleep, WSTimer};
 pub use inbox::WSRemoteError;

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, RawWakerVTable, Wake, Waker};
 
-use super::core::guard;
+use super::core::{guard, wake};
 use super::error::WSListenerError;
 use super::inbox::Inbox;
 use super::slots::{Slots, Token};
@@ -215,7 +215,7 @@ impl Executor {
     /// Wakes a future. Its waker may run user code.
     pub(crate) fn wake(&self, sleeper: Sleeper) {
         match sleeper {
-            Sleeper::Waker(waker) => guard("a waker", || waker.wake()),
+            Sleeper::Waker(waker) => wake(waker),
             Sleeper::Task(task) => {
                 if let Some(task) = self.tasks.borrow().get(task.0) {
                     task.link.wake_by_ref();
@@ -379,7 +379,7 @@ impl<F: Future> Awaited<F> {
         guard("dropping a task", || this.future.set(None));
         let before = std::mem::replace(&mut *lock(&this.join.outcome), outcome);
         if let Outcome::Awaited(Some(waker)) = before {
-            guard("a waker", || waker.wake());
+            wake(waker);
         }
     }
 }

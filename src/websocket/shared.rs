@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 use crate::connection::{Receivers, WSTransport};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::proto::WSCloseCode;
-use crate::runtime::{Sleeper, WSLoopHandle, guard};
+use crate::runtime::{Sleeper, WSLoopHandle};
 use crate::server::{WSUpgradeResponseWithListener, WSUpgradeTicket};
 
 use super::inbox::Inbox;
@@ -483,9 +483,7 @@ pub(super) fn not_accepted() -> WebSocketError {
 }
 
 fn wake(wakers: impl IntoIterator<Item = Waker>) {
-    for waker in wakers {
-        guard("a waker", || waker.wake());
-    }
+    wakers.into_iter().for_each(crate::runtime::wake);
 }
 
 impl fmt::Debug for Shared {

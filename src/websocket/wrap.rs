@@ -8,7 +8,7 @@ use std::task::{Poll, Waker};
 use crate::client::ws_connect_over;
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::net::WSSocket;
-use crate::runtime::WSLoopHandle;
+use crate::runtime::{WSLoopHandle, wake};
 use crate::server::ws_create_server_without_socket;
 
 use super::client::listener;
@@ -95,7 +95,7 @@ impl Arrival {
 
     fn wake(&self) {
         if let Some(waker) = self.waker.take() {
-            waker.wake();
+            wake(waker);
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
-use std::task::Waker;
 use std::time::SystemTime;
 
 use crate::buf::RecvBuffer;
@@ -235,7 +234,8 @@ impl Conn {
     #[inline(never)]
     pub(super) fn dispatch(self: &Rc<Self>, transport: &WSTransport, mut buffer: Box<RecvBuffer>) {
         if self.flags.has(Flags::SERVES_TASKS) {
-            return self.dispatch_to_tasks(transport, buffer);
+            let buffer = self.lend_on(buffer);
+            return self.deliver_to_tasks(transport, buffer);
         }
         let received_at = self.received_at();
         match self.deliver_all::<false>(transport, &mut buffer, received_at.as_ref()) {
@@ -409,9 +409,8 @@ impl Conn {
         frame: &mut WSFrame<'_>,
     ) -> Result<(), WSProtocolError> {
         let msg_type = frame.msg_type();
-        let disposition = self
-            .wire
-            .with_proto(&self.core, |proto, out| proto.handle_control(msg_type, frame.payload(), out))?;
+        let disposition =
+            self.with_proto(|proto, out| proto.handle_control(msg_type, frame.payload(), out))?;
         self.touch();
         if disposition == Disposition::Deliver {
             self.deliver_one(transport, listener, frame);
@@ -512,14 +511,6 @@ impl Conn {
         self.core.frame_delivered();
     }
 
-    /// Serves the tasks that receive from this connection: [`dispatch`](Self::dispatch), if it has
-    /// such.
-    #[inline(never)]
-    pub(super) fn dispatch_to_tasks(self: &Rc<Self>, transport: &WSTransport, buffer: Box<RecvBuffer>) {
-        let buffer = self.lend_on(buffer);
-        self.deliver_to_tasks(transport, buffer);
-    }
-
     #[inline(never)]
     #[expect(clippy::unnecessary_box_returns, reason = "see `lend`")]
     fn lend_on(self: &Rc<Self>, buffer: Box<RecvBuffer>) -> Box<RecvBuffer> {
@@ -585,12 +576,5 @@ impl Conn {
         }
         self.core.frames_delivered();
         buffer
-    }
-
-    /// Calls a waker of the application, which may panic.
-    pub(crate) fn wake(self: &Rc<Self>, waker: Waker) {
-        if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-            self.listener_failed(WSListenerError::from_panic(&*panic));
-        }
     }
 }

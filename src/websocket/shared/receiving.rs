@@ -5,7 +5,7 @@ use std::task::{Poll, Waker};
 use crate::connection::{Offer, Receivers, WSTransport};
 use crate::messages::{Message, bad_text};
 use crate::proto::{WSCloseCode, WSProtocolError};
-use crate::runtime::Sleeper;
+use crate::runtime::{Sleeper, wake};
 
 use super::{End, Shared, State, not_accepted};
 use crate::websocket::waiters::Place;
@@ -168,7 +168,7 @@ impl Receivers for Shared {
         match sleeper {
             Sleeper::Task(task) => Offer::Task(task),
             Sleeper::Waker(waker) => {
-                transport.conn().wake(waker);
+                wake(waker);
                 Offer::Woken
             }
         }
