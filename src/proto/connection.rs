@@ -48,43 +48,34 @@ use timing::Timing;
 ///   returns whether the frame is also the user's; [`auto_close`](Self::auto_close) follows a CLOSE
 ///   that was delivered. An `Err` of either goes into [`fail`](Self::fail). Once
 ///   [`is_receiving`](Self::is_receiving) is false, what arrives is thrown away.
-///   [`hold_data`](Self::hold_data) stops before the next data frame: back-pressure that leaves
-///   control frames in front of it alone.
 /// - **Frames out.** [`send`](Self::send) queues. [`io_slices`](Self::io_slices) shows what leaves
-///   next, [`consume`](Self::consume) takes away what left.
+///   next, [`consume`](Self::consume) takes away what left, [`queued`](Self::queued) returns the
+///   size of the backlog.
 /// - **Other input** comes in through the `handle_` methods: the connection is open
 ///   ([`handle_open`](Self::handle_open)), bytes arrived
 ///   ([`handle_arrival`](Self::handle_arrival)), the kernel refuses or takes bytes
 ///   ([`handle_refused`](Self::handle_refused)), the stream has ended
-///   ([`handle_end`](Self::handle_end), [`handle_held_end`](Self::handle_held_end)), the timer has
-///   fired ([`handle_timeout`](Self::handle_timeout)). An error of the stream goes into
+///   ([`handle_end`](Self::handle_end)), the timer has fired
+///   ([`handle_timeout`](Self::handle_timeout)). An error of the stream goes into
 ///   [`abort`](Self::abort).
 /// - **Commands** change the state: [`send`](Self::send), [`send_close`](Self::send_close),
 ///   [`disconnect`](Self::disconnect), [`fail`](Self::fail), [`abort`](Self::abort),
-///   [`ping_sent`](Self::ping_sent), [`pong_received`](Self::pong_received),
-///   [`set_watermarks`](Self::set_watermarks), [`answer_late`](Self::answer_late), and the pairs
-///   that pause reading and hold data. None of them has an effect outside of the connection.
+///   [`ping_sent`](Self::ping_sent), [`answer_late`](Self::answer_late),
+///   [`pause_reading`](Self::pause_reading) and [`resume_reading`](Self::resume_reading). None of them has an effect outside of the connection.
 /// - **Actions** carry the effects. After input, commands and writes, and once the queue was
-///   written as far as the kernel takes it, the caller tests [`has_actions`](Self::has_actions). If
-///   it is true, it carries out what [`poll_action`](Self::poll_action) returns, one action after
-///   the other, until that is `None`. [`Action::Disconnected`] comes exactly once, and nothing
-///   after it; the caller then calls [`abandon`](Self::abandon).
+///   written as far as the kernel takes it, the caller carries out what
+///   [`poll_action`](Self::poll_action) returns, one action after the other, until that is `None`.
+///   [`Action::Disconnected`] comes exactly once, and nothing after it; the connection may then be
+///   dropped.
 /// - **Events** for the application are announced by [`Action::Notify`] and returned by
 ///   [`poll_event`](Self::poll_event), so that no action runs user code.
-/// - **State** can be asked for at any time: the backlog ([`queued`](Self::queued),
-///   [`has_room`](Self::has_room), [`awaits_resume`](Self::awaits_resume),
-///   [`dropped`](Self::dropped)), the frame that is awaited
-///   ([`pending_wire_len`](Self::pending_wire_len), [`is_data_held`](Self::is_data_held)), and how
-///   far the end has come ([`close_handshake`](Self::close_handshake),
-///   [`deadline`](Self::deadline), [`is_closed_cleanly`](Self::is_closed_cleanly),
-///   [`is_half_closed`](Self::is_half_closed), [`is_finished`](Self::is_finished)).
 /// - **Time** is passed in as `now` and does not go backwards. There is one timer. Only
 ///   [`Action::SetTimer`] moves it, and arriving bytes and the progress of writes never do: a
 ///   deadline that has moved is noticed when the timer fires.
 ///
-/// A connection that is open, keeps up and is not watched has no actions, so sending and receiving
-/// cost it one test of a flag. As long as the kernel refuses bytes, or an end is under way,
-/// `has_actions` stays true, since what is due depends on the queue.
+/// A connection that is open, keeps up and is not watched has no actions, so that `poll_action`
+/// costs the test of a flag. As long as the kernel refuses bytes, or an end is under way, the
+/// actions depend on the queue.
 #[derive(Debug)]
 pub struct Connection {
     rules: Arc<Rules>,
@@ -175,12 +166,12 @@ impl Connection {
 /// Frames in.
 impl Connection {
     /// See [`Receiver::leave_long_masked`].
-    pub fn leave_long_masked(&mut self) {
+    pub(crate) fn leave_long_masked(&mut self) {
         self.receiver.leave_long_masked();
     }
 
     /// See [`Receiver::expect_messages`].
-    pub fn expect_messages(&mut self) {
+    pub(crate) fn expect_messages(&mut self) {
         self.receiver.expect_messages(&self.rules);
     }
 
@@ -231,7 +222,7 @@ impl Connection {
     }
 
     /// See [`Receiver::pending_wire_len`].
-    pub fn pending_wire_len(&self) -> Option<u64> {
+    pub(crate) fn pending_wire_len(&self) -> Option<u64> {
         self.receiver.pending_wire_len()
     }
 
@@ -290,13 +281,13 @@ impl Connection {
 
     /// Stops before the next data frame, as [`Receiver::hold_data`](super::Receiver::hold_data)
     /// does: the caller has no room for it.
-    pub fn hold_data(&mut self) {
+    pub(crate) fn hold_data(&mut self) {
         self.hold(Flags::NO_ROOM);
     }
 
     /// Undoes [`hold_data`](Self::hold_data). Data stays held while the backlog holds it
     /// ([`hold_data_on_backlog`](super::Rules::hold_data_on_backlog)).
-    pub fn release_data(&mut self) {
+    pub(crate) fn release_data(&mut self) {
         self.release(Flags::NO_ROOM);
     }
 
@@ -337,7 +328,7 @@ impl Connection {
     }
 
     /// Returns `true` while data is held ([`Receiver::is_data_held`]).
-    pub fn is_data_held(&self) -> bool {
+    pub(crate) fn is_data_held(&self) -> bool {
         self.receiver.is_data_held()
     }
 
@@ -391,7 +382,7 @@ impl Connection {
     }
 
     /// Returns `true` after the peer's half-close, if it is [answered late](Self::answer_late).
-    pub fn is_half_closed(&self) -> bool {
+    pub(crate) fn is_half_closed(&self) -> bool {
         self.flags.has(Flags::HALF_CLOSED)
     }
 
@@ -399,7 +390,7 @@ impl Connection {
     ///
     /// After a clean closing handshake the server does, and the client waits for it (RFC 6455
     /// section 7.1.1). A peer that has half-closed TCP does not answer a CLOSE.
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.flags.has(Flags::LEAVING)
             || self.phase == Phase::Failed
             || (self.phase == Phase::Closed && self.role == Role::Server)
@@ -407,12 +398,12 @@ impl Connection {
     }
 
     /// Returns `true` once both CLOSE frames were exchanged.
-    pub fn is_closed_cleanly(&self) -> bool {
+    pub(crate) fn is_closed_cleanly(&self) -> bool {
         self.phase == Phase::Closed
     }
 
     /// Returns when to give up on an ending connection.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.closing.as_ref()?.deadline()
     }
 

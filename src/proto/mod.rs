@@ -17,6 +17,8 @@ mod payload;
 mod prepared;
 mod receiver;
 mod rules;
+#[cfg(test)]
+mod tests;
 mod utf8;
 
 pub(crate) use close::truncate_at_char;

@@ -45,7 +45,7 @@ impl Connection {
     ///
     /// The peer may have half-closed TCP and still read. What is held is lost only if nothing is
     /// released within the close timeout.
-    pub fn handle_held_end(&mut self, now: Instant) {
+    pub(crate) fn handle_held_end(&mut self, now: Instant) {
         if self.is_ending() {
             return;
         }
@@ -138,7 +138,7 @@ impl Connection {
     }
 
     /// Notes the answer to a ping. Returns `true` if one was awaited.
-    pub fn pong_received(&mut self) -> bool {
+    pub(crate) fn pong_received(&mut self) -> bool {
         if let Some(keep_alive) = self.keep_alive() {
             keep_alive.ponged();
         }
@@ -149,7 +149,7 @@ impl Connection {
 /// Commands of the application and the caller.
 impl Connection {
     /// Sets the watermarks of this connection, in bytes.
-    pub fn set_watermarks(&mut self, low: usize, high: usize) {
+    pub(crate) fn set_watermarks(&mut self, low: usize, high: usize) {
         self.timing().set_watermarks(low, high);
         self.flags.set(Flags::ATTENTION);
     }
@@ -168,7 +168,7 @@ impl Connection {
     /// Returns `true` while the backlog is above the high watermark, or was and has not sunk to the
     /// low one since. [`Event::ResumeWriting`] then follows, even without
     /// [`Event::PauseWriting`].
-    pub fn awaits_resume(&mut self) -> bool {
+    pub(crate) fn awaits_resume(&mut self) -> bool {
         let is_paused = self.flags.has(Flags::WRITING_PAUSED);
         if is_paused {
             self.flags.set(Flags::PAUSE_TOLD);
@@ -280,12 +280,12 @@ impl Connection {
 impl Connection {
     /// Returns `true` if [`poll_action`](Self::poll_action) may return something.
     #[inline]
-    pub fn has_actions(&self) -> bool {
+    pub(crate) fn has_actions(&self) -> bool {
         self.flags.has(Flags::ATTENTION)
     }
 
-    /// Returns the next thing to do. Called until it returns `None`, after everything that made
-    /// [`has_actions`](Self::has_actions) true. Each action is carried out before the next call.
+    /// Returns the next thing to do. Called after input, commands and writes until it returns
+    /// `None`. Each action is carried out before the next call.
     pub fn poll_action(&mut self, now: Instant, stream: StreamState) -> Option<Action> {
         if !self.has_actions() {
             return None;

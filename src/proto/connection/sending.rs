@@ -306,7 +306,7 @@ impl Connection {
 
     /// Queues bytes as they are: the head of an opening handshake, or what the kernel refused of a
     /// frame that was written past the queue.
-    pub fn enqueue_raw(&mut self, bytes: &[u8], pool: &mut BufferPool) {
+    pub(crate) fn enqueue_raw(&mut self, bytes: &[u8], pool: &mut BufferPool) {
         self.append_with(bytes.len(), pool, |buffer| buffer.extend_from_slice(bytes));
     }
 
@@ -377,7 +377,7 @@ impl Connection {
 
     /// Returns `true` if a data frame with a payload of this length fits under the limit now.
     #[inline]
-    pub fn has_room(&self, payload_len: usize) -> bool {
+    pub(crate) fn has_room(&self, payload_len: usize) -> bool {
         payload_len <= self.rules.max_outbound
             && self.queued() + payload_len + self.header_len(payload_len) <= self.rules.max_outbound
     }
@@ -439,7 +439,7 @@ impl Connection {
 
     /// Forgets what is queued and refuses more: the socket is gone. Returns how many bytes were
     /// queued.
-    pub fn abandon(&mut self, pool: &mut BufferPool) -> usize {
+    pub(crate) fn abandon(&mut self, pool: &mut BufferPool) -> usize {
         self.stop_sending();
         let unsent = self.queued();
         if let Some(mut queue) = self.queue.take() {
@@ -560,7 +560,7 @@ impl Connection {
     }
 
     /// Returns the frames and payload bytes that were dropped because the queue was full.
-    pub fn dropped(&self) -> (u64, u64) {
+    pub(crate) fn dropped(&self) -> (u64, u64) {
         self.overload.as_ref().map_or((0, 0), |overload| overload.dropped())
     }
 

@@ -4,9 +4,9 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use femtows::buf::BufferPool;
-use femtows::mask::MaskKeys;
-use femtows::proto::{
+use crate::buf::BufferPool;
+use crate::mask::MaskKeys;
+use crate::proto::{
     Connection, Disposition, Role, Rules, SendContext, WSClose, WSCloseHandshake, WSDisconnectCause,
     WSMsgType, WSProtocolError,
 };
@@ -102,8 +102,7 @@ fn every_order_of_events_ends_as_the_table_says() {
 }
 
 fn check(role: Role, events: &[Event], expected: &Expected) {
-    let mut rules = Rules::default();
-    rules.close_timeout = Duration::from_secs(60);
+    let rules = Rules { close_timeout: Duration::from_secs(60), ..Rules::default() };
     let mut connection = Connection::new(role, Arc::new(rules));
     let start = Instant::now();
     for (&event, second) in events.iter().zip(0..) {
@@ -184,8 +183,7 @@ fn the_answer_to_an_empty_close_is_empty() {
 
 #[test]
 fn without_auto_close_the_listener_answers() {
-    let mut rules = Rules::default();
-    rules.enable_auto_close = false;
+    let rules = Rules { enable_auto_close: false, ..Rules::default() };
     let mut connection = Connection::new(Role::Server, Arc::new(rules));
     apply(&mut connection, PeerCloses, Instant::now());
     apply(&mut connection, Answer, Instant::now());

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use femtows::buf::BufferPool;
-use femtows::mask::MaskKeys;
-use femtows::proto::{Connection, FrameHead, Receiver, SendContext, WSMsgType, WSProtocolError};
+use crate::buf::BufferPool;
+use crate::mask::MaskKeys;
+use crate::proto::{Connection, FrameHead, Receiver, SendContext, WSMsgType, WSProtocolError};
 
 use super::twin::{self, Frame, Reading, Scene};
 

@@ -1,15 +1,14 @@
 //! Streams to try: valid ones, and valid ones that were tampered with.
 
-use femtows::proto::{Role, Rules};
+use crate::proto::{Role, Rules};
 
-use crate::model::random::Random;
-use crate::model::twin::Scene;
+use crate::proto::tests::model::random::Random;
+use crate::proto::tests::model::twin::Scene;
 
 /// One end, one set of rules, one layer.
 pub(crate) fn scene(random: &mut Random) -> Scene {
-    let mut rules = Rules::default();
-    rules.allow_reserved_bits = random.one_in(2);
-    rules.validate_utf8 = random.one_in(2);
+    let mut rules =
+        Rules { allow_reserved_bits: random.one_in(2), validate_utf8: random.one_in(2), ..Rules::default() };
     if random.one_in(3) {
         rules.max_frame_size = random.pick(&[0, 3, 125, 126, 65_535]);
     }

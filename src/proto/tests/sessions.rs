@@ -1,8 +1,8 @@
 //! Whatever is asked of a connection, it keeps its promises.
 
-use crate::model::random::Random;
-use crate::model::session::Session;
-use crate::receiving::for_seeds;
+use crate::proto::tests::model::random::Random;
+use crate::proto::tests::model::session::Session;
+use crate::proto::tests::receiving::for_seeds;
 
 #[test]
 fn random_scripts() {

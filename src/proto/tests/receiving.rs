@@ -2,10 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crate::model::drive::Case;
-use crate::model::random::Random;
-use crate::model::twin::{self, Scene};
-use crate::streams::{LONG, MIDDLE, SMALL, Shape, TINY, scene, tampered, valid};
+use crate::proto::tests::model::drive::Case;
+use crate::proto::tests::model::random::Random;
+use crate::proto::tests::model::twin::{self, Scene};
+use crate::proto::tests::streams::{LONG, MIDDLE, SMALL, Shape, TINY, scene, tampered, valid};
 
 #[test]
 fn every_split_of_tiny_streams() {

@@ -1,6 +1,6 @@
 //! A frame parser written from RFC 6455 alone. It is given the stream from its first byte on, and begins anew each time.
 
-use femtows::proto::{Role, Rules};
+use crate::proto::{Role, Rules};
 
 use super::wire::{self, Header, Malformed};
 

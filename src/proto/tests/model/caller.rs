@@ -4,13 +4,13 @@ use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use femtows::buf::BufferPool;
-use femtows::mask::MaskKeys;
-use femtows::proto::{
+use crate::buf::BufferPool;
+use crate::mask::MaskKeys;
+use crate::proto::{
     Action, Connection, Event, Payload, Role, Rules, SendContext, SendOptions, StreamState, WSCloseCode,
     WSDisconnectCause, WSMsgType, WSProtocolError,
 };
-use femtows::{WSDisconnectInfo, WSDropReason};
+use crate::proto::{WSDisconnectInfo, WSDropReason};
 
 /// A connection with its kernel, its timer and its application.
 pub(crate) struct Caller {
@@ -218,7 +218,6 @@ impl Caller {
                 self.timer = None;
                 self.ended = Some(info);
             }
-            other => panic!("an unknown action: {other:?}"),
         }
     }
 

@@ -4,9 +4,9 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use femtows::buf::{BufferPool, WS_HEADROOM};
-use femtows::mask::MaskKeys;
-use femtows::proto::{
+use crate::buf::{BufferPool, WS_HEADROOM};
+use crate::mask::MaskKeys;
+use crate::proto::{
     ClosePayload, Connection, Payload, Role, Rules, SendContext, SendOptions, WSCloseCode, WSDisconnectCause,
     WSDropReason, WSMsgType, WSOverflowPolicy, WSPreparedFrame, WSProtocolError,
 };
@@ -57,15 +57,20 @@ impl Session {
     }
 
     fn new(options: u8) -> Self {
-        let mut rules = Rules::default();
-        rules.max_outbound = [200, 2_000, 70_000, usize::MAX][usize::from(options >> 1 & 3)];
-        rules.overflow_policy =
-            if options & 8 == 0 { WSOverflowPolicy::DropNew } else { WSOverflowPolicy::Close };
-        rules.no_copy_threshold = [0, 64, 1000, usize::MAX][usize::from(options >> 6)];
-        rules.validate_utf8 = options & 16 != 0;
-        rules.allow_reserved_bits = options & 32 != 0;
+        let max_outbound = [200, 2_000, 70_000, usize::MAX][usize::from(options >> 1 & 3)];
+        let rules = Rules {
+            max_outbound,
+            overflow_policy: if options & 8 == 0 {
+                WSOverflowPolicy::DropNew
+            } else {
+                WSOverflowPolicy::Close
+            },
+            no_copy_threshold: [0, 64, 1000, usize::MAX][usize::from(options >> 6)],
+            validate_utf8: options & 16 != 0,
+            allow_reserved_bits: options & 32 != 0,
+            ..Rules::default()
+        };
         let role = if options & 1 == 0 { Role::Server } else { Role::Client };
-        let max_outbound = rules.max_outbound;
         Self {
             connection: Connection::new(role, Arc::new(rules)),
             role,

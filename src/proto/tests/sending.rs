@@ -4,16 +4,16 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
 
-use femtows::buf::{BufferPool, SendQueue, WS_HEADROOM};
-use femtows::mask::MaskKeys;
-use femtows::proto::{
+use crate::buf::{BufferPool, SendQueue, WS_HEADROOM};
+use crate::mask::MaskKeys;
+use crate::proto::{
     Action, Connection, Disposition, FrameHeader, Payload, Role, Rules, SendContext, SendOptions,
     StreamState, WSCloseCode, WSDisconnectCause, WSDropReason, WSMsgType, WSOverflowPolicy, WSPreparedFrame,
 };
 
-use crate::model::random::Random;
-use crate::model::wire::{self, Header};
-use crate::receiving::for_seeds;
+use crate::proto::tests::model::random::Random;
+use crate::proto::tests::model::wire::{self, Header};
+use crate::proto::tests::receiving::for_seeds;
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 const TYPES: [WSMsgType; 6] = [
@@ -50,12 +50,11 @@ const WAYS: [Way; 7] = [
 impl Way {
     /// The rules under which frames go this way.
     fn rules(self) -> Rules {
-        let mut rules = Rules::default();
-        rules.no_copy_threshold = match self {
+        let no_copy_threshold = match self {
             Self::SharedCopied | Self::PreparedCopied => usize::MAX,
             _ => 0,
         };
-        rules
+        Rules { no_copy_threshold, ..Rules::default() }
     }
 }
 
@@ -252,8 +251,7 @@ fn pings_are_answered_and_close_frames_carry_code_and_reason() {
 
 #[test]
 fn pings_are_the_listeners_if_they_are_not_answered() {
-    let mut rules = Rules::default();
-    rules.enable_auto_pong = false;
+    let rules = Rules { enable_auto_pong: false, ..Rules::default() };
     let mut end = End::new(Role::Server, rules);
     assert_eq!(end.ping(b"for the listener"), Disposition::Deliver);
     assert_eq!(end.connection.queued(), 0);
@@ -261,8 +259,7 @@ fn pings_are_the_listeners_if_they_are_not_answered() {
 
 #[test]
 fn of_several_pings_without_room_the_newest_is_answered() {
-    let mut rules = Rules::default();
-    rules.max_outbound = 100;
+    let rules = Rules { max_outbound: 100, ..Rules::default() };
     let mut end = End::new(Role::Server, rules);
     end.send(Way::Borrowed, WSMsgType::Binary, &[0; 97], SendOptions::default()).expect("99 bytes fit");
     for ping in [&b"first"[..], b"second", b"third"] {
@@ -321,9 +318,7 @@ fn what_an_overflow_does() {
         (WSOverflowPolicy::Close, WSMsgType::Ping, whole, true),
     ];
     for (policy, msg_type, options, is_overflowed) in cases {
-        let mut rules = Rules::default();
-        rules.max_outbound = 50;
-        rules.overflow_policy = policy;
+        let rules = Rules { max_outbound: 50, overflow_policy: policy, ..Rules::default() };
         let mut end = End::new(Role::Server, rules);
         // Control frames have a reserve; it ends somewhere.
         let outcomes: Vec<_> =

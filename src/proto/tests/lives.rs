@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use femtows::WSDisconnectCause::{self, *};
-use femtows::proto::{AutoPing, Event, KeepAliveRules, Role, Rules, WSOverflowPolicy};
-use femtows::{WSAutoPingStrategy, WSDisconnectSide};
+use crate::proto::WSDisconnectCause::{self, *};
+use crate::proto::{AutoPing, Event, KeepAliveRules, Role, Rules, WSOverflowPolicy};
+use crate::proto::{WSAutoPingStrategy, WSDisconnectSide};
 
-use crate::model::caller::Caller;
-use crate::model::random::Random;
-use crate::receiving::for_seeds;
+use crate::proto::tests::model::caller::Caller;
+use crate::proto::tests::model::random::Random;
+use crate::proto::tests::receiving::for_seeds;
 
 /// What the model knows of a life: the facts that its record must agree with.
 #[derive(Debug, Default)]
@@ -114,9 +114,7 @@ impl Life {
                 let room = random.pick(&[0, 1, 200, 2000, usize::MAX]);
                 caller.grant(room);
             }
-            6 => {
-                caller.send_close(4001);
-            }
+            6 => drop(caller.send_close(4001)),
             7 => caller.receive_close(4002),
             8 if random.one_in(2) => {
                 let cause = random.pick(&[ProtocolError, ListenerError]);
@@ -155,9 +153,7 @@ impl Life {
                 caller.stream.held = random.pick(&[0, 0, 50]);
                 caller.call(|connection, now, _| connection.handle_arrival(now));
             }
-            18 => {
-                let _ = caller.send_ping();
-            }
+            18 => drop(caller.send_ping()),
             19 => {
                 caller.call(|connection, _, _| connection.pong_received());
             }
