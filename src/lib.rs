@@ -28,9 +28,9 @@
 //! | to | use |
 //! |---|---|
 //! | run things | [`WSLoop`], [`WSLoopHandle`] (same thread), [`WSLoopRemote`] (other threads) |
-//! | serve | [`ws_create_server`], [`ws_create_server_on`], [`WSServerConfig`], [`WSIntoUpgrade`], [`WSDeferredUpgrade`] |
+//! | serve | [`ws_create_server`], [`ws_create_server_on`], [`WSServer::take_over`], [`WSServerConfig`], [`WSIntoUpgrade`], [`WSDeferredUpgrade`] |
 //! | serve on many cores | [`ws_serve_per_core`], [`WSServerThreads`] |
-//! | connect | [`ws_connect`], [`ws_connect_over`], [`WSConnectConfig`], [`WSProxy`], [`WSConnectReport`], [`WSReconnect`] |
+//! | connect | [`ws_connect`], [`ws_connect_over`], [`ws_take_over`], [`WSConnectConfig`], [`WSProxy`], [`WSConnectReport`], [`WSReconnect`] |
 //! | receive | [`WSListener`] on frames, [`WSMessageListener`] on messages |
 //! | send | [`WSTransport`] (same thread), [`WSRemote`] (other threads), [`WSBuffer`], [`WSPreparedFrame`], [`WSPreparedMessage`] |
 //! | drive the protocol yourself | [`proto`], [`handshake`], [`mask`], [`buf`] |
@@ -125,10 +125,11 @@ pub use rustls;
 pub use buf::{WS_HEADROOM, WSBuffer};
 pub use client::{
     WSBackoff, WSConnectConfig, WSReconnect, WSRetry, ws_connect, ws_connect_over, ws_connect_with,
+    ws_take_over,
 };
 pub use connection::{
     WSAttemptOutcome, WSConnectAttempt, WSConnectReport, WSDropped, WSLimits, WSListener, WSMessageOptions,
-    WSRemote, WSResult, WSSendStatus, WSTransport, WSTuning, WSWriteStrategy,
+    WSRemote, WSResult, WSSendStatus, WSTransport, WSTuning, WSUpgraded, WSWriteStrategy,
 };
 #[cfg(feature = "deflate")]
 pub use deflate::WSDeflateConfig;

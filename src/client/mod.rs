@@ -32,7 +32,7 @@ pub(crate) use connect::{client_handshake, within_opening_time};
 pub use connect::{ws_connect, ws_connect_with};
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use opening::{ClientOpening, OpenRequest};
-pub use over::ws_connect_over;
+pub use over::{ws_connect_over, ws_take_over};
 pub use reconnect::{WSBackoff, WSReconnect, WSRetry};
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use report::Journey;

@@ -1,9 +1,10 @@
 use std::future::Future;
 
 use crate::client::WSConnectConfig;
-use crate::connection::{Settings, WSListener, WSTransport};
+use crate::connection::{Settings, WSListener, WSTransport, WSUpgraded};
 use crate::handshake::WSUrl;
 use crate::net::WSSocket;
+use crate::proto::Role;
 use crate::runtime::{WSError, WSLoopHandle, WSPhase};
 #[cfg(feature = "tls")]
 use crate::tls::TlsPeer;
@@ -43,6 +44,31 @@ pub fn ws_connect_over<L: WSListener + 'static>(
         let open = open(&handle, listener, socket, url?, config);
         within_opening_time(&handle, timeout, || WSPhase::Opening, open).await
     }
+}
+
+/// Takes over a connection whose opening handshake other code has done, as the client.
+///
+/// `on_ws_connected` is called when the current callback has returned. What was sent through the
+/// transport before stays in order.
+///
+/// # Errors
+/// [`WSError::Io`] if the socket cannot be used, [`WSError::Disconnected`] if the loop is gone,
+/// [`WSError::InvalidArgument`] as [`ws_connect`](crate::ws_connect).
+#[expect(clippy::needless_pass_by_value, reason = "configurations are handed over, as to ws_connect")]
+pub fn ws_take_over<L: WSListener + 'static>(
+    handle: &WSLoopHandle,
+    listener: L,
+    upgraded: WSUpgraded,
+    config: WSConnectConfig,
+) -> Result<WSTransport, WSError> {
+    if handle.core().is_closed() {
+        return Err(WSError::Disconnected);
+    }
+    config.connection.check()?;
+    let settings = Settings::new(&config.connection);
+    upgraded
+        .open(handle.core(), &settings, Role::Client, Box::new(listener), |_| {})
+        .map_err(|error| WSError::io("cannot take over the connection", error))
 }
 
 async fn open<L: WSListener + 'static>(

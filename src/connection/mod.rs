@@ -13,6 +13,7 @@
 //! | `timed` | how long callbacks take |
 //! | `config`, `settings` | what can be configured, and the form that connections share |
 //! | `report` | how a connection came to be |
+//! | `upgraded` | connections whose opening handshake other code has done |
 
 mod budget;
 #[cfg(feature = "deflate")]
@@ -33,6 +34,7 @@ mod timed;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
+mod upgraded;
 mod waiting;
 mod wire;
 
@@ -51,4 +53,5 @@ pub(crate) use report::Handshake;
 pub use report::{WSAttemptOutcome, WSConnectAttempt, WSConnectReport};
 pub(crate) use settings::Settings;
 pub use transport::{WSDropped, WSMessageOptions, WSSendStatus, WSTransport};
+pub use upgraded::WSUpgraded;
 pub(crate) use waiting::measure_roundtrip_time;

@@ -8,11 +8,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connection::{Budget, Settings};
+use crate::connection::{Budget, Settings, WSListener, WSTransport, WSUpgraded};
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::net::{ListenError, Listening, Stream, WSSocket};
 #[cfg(feature = "tls")]
 use crate::net::{TlsShared, TlsStream};
+use crate::proto::Role;
 use crate::runtime::{
     LoopCore, Readiness, Shutdown, Source, TimerKind, Token, WSError, WSHandshakeFailure, guard,
 };
@@ -185,6 +186,17 @@ impl Acceptor {
         stream.tune(self.settings.tuning.socket);
         ServerOpening::start(self, stream, seat);
         Ok(())
+    }
+
+    /// Serves a connection whose opening handshake other code has done.
+    pub(super) fn take_over(
+        &self,
+        upgraded: WSUpgraded,
+        listener: Box<dyn WSListener>,
+        seat: Seat,
+    ) -> io::Result<WSTransport> {
+        self.core.metrics().accepted();
+        upgraded.open(&self.core, &self.settings, Role::Server, listener, |token| seat.take(token))
     }
 
     /// Accepts what waits, up to the bound of a turn.

@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::connection::{WSListener, WSUpgraded};
 use crate::net::WSSocket;
 use crate::runtime::{Bound, Once, Token, WSLoopHandle, WSLoopRemote, WSRemoteError};
 #[cfg(feature = "tls")]
@@ -44,6 +45,32 @@ impl WSServerRemote {
             return Ok(());
         };
         self.hand_over(socket, seat)
+    }
+
+    /// Takes over a connection whose opening handshake other code has done, as
+    /// [`WSServer::take_over`](super::WSServer::take_over) does. `make_listener` is called on the
+    /// thread of the server, so the listener need not be `Send`. The connection counts from this
+    /// call on; if the server has no room for it, it is closed at once. A full inbox of the loop
+    /// refuses none.
+    ///
+    /// # Errors
+    /// [`WSRemoteError::LoopClosed`]; then the socket is closed.
+    pub fn take_over<L: WSListener + 'static>(
+        &self,
+        upgraded: WSUpgraded,
+        make_listener: impl FnOnce(&WSLoopHandle) -> L + Send + 'static,
+    ) -> Result<(), WSRemoteError> {
+        let Some(seat) = self.let_in(|| upgraded.socket().peer_ip()) else {
+            self.admission.refuse();
+            return Ok(());
+        };
+        let take_over = self.call(move |acceptor| {
+            let listener = Box::new(make_listener(&WSLoopHandle::new(Rc::clone(&acceptor.core))));
+            if let Err(error) = acceptor.take_over(upgraded, listener, seat) {
+                warn_limited!("{acceptor}: a connection cannot be taken over: {error}");
+            }
+        });
+        self.on_loop.post_within(Bound::Elsewhere, take_over)
     }
 
     /// Replaces certificate and key as [`WSServer::set_tls`](super::WSServer::set_tls) does. A full

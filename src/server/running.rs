@@ -1,10 +1,11 @@
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::connection::{Conn, WSTransport};
+use crate::connection::{Conn, WSListener, WSTransport, WSUpgraded};
 use crate::handshake::WSUpgradeRequest;
 use crate::net::{Listening, WSSocket};
 use crate::proto::WSCloseCode;
@@ -89,6 +90,34 @@ impl WSServer {
         self.acceptor
             .adopt(socket.into(), None)
             .map_err(|error| WSError::io("cannot adopt the socket", error))
+    }
+
+    /// Takes over a connection whose opening handshake other code has done, as the server. Limits of
+    /// connections, deadlines and [`shutdown`](Self::shutdown) apply; the factory is not called.
+    ///
+    /// `on_ws_connected` is called when the current callback has returned. What was sent through the
+    /// transport before stays in order.
+    ///
+    /// # Errors
+    /// [`WSError::Io`] if the socket cannot be used or the server has no room for the connection,
+    /// [`WSError::Disconnected`] if the server accepts no more. The socket is closed then.
+    pub fn take_over<L: WSListener + 'static>(
+        &self,
+        upgraded: WSUpgraded,
+        listener: L,
+    ) -> Result<WSTransport, WSError> {
+        if !self.is_listening() {
+            return Err(WSError::Disconnected);
+        }
+        let admission = self.acceptor.admission();
+        let Some(seat) = admission.let_in(|| upgraded.socket().peer_ip()) else {
+            admission.refuse();
+            let full = io::Error::other("the server has no room for a further connection");
+            return Err(WSError::io("cannot take over the connection", full));
+        };
+        self.acceptor
+            .take_over(upgraded, Box::new(listener), seat)
+            .map_err(|error| WSError::io("cannot take over the connection", error))
     }
 
     /// The twin for other threads; `None` once the server accepts no more.

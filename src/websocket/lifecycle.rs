@@ -300,9 +300,13 @@ impl WebSocket {
         self.shared().is_ended()
     }
 
-    /// Whether this is the client's end.
+    /// Returns `true` if this is the client's end of the connection.
     pub fn is_client(&self) -> bool {
-        self.shared().server().is_none()
+        // A server's connection that was taken over has no request to decide on, as a client's has none.
+        match self.shared().transport() {
+            Some(transport) => transport.is_client_side(),
+            None => self.shared().server().is_none(),
+        }
     }
 
     /// Whether this is the server's end.

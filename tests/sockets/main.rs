@@ -31,6 +31,7 @@ mod resolving;
 mod sending;
 mod server_opening;
 mod shutdown;
+mod taking_over;
 mod threads;
 mod values;
 mod websockets;
