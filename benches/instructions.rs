@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use femtows::handshake::{HandshakeLimits, ServerHandshake, ServerProgress, encode_default_switching};
 use femtows::mask::backends;
-use femtows::proto::{Receiver, Role, Rules};
+use femtows::proto::internal::Receiver;
+use femtows::proto::{Role, Rules};
 use femtows::{
     WSFrame, WSListener, WSLoop, WSLoopConfig, WSResult, WSServerConfig, WSTransport, WSUpgradeRequest,
     ws_create_server,

@@ -10,7 +10,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use femtows::proto::{Receiver, Role, Rules};
+use femtows::proto::internal::Receiver;
+use femtows::proto::{Role, Rules};
 
 use support::{frames_for, frames_in_buffer};
 

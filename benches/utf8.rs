@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use femtows::proto::Utf8Validator;
+use femtows::proto::internal::Utf8Validator;
 
 const SIZES: [usize; 5] = [20, 125, 1 << 10, 16 << 10, 1 << 20];
 /// Bytes of a TCP segment on Ethernet; odd, so that pieces of mixed text split characters.

@@ -1,9 +1,4 @@
 #![no_main]
 //! A script of calls, with what arrives in between.
 
-#[path = "../../tests/properties/model/session.rs"]
-mod session;
-#[path = "../../tests/properties/model/wire.rs"]
-mod wire;
-
-libfuzzer_sys::fuzz_target!(|script: &[u8]| session::Session::run(script));
+libfuzzer_sys::fuzz_target!(|script: &[u8]| femtows::proto::internal::fuzz_calls(script));

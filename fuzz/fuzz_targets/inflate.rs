@@ -1,7 +1,7 @@
 #![no_main]
 //! Whatever arrives stays within the limit, and what is inflated alone is the first message of a stream, too.
 
-use femtows::deflate::{DeflateDirection, Inflater, ScratchBuffer};
+use femtows::deflate::internal::{DeflateDirection, Inflater, ScratchBuffer};
 
 libfuzzer_sys::fuzz_target!(|payload: &[u8]| {
     let (mut one, mut other) = (ScratchBuffer::default(), ScratchBuffer::default());

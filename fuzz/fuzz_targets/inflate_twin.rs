@@ -1,7 +1,7 @@
 #![no_main]
 //! Up to four messages of one stream, raw or compressed by zlib and then damaged: the inflater says of each what zlib says.
 
-use femtows::deflate::{DeflateDirection, Inflater, ScratchBuffer};
+use femtows::deflate::internal::{DeflateDirection, Inflater, ScratchBuffer};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 const LIMIT: usize = 20_000;

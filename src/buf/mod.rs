@@ -3,14 +3,13 @@
 mod pool;
 mod recv;
 #[cfg(any(feature = "deflate", feature = "tls"))]
-mod scratch;
+pub(crate) mod scratch;
 mod send_queue;
 mod ws_buffer;
 
 pub use pool::BufferPool;
-pub use recv::RecvBuffer;
+pub(crate) use recv::RecvBuffer;
 #[cfg(any(feature = "deflate", feature = "tls"))]
-pub use scratch::ScratchBuffer;
-pub(crate) use send_queue::MIN_OPENED;
-pub use send_queue::SendQueue;
+pub(crate) use scratch::ScratchBuffer;
+pub(crate) use send_queue::{MIN_OPENED, SendQueue};
 pub use ws_buffer::{WS_HEADROOM, WSBuffer};

@@ -40,6 +40,7 @@ const MIN_RECV_CAPACITY: usize = 256;
 /// From this capacity on, in bytes, a receive buffer is a large one.
 const LARGE_RECV: usize = 16 * 1024;
 
+#[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
 impl BufferPool {
     /// An empty pool that will keep at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
@@ -55,12 +56,12 @@ impl BufferPool {
     }
 
     /// Bytes that the pool holds for later use.
-    pub fn retained(&self) -> usize {
+    pub(crate) fn retained(&self) -> usize {
         self.retained + self.last_queue.as_ref().map_or(0, |queue| queue.capacity())
     }
 
     /// An empty send buffer with room for at least `capacity` bytes.
-    pub fn take_send(&mut self, capacity: usize) -> Vec<u8> {
+    pub(crate) fn take_send(&mut self, capacity: usize) -> Vec<u8> {
         match self.send.pop() {
             Some(mut buffer) => {
                 self.retained -= buffer.capacity();
@@ -72,7 +73,7 @@ impl BufferPool {
     }
 
     /// Takes a send buffer back.
-    pub fn give_send(&mut self, mut buffer: Vec<u8>) {
+    pub(crate) fn give_send(&mut self, mut buffer: Vec<u8>) {
         if buffer.capacity() <= MAX_SEND_CAPACITY && self.admit(buffer.capacity()) {
             buffer.clear();
             self.send.push(buffer);
@@ -81,7 +82,7 @@ impl BufferPool {
 
     /// An empty queue.
     #[inline]
-    pub fn take_queue(&mut self) -> Box<SendQueue> {
+    pub(crate) fn take_queue(&mut self) -> Box<SendQueue> {
         match self.last_queue.take() {
             Some(queue) if queue.capacity() > 0 => queue,
             last => self.take_any_queue(last),
@@ -104,7 +105,7 @@ impl BufferPool {
 
     /// Takes an empty queue back, and the memory that it keeps if there is room for that.
     #[inline]
-    pub fn give_queue(&mut self, mut queue: Box<SendQueue>) {
+    pub(crate) fn give_queue(&mut self, mut queue: Box<SendQueue>) {
         debug_assert!(queue.is_empty());
         if queue.capacity() > MAX_SEND_CAPACITY.min(self.limit - self.retained) {
             queue.shrink(0);
@@ -125,7 +126,7 @@ impl BufferPool {
     }
 
     /// An empty receive buffer with room for at least `capacity` bytes.
-    pub fn take_recv(&mut self, capacity: usize) -> Box<RecvBuffer> {
+    pub(crate) fn take_recv(&mut self, capacity: usize) -> Box<RecvBuffer> {
         let list = if capacity < LARGE_RECV { &mut self.small_recv } else { &mut self.large_recv };
         match list.pop() {
             Some(mut buffer) => {
@@ -141,7 +142,7 @@ impl BufferPool {
     ///
     /// The bytes in a small buffer that has to grow move to another one: else every large frame that begins small would cost the
     /// pool a small buffer.
-    pub fn grow_recv(&mut self, mut buffer: Box<RecvBuffer>, room: usize) -> Box<RecvBuffer> {
+    pub(crate) fn grow_recv(&mut self, mut buffer: Box<RecvBuffer>, room: usize) -> Box<RecvBuffer> {
         if buffer.spare() >= room || buffer.capacity() >= LARGE_RECV {
             buffer.make_room(room);
             return buffer;
@@ -153,7 +154,7 @@ impl BufferPool {
     }
 
     /// Takes a receive buffer back.
-    pub fn give_recv(&mut self, mut buffer: Box<RecvBuffer>) {
+    pub(crate) fn give_recv(&mut self, mut buffer: Box<RecvBuffer>) {
         if self.admit(buffer.capacity()) {
             buffer.clear();
             let list =

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 ///
 /// The memory past the filled part is never initialised and never zeroed: the system writes into it.
 #[derive(Debug, Default)]
-pub struct RecvBuffer {
+pub(crate) struct RecvBuffer {
     /// All that was received since the last [`clear`](Self::clear); the spare capacity behind it is uninitialised.
     data: Vec<u8>,
     /// Where the unconsumed part begins: `start <= data.len()`.
@@ -13,43 +13,43 @@ pub struct RecvBuffer {
 
 impl RecvBuffer {
     /// An empty buffer that can take `capacity` bytes.
-    pub fn with_capacity(capacity: usize) -> Self {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self { data: Vec::with_capacity(capacity), start: 0 }
     }
 
     /// The unconsumed bytes.
     #[inline]
-    pub fn filled(&self) -> &[u8] {
+    pub(crate) fn filled(&self) -> &[u8] {
         &self.data[self.start..]
     }
 
     /// The unconsumed bytes, to be unmasked in place.
     #[inline]
-    pub fn filled_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn filled_mut(&mut self) -> &mut [u8] {
         &mut self.data[self.start..]
     }
 
     /// Whether every byte was consumed.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.start == self.data.len()
     }
 
     /// How many bytes are unconsumed.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.data.len() - self.start
     }
 
     /// Bytes of memory that this buffer holds.
     #[inline]
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.data.capacity()
     }
 
     /// Bytes that fit behind the filled part without moving or growing anything.
     #[inline]
-    pub fn spare(&self) -> usize {
+    pub(crate) fn spare(&self) -> usize {
         self.data.capacity() - self.data.len()
     }
 
@@ -58,26 +58,26 @@ impl RecvBuffer {
     /// # Panics
     /// If fewer than `n` bytes are unconsumed.
     #[inline]
-    pub fn consume(&mut self, n: usize) {
+    pub(crate) fn consume(&mut self, n: usize) {
         assert!(n <= self.len(), "consumed more than was received");
         self.start += n;
     }
 
     /// Forgets all bytes, keeps the memory.
     #[inline]
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.data.clear();
         self.start = 0;
     }
 
     /// Appends a copy of `bytes`.
-    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+    pub(crate) fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.data.extend_from_slice(bytes);
     }
 
     /// Makes the spare room at least `room` bytes, first by moving the unconsumed bytes to the front, then by growing to exactly
     /// that: how far ahead to grow is the caller's question.
-    pub fn make_room(&mut self, room: usize) {
+    pub(crate) fn make_room(&mut self, room: usize) {
         if self.spare() >= room {
             return;
         }
@@ -100,7 +100,7 @@ impl RecvBuffer {
     /// # Panics
     /// If `read` claims more bytes than it was given.
     #[inline]
-    pub unsafe fn fill_with<E>(
+    pub(crate) unsafe fn fill_with<E>(
         &mut self,
         read: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, E>,
     ) -> Result<usize, E> {

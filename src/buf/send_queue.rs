@@ -28,7 +28,7 @@ const MAX_KEPT_CHUNKS: usize = 64;
 /// shared frames (by reference count). An emptied queue keeps the memory that it gathers in, and
 /// places for chunks: a [`BufferPool`] hands it to the next connection that sends.
 #[derive(Debug, Default)]
-pub struct SendQueue {
+pub(crate) struct SendQueue {
     /// Small frames, in front of all of `rest`. The bytes before `start` have left.
     gathered: Vec<u8>,
     start: usize,
@@ -77,13 +77,13 @@ impl SendQueue {
 
     /// Bytes that have not left.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Whether everything has left.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
@@ -103,7 +103,12 @@ impl SendQueue {
 
     /// Appends `additional` bytes or fewer through `write`, which gets the buffer to append to.
     #[inline]
-    pub fn append(&mut self, additional: usize, pool: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn append(
+        &mut self,
+        additional: usize,
+        pool: &mut BufferPool,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
         self.seal();
         let buffer = self.tail(additional, pool);
         let before = buffer.len();
@@ -117,7 +122,7 @@ impl SendQueue {
     /// up to `limit` bytes in all, until anything else is done with the queue. Returns `false`, and
     /// does nothing, if that is not possible: the bytes would not be the next ones in the queue's
     /// first buffer, or beyond the limit.
-    pub fn open(&mut self, additional: usize, limit: usize) -> bool {
+    pub(crate) fn open(&mut self, additional: usize, limit: usize) -> bool {
         if !self.rest.is_empty() || additional > limit.saturating_sub(self.len) {
             return false;
         }
@@ -134,20 +139,20 @@ impl SendQueue {
 
     /// Whether it is [open](Self::open) for this many bytes.
     #[inline]
-    pub fn has_room(&self, additional: usize) -> bool {
+    pub(crate) fn has_room(&self, additional: usize) -> bool {
         additional <= self.room
     }
 
     /// Ends what [`open`](Self::open) began.
     #[inline]
-    pub fn seal(&mut self) {
+    pub(crate) fn seal(&mut self) {
         self.room = 0;
     }
 
     /// Begins an empty queue, [open](Self::open) up to `limit` bytes. With a limit of at least 1 KiB,
     /// it is open for as many.
     #[inline]
-    pub fn begin(&mut self, limit: usize) {
+    pub(crate) fn begin(&mut self, limit: usize) {
         debug_assert!(self.is_empty());
         self.room = self.gathered.capacity().min(limit);
         if self.room < MIN_OPENED {
@@ -161,7 +166,7 @@ impl SendQueue {
     /// # Panics
     /// With a header of two bytes, if the payload is longer than 128 bytes.
     #[inline]
-    pub fn append_frame<const HEADER: usize>(&mut self, header: [u8; HEADER], payload: &[u8]) -> bool {
+    pub(crate) fn append_frame<const HEADER: usize>(&mut self, header: [u8; HEADER], payload: &[u8]) -> bool {
         let len = HEADER + payload.len();
         if len > self.room {
             return false;
@@ -189,7 +194,7 @@ impl SendQueue {
     }
 
     /// Appends memory whose bytes before `start` are not to be sent.
-    pub fn push_owned(&mut self, data: Vec<u8>, start: usize) {
+    pub(crate) fn push_owned(&mut self, data: Vec<u8>, start: usize) {
         debug_assert!(start <= data.len());
         if start < data.len() {
             self.len += data.len() - start;
@@ -198,7 +203,7 @@ impl SendQueue {
     }
 
     /// Appends shared bytes.
-    pub fn push_shared(&mut self, bytes: Bytes) {
+    pub(crate) fn push_shared(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.len += bytes.len();
             self.push(Chunk::Shared(bytes));
@@ -206,7 +211,7 @@ impl SendQueue {
     }
 
     /// Fills `slices` with the bytes that leave next and returns how many slices there are.
-    pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    pub(crate) fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let gathered = Some(&self.gathered[self.start..]).filter(|bytes| !bytes.is_empty());
         let mut count = 0;
         for (slot, bytes) in
@@ -220,13 +225,13 @@ impl SendQueue {
 
     /// Number of separate pieces of memory.
     #[inline]
-    pub fn chunk_count(&self) -> usize {
+    pub(crate) fn chunk_count(&self) -> usize {
         usize::from(self.gathered.len() > self.start) + self.rest.len()
     }
 
     /// The bytes that leave next, in one piece: all of them if there is one chunk.
     #[inline]
-    pub fn first(&self) -> &[u8] {
+    pub(crate) fn first(&self) -> &[u8] {
         match self.rest.front() {
             Some(front) if self.gathered.is_empty() => front.bytes(),
             _ => &self.gathered[self.start..],
@@ -235,13 +240,13 @@ impl SendQueue {
 
     /// All bytes, if they are in one piece, as nearly always.
     #[inline]
-    pub fn only_piece(&self) -> Option<&[u8]> {
+    pub(crate) fn only_piece(&self) -> Option<&[u8]> {
         self.rest.is_empty().then(|| &self.gathered[self.start..])
     }
 
     /// Drops all bytes, which are in [one piece](Self::only_piece): they have left.
     #[inline]
-    pub fn clear_gathered(&mut self) {
+    pub(crate) fn clear_gathered(&mut self) {
         debug_assert!(self.rest.is_empty());
         self.gathered.clear();
         self.start = 0;
@@ -253,7 +258,7 @@ impl SendQueue {
     ///
     /// # Panics
     /// If fewer than `n` bytes are queued.
-    pub fn consume(&mut self, mut n: usize, pool: &mut BufferPool) {
+    pub(crate) fn consume(&mut self, mut n: usize, pool: &mut BufferPool) {
         assert!(n <= self.len, "more bytes left than were queued");
         self.seal();
         self.len -= n;
@@ -282,12 +287,12 @@ impl SendQueue {
     }
 
     /// Whether little enough memory is held to keep the emptied queue for its next use.
-    pub fn is_light(&self) -> bool {
+    pub(crate) fn is_light(&self) -> bool {
         self.rest.capacity() <= MAX_KEPT_CHUNKS
     }
 
     /// Drops everything.
-    pub fn clear(&mut self, pool: &mut BufferPool) {
+    pub(crate) fn clear(&mut self, pool: &mut BufferPool) {
         self.consume(self.len, pool);
     }
 

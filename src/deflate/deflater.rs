@@ -41,7 +41,7 @@ enum Engine {
 impl Deflater {
     /// A deflater for messages as `direction` says.
     ///
-    /// A window of [`MIN_WINDOW_BITS`] is one that DEFLATE as zlib has it does not know: it takes the next larger one, so that the caller
+    /// A window of 8 bits is one that DEFLATE as zlib has it does not know: it takes the next larger one, so that the caller
     /// has to keep to [messages that fit](Self::fits), and there is no context takeover.
     pub fn new(mut direction: DeflateDirection, settings: DeflateSettings) -> Self {
         direction.context_takeover &= direction.window_bits > MIN_WINDOW_BITS;

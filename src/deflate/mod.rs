@@ -17,14 +17,22 @@ mod quick;
 #[cfg(test)]
 mod tests;
 
-pub use crate::buf::ScratchBuffer;
 pub use config::WSDeflateConfig;
-pub use deflater::{DeflateSettings, Deflater};
-pub use inflate::Inflater;
+pub(crate) use deflater::{DeflateSettings, Deflater};
+pub(crate) use inflate::Inflater;
+pub(crate) use parameters::{DEFLATE_EXTENSION, DeflateDirection, MAX_WINDOW_BITS, MIN_WINDOW_BITS};
 pub use parameters::{
-    DEFLATE_EXTENSION, DeflateDirection, DeflateFault, DeflateParameters, DeflatePreferences,
-    DeflateResponse, MAX_WINDOW_BITS, MIN_WINDOW_BITS, accept_offer, check_response, offer,
+    DeflateFault, DeflateParameters, DeflatePreferences, DeflateResponse, accept_offer, check_response, offer,
 };
+
+/// For the tests and fuzz targets of this repository. Not part of the API.
+#[doc(hidden)]
+pub mod internal {
+    pub use super::deflater::{DeflateSettings, Deflater};
+    pub use super::inflate::Inflater;
+    pub use super::parameters::DeflateDirection;
+    pub use crate::buf::scratch::ScratchBuffer;
+}
 
 /// What a sync flush ends with: the length of an empty block without compression. Not sent (RFC 7692 section 7.2.1).
 const FLUSH_TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];

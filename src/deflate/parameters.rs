@@ -6,13 +6,13 @@ use super::extensions::{Extension, extensions};
 use crate::proto::Role;
 
 /// The name of the extension (RFC 7692 section 7).
-pub const DEFLATE_EXTENSION: &str = "permessage-deflate";
+pub(crate) const DEFLATE_EXTENSION: &str = "permessage-deflate";
 
 /// Least window, as a power of two: 256 bytes.
-pub const MIN_WINDOW_BITS: u8 = 8;
+pub(crate) const MIN_WINDOW_BITS: u8 = 8;
 
 /// Greatest window, as a power of two: 32 KiB.
-pub const MAX_WINDOW_BITS: u8 = 15;
+pub(crate) const MAX_WINDOW_BITS: u8 = 15;
 
 /// What one end would like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +21,9 @@ pub struct DeflatePreferences {
     pub own_context_takeover: bool,
     /// Whether the peer may refer to its earlier messages.
     pub peer_context_takeover: bool,
-    /// Greatest window that this end compresses with, [`MIN_WINDOW_BITS`] to [`MAX_WINDOW_BITS`].
+    /// Greatest window that this end compresses with, 8 to 15.
     pub own_max_window_bits: u8,
-    /// Greatest window that the peer is to compress with, [`MIN_WINDOW_BITS`] to [`MAX_WINDOW_BITS`].
+    /// Greatest window that the peer is to compress with, 8 to 15.
     pub peer_max_window_bits: u8,
 }
 

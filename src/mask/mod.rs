@@ -12,6 +12,7 @@
 //! | `keys` | where masking keys come from |
 
 #[doc(hidden)]
+#[doc(hidden)]
 pub mod backends;
 mod kernel;
 mod keys;

@@ -98,10 +98,10 @@ impl From<u16> for WSCloseCode {
 }
 
 /// Longest payload of a control frame, in bytes (RFC 6455 section 5.5).
-pub const MAX_CONTROL_PAYLOAD: usize = 125;
+pub(crate) const MAX_CONTROL_PAYLOAD: usize = 125;
 
 /// Longest close reason, in bytes: a control payload less the two of the code.
-pub const MAX_CLOSE_REASON: usize = MAX_CONTROL_PAYLOAD - 2;
+pub(crate) const MAX_CLOSE_REASON: usize = MAX_CONTROL_PAYLOAD - 2;
 
 /// The payload of a CLOSE frame, on the stack.
 #[derive(Clone, Copy)]

@@ -5,10 +5,10 @@ use crate::mask;
 use super::{MAX_CONTROL_PAYLOAD, WSCloseCode, WSMsgType, WSProtocolError};
 
 /// Longest header on the wire, in bytes: two, a 64-bit length, a masking key.
-pub const MAX_HEADER: usize = 14;
+pub(crate) const MAX_HEADER: usize = 14;
 
 /// Longest payload, in bytes, whose length fits into the second byte of the header.
-pub const MAX_SHORT_PAYLOAD: usize = 125;
+pub(crate) const MAX_SHORT_PAYLOAD: usize = 125;
 
 /// Least payload of a [long](FrameHeader::is_long) frame, in bytes.
 pub(super) const LONG: u16 = 4096;

@@ -42,7 +42,7 @@ impl KeepAliveRules {
         *self != Self::default()
     }
 
-    /// Whether [`KeepAlive::received`] makes a difference.
+    /// Returns `true` if [`Connection::handle_arrival`](super::Connection::handle_arrival) has an effect.
     pub fn watches_arrivals(&self) -> bool {
         let when_idle = self.auto_ping.is_some_and(|ping| ping.strategy == WSAutoPingStrategy::PingWhenIdle);
         when_idle || self.idle_timeout.is_some()
@@ -51,7 +51,7 @@ impl KeepAliveRules {
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeepAliveStep {
+pub(crate) enum KeepAliveStep {
     /// Nothing before this time; `None`: nothing at all.
     Wait(Option<Instant>),
     /// Send a ping and say so by [`KeepAlive::pinged`].
@@ -71,7 +71,7 @@ pub enum KeepAliveStep {
 /// ever moves that later, so a timer that was set need not be moved: it asks again when it fires. [`pinged`](Self::pinged) alone
 /// can move it earlier.
 #[derive(Clone, Copy, Debug)]
-pub struct KeepAlive {
+pub(crate) struct KeepAlive {
     opened: Instant,
     received: Instant,
     /// When the last ping was sent, or would have been.
@@ -82,29 +82,29 @@ pub struct KeepAlive {
 
 impl KeepAlive {
     /// A connection that is open from now on.
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { opened: now, received: now, pinged: now, awaiting: None }
     }
 
     /// Bytes have arrived.
     #[inline]
-    pub fn received(&mut self, now: Instant) {
+    pub(crate) fn received(&mut self, now: Instant) {
         self.received = now;
     }
 
     /// A ping was sent.
-    pub fn pinged(&mut self, now: Instant) {
+    pub(crate) fn pinged(&mut self, now: Instant) {
         self.pinged = now;
         self.awaiting = Some(now);
     }
 
     /// The answer has come. Whether one was awaited.
-    pub fn ponged(&mut self) -> bool {
+    pub(crate) fn ponged(&mut self) -> bool {
         self.awaiting.take().is_some()
     }
 
     /// Lets the peer off: it could not be heard. All that goes by silence begins anew.
-    pub fn excuse(&mut self, now: Instant) {
+    pub(crate) fn excuse(&mut self, now: Instant) {
         self.received = now;
         self.pinged = now;
         if self.awaiting.is_some() {
@@ -113,12 +113,12 @@ impl KeepAlive {
     }
 
     /// Returns the time of the next step, which may have passed; `None` if there is none.
-    pub fn deadline(&self, rules: &KeepAliveRules) -> Option<Instant> {
+    pub(crate) fn deadline(&self, rules: &KeepAliveRules) -> Option<Instant> {
         self.deadlines(rules).iter().filter_map(|&(at, _)| at).min()
     }
 
     /// What is due.
-    pub fn poll(&self, now: Instant, rules: &KeepAliveRules) -> KeepAliveStep {
+    pub(crate) fn poll(&self, now: Instant, rules: &KeepAliveRules) -> KeepAliveStep {
         let by_precedence = self.deadlines(rules);
         let due = by_precedence.iter().find(|(at, _)| at.is_some_and(|at| at <= now));
         due.map_or_else(

@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 
-use femtows::deflate::{DeflateDirection, DeflateSettings, Deflater, ScratchBuffer};
+use femtows::deflate::internal::{DeflateDirection, DeflateSettings, Deflater, ScratchBuffer};
 use femtows::testkit::Random;
 use femtows::{WSDeflateConfig, WSMessageAdapter, WSServerConfig, WSUpgradeRequest};
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use femtows::deflate::{DeflateDirection, DeflateSettings, Deflater, Inflater, ScratchBuffer};
+use femtows::deflate::internal::{DeflateDirection, DeflateSettings, Deflater, Inflater, ScratchBuffer};
 use femtows::testkit::{Pair, Random, TestKit};
 use femtows::{
     WSConnectConfig, WSDeflateConfig, WSLimits, WSMessageOptions, WSMsgType, WSOverflowPolicy,

@@ -7,7 +7,8 @@
 
 use std::io::{self, Read, Write};
 
-use femtows::proto::{FrameHeader, Receiver, Role, Rules, SendOptions, WSMsgType};
+use femtows::proto::internal::Receiver;
+use femtows::proto::{FrameHeader, Role, Rules, SendOptions, WSMsgType};
 use nexus_web::ws::FrameReader;
 use tungstenite::WebSocket;
 

@@ -1,6 +1,7 @@
 //! The examples of RFC 7692 section 7.2.3, byte for byte, and what is wrong.
 
-use super::super::{DeflateDirection, DeflateSettings, Deflater, Inflater, MAX_WINDOW_BITS, ScratchBuffer};
+use super::super::{DeflateDirection, DeflateSettings, Deflater, Inflater, MAX_WINDOW_BITS};
+use crate::buf::ScratchBuffer;
 use crate::proto::WSCloseCode;
 
 const WITH_CONTEXT: DeflateDirection =

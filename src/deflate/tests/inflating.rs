@@ -2,7 +2,8 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::super::{DeflateDirection, Inflater, ScratchBuffer};
+use super::super::{DeflateDirection, Inflater};
+use crate::buf::ScratchBuffer;
 use crate::testkit::Random;
 
 const LIMIT: usize = 100_000;

@@ -2,8 +2,9 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-use super::super::{DeflateDirection, DeflateSettings, Deflater, Inflater, ScratchBuffer};
+use super::super::{DeflateDirection, DeflateSettings, Deflater, Inflater};
 use super::twin;
+use crate::buf::ScratchBuffer;
 use crate::proto::WSCloseCode;
 use crate::testkit::Random;
 

@@ -13,7 +13,7 @@ use crate::proto::{
     WSOverflowPolicy,
 };
 
-use crate::proto::tests::model::caller::Caller;
+use crate::proto::model::caller::Caller;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 

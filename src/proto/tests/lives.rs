@@ -8,8 +8,8 @@ use crate::proto::WSDisconnectCause::{self, *};
 use crate::proto::{AutoPing, Event, KeepAliveRules, Role, Rules, WSOverflowPolicy};
 use crate::proto::{WSAutoPingStrategy, WSDisconnectSide};
 
-use crate::proto::tests::model::caller::Caller;
-use crate::proto::tests::model::random::Random;
+use crate::proto::model::caller::Caller;
+use crate::proto::model::random::Random;
 use crate::proto::tests::receiving::for_seeds;
 
 /// What the model knows of a life: the facts that its record must agree with.

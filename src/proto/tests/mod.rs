@@ -6,7 +6,6 @@
 mod closing;
 mod lifecycle;
 mod lives;
-mod model;
 mod receiving;
 mod sending;
 mod sessions;

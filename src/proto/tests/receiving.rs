@@ -2,9 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crate::proto::tests::model::drive::Case;
-use crate::proto::tests::model::random::Random;
-use crate::proto::tests::model::twin::{self, Scene};
+use crate::proto::model::drive::Case;
+use crate::proto::model::random::Random;
+use crate::proto::model::twin::{self, Scene};
 use crate::proto::tests::streams::{LONG, MIDDLE, SMALL, Shape, TINY, scene, tampered, valid};
 
 #[test]

@@ -11,8 +11,8 @@ use crate::proto::{
     StreamState, WSCloseCode, WSDisconnectCause, WSDropReason, WSMsgType, WSOverflowPolicy, WSPreparedFrame,
 };
 
-use crate::proto::tests::model::random::Random;
-use crate::proto::tests::model::wire::{self, Header};
+use crate::proto::model::random::Random;
+use crate::proto::model::wire::{self, Header};
 use crate::proto::tests::receiving::for_seeds;
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];

@@ -1,7 +1,7 @@
 //! Whatever is asked of a connection, it keeps its promises.
 
-use crate::proto::tests::model::random::Random;
-use crate::proto::tests::model::session::Session;
+use crate::proto::model::random::Random;
+use crate::proto::model::session::Session;
 use crate::proto::tests::receiving::for_seeds;
 
 #[test]

@@ -2,8 +2,8 @@
 
 use crate::proto::{Role, Rules};
 
-use crate::proto::tests::model::random::Random;
-use crate::proto::tests::model::twin::Scene;
+use crate::proto::model::random::Random;
+use crate::proto::model::twin::Scene;
 
 /// One end, one set of rules, one layer.
 pub(crate) fn scene(random: &mut Random) -> Scene {

@@ -7,7 +7,7 @@ use crate::proto::WSDisconnectSide::Local;
 use crate::proto::{AutoPing, Event, KeepAliveRules, WSAutoPingStrategy, WSCloseCode};
 
 use super::lifecycle::{SECOND, assert_ended, assert_open, server, timer, with_rules};
-use super::model::caller::Caller;
+use crate::proto::model::caller::Caller;
 
 // --- the write timeout -----------------------------------------------------------------------------
 
