@@ -56,6 +56,7 @@ pub fn mask_with_offset(data: &mut [u8], mut key: [u8; 4], offset: usize) {
 /// # Panics
 /// If the lengths differ.
 #[inline]
+#[doc(hidden)]
 pub fn mask_copy(src: &[u8], dst: &mut [MaybeUninit<u8>], key: [u8; 4]) {
     assert_eq!(src.len(), dst.len(), "mask_copy: source and destination differ in length");
     if src.len() <= kernel::SHORT_MAX {
@@ -74,6 +75,7 @@ pub fn mask_copy(src: &[u8], dst: &mut [MaybeUninit<u8>], key: [u8; 4]) {
 /// # Panics
 /// If the new length exceeds `isize::MAX` bytes, as every growth of a `Vec` does.
 #[inline]
+#[doc(hidden)]
 pub fn mask_extend(src: &[u8], out: &mut Vec<u8>, key: [u8; 4]) {
     out.reserve(src.len());
     mask_copy(src, &mut out.spare_capacity_mut()[..src.len()], key);
@@ -94,6 +96,7 @@ pub(crate) fn copy_short(src: &[u8], dst: &mut [MaybeUninit<u8>]) {
 }
 
 /// The name of the back end that masks payloads of more than 64 bytes in this process, such as `avx2`.
+#[doc(hidden)]
 pub fn backend_name() -> &'static str {
     backends::selected().name()
 }

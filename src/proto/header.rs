@@ -106,7 +106,7 @@ impl FirstByte {
 
 /// What can be wrong with a header whatever the state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeaderFault {
+pub(crate) enum HeaderFault {
     /// Opcode 3-7 or 11-15.
     ReservedOpcode,
     /// A control frame without FIN.
@@ -155,7 +155,12 @@ impl FrameHeader {
     ///
     /// `mask` is the masking key, which a client must and a server must not use (RFC 6455 section 5.1).
     #[inline]
-    pub fn new(msg_type: WSMsgType, options: SendOptions, mask: Option<[u8; 4]>, payload_len: usize) -> Self {
+    pub(crate) fn new(
+        msg_type: WSMsgType,
+        options: SendOptions,
+        mask: Option<[u8; 4]>,
+        payload_len: usize,
+    ) -> Self {
         Self::from_parts(options.bits() | msg_type.opcode(), mask, payload_len as u64)
     }
 
@@ -164,7 +169,7 @@ impl FrameHeader {
     /// # Errors
     /// As soon as it is certain that no continuation of `bytes` is a valid header.
     #[inline]
-    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, HeaderFault> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>, HeaderFault> {
         let &[first, second, ref rest @ ..] = bytes else {
             return Self::check_first_byte(bytes);
         };
@@ -301,25 +306,25 @@ impl FrameHeader {
 
     /// The options that send a frame with the same bits.
     #[inline]
-    pub fn options(&self) -> SendOptions {
+    pub(crate) fn options(&self) -> SendOptions {
         SendOptions::from_bits(self.first_byte())
     }
 
     /// Whether any reserved bit is set.
     #[inline]
-    pub fn has_reserved_bits(&self) -> bool {
+    pub(crate) fn has_reserved_bits(&self) -> bool {
         self.first_byte() & (RSV1 | RSV2 | RSV3) != 0
     }
 
     /// Whether this is the frame of a whole, uncompressed BINARY message of at least 4 KiB.
     #[inline]
-    pub fn is_long(&self) -> bool {
+    pub(crate) fn is_long(&self) -> bool {
         self.payload_len >= LONG.into() && self.first_byte() == BINARY_MESSAGE
     }
 
     /// The masking key, if the payload is masked.
     #[inline]
-    pub fn mask(&self) -> Option<[u8; 4]> {
+    pub(crate) fn mask(&self) -> Option<[u8; 4]> {
         let masked = self.packed & u64::from(MASKED) << 16 != 0;
         masked.then_some(((self.packed >> 32) as u32).to_le_bytes())
     }
@@ -359,7 +364,7 @@ impl FrameHeader {
     /// # Panics
     /// If `room` is shorter than the header.
     #[inline]
-    pub fn encode_back(&self, room: &mut [u8]) -> usize {
+    pub(crate) fn encode_back(&self, room: &mut [u8]) -> usize {
         let header = self.encode();
         let start = room.len() - header.len();
         room[start..].copy_from_slice(&header);
@@ -368,7 +373,7 @@ impl FrameHeader {
 
     /// Appends the header to `out`.
     #[inline]
-    pub fn encode_to(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode_to(&self, out: &mut Vec<u8>) {
         // The commonest forms by themselves: two or four bytes, written as one.
         match (self.payload_len, self.mask()) {
             (short @ 0..=125, None) => out.extend_from_slice(&[self.first_byte(), short as u8]),
@@ -387,7 +392,7 @@ impl FrameHeader {
 
     /// The header as it goes onto the wire.
     #[inline]
-    pub fn encode(&self) -> EncodedHeader {
+    pub(crate) fn encode(&self) -> EncodedHeader {
         let mut bytes = [0; MAX_HEADER];
         bytes[0] = self.first_byte();
         let masked = if self.mask().is_some() { MASKED } else { 0 };
@@ -432,7 +437,7 @@ impl std::fmt::Debug for FrameHeader {
 
 /// The bytes of an encoded header.
 #[derive(Clone, Copy, Debug)]
-pub struct EncodedHeader {
+pub(crate) struct EncodedHeader {
     bytes: [u8; MAX_HEADER],
     len: u8,
 }

@@ -53,7 +53,6 @@ pub(crate) use utf8::Utf8Validator;
 pub mod internal {
     pub use super::close::{ClosePayload, parse_close_payload};
     pub use super::fragments::MessageAssembler;
-    pub use super::header::{EncodedHeader, HeaderFault};
     #[cfg(feature = "testkit")]
     pub use super::model::{fuzz_calls, fuzz_frames};
     pub use super::receiver::Receiver;

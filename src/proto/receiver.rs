@@ -163,8 +163,7 @@ impl Receiver {
         self.choose_plain(rules);
     }
 
-    /// Leaves frames that are [long](FrameHeader::is_long) as they come: who copies them anyway can unmask them on the way, and saves a
-    /// pass over them.
+    /// Leaves payloads of 4 KiB or more masked so that the caller can unmask them while copying.
     pub fn leave_long_masked(&mut self) {
         if self.role == Role::Server {
             self.leave_masked = true;

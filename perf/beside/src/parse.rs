@@ -8,7 +8,7 @@
 use std::io::{self, Read, Write};
 
 use femtows::proto::internal::Receiver;
-use femtows::proto::{FrameHeader, Role, Rules, SendOptions, WSMsgType};
+use femtows::proto::{Role, Rules};
 use nexus_web::ws::FrameReader;
 use tungstenite::WebSocket;
 
@@ -33,8 +33,12 @@ pub trait Parser {
 /// As many BINARY frames as fit into the buffer, masked, each with `len` bytes of payload; and their number.
 pub fn wire(len: usize) -> (Vec<u8>, usize) {
     let key = [0x37, 0xFA, 0x21, 0x3D];
-    let header = FrameHeader::new(WSMsgType::Binary, SendOptions::default(), Some(key), len);
-    let mut frame = header.encode().to_vec();
+    let mut frame = match len {
+        0..126 => vec![0x82, 0x80 | len as u8],
+        126..65_536 => [&[0x82, 0x80 | 126][..], &(len as u16).to_be_bytes()].concat(),
+        _ => [&[0x82, 0x80 | 127][..], &(len as u64).to_be_bytes()].concat(),
+    };
+    frame.extend(key);
     frame.extend((0..len).map(|at| at as u8 ^ key[at % 4]));
     let frames = BUFFER / frame.len();
     (frame.repeat(frames), frames)
