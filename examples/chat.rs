@@ -22,7 +22,6 @@ use femtows::{
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use url::form_urlencoded;
 
 #[path = "support/args.rs"]
 mod args;
@@ -82,13 +81,12 @@ fn admit(
             WSUpgradeResponse::error(400, "say who you are: ?nick=NAME, 1 to 20 letters\n")?.into_upgrade()
         );
     };
-    let room = request.path().split('?').next().unwrap_or_default().to_owned();
+    let room = request.path().to_owned();
     Ok(WSMessageAdapter::new(Member { rooms: Rc::clone(rooms), room, nick }).into_upgrade())
 }
 
 fn nick(request: &WSUpgradeRequest) -> Option<String> {
-    let mut query = form_urlencoded::parse(request.query()?.as_bytes());
-    let (_, nick) = query.find(|(name, _)| name == "nick")?;
+    let nick = request.query_parameter("nick")?;
     let is_fit = (1..=20).contains(&nick.chars().count()) && nick.chars().all(char::is_alphanumeric);
     is_fit.then(|| nick.into_owned())
 }

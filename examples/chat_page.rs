@@ -62,8 +62,8 @@ pub(crate) fn serve(handle: &WSLoopHandle, addr: &str) -> Result<WSServer, Box<d
         .header("Content-Security-Policy", PAGE_POLICY)?;
     let rooms = Rooms::default();
     let routes = Routes::new().route("/chat/{room}", move |ws: WebSocket| chat(ws, Rc::clone(&rooms))).http(
-        move |request| match request.path().split('?').next() {
-            Some("/") => page.clone(),
+        move |request| match request.path() {
+            "/" => page.clone(),
             _ => WSUpgradeResponse::not_found(),
         },
     );

@@ -169,7 +169,8 @@ mod names {
     }
 
     fn handshake(response: WSUpgradeResponse, listener: impl WSListener + 'static) {
-        let _ = (WSUpgradeRequest::method, WSUpgradeRequest::path, WSUpgradeRequest::query);
+        let _ = (WSUpgradeRequest::method, WSUpgradeRequest::target);
+        let _ = (WSUpgradeRequest::path, WSUpgradeRequest::query);
         let _ = (WSUpgradeRequest::version, WSUpgradeRequest::headers, WSUpgradeRequest::header);
         let _ = (WSUpgradeResponse::version, WSUpgradeResponse::status, WSUpgradeResponse::body);
         let _ = (WSUpgradeResponse::headers, WSUpgradeResponse::get_header);
@@ -229,7 +230,7 @@ mod names {
         let _ = (WebSocket::client_state, WebSocket::application_state, WebSocket::accepted);
         let _ = (WebSocket::headers, WebSocket::path, WebSocket::url, WebSocket::path_parameter);
         let _ = (WebSocket::proposed_subprotocols, WebSocket::subprotocol, WebSocket::session_id);
-        let _ = (WebSocket::local, WebSocket::remote);
+        let _ = (WebSocket::local_addr, WebSocket::peer_addr);
         let _ = (WebSocketRequest::accept, WebSocketRequest::accept_with, WebSocketRequest::reject);
     }
 

@@ -37,6 +37,7 @@ mod response_rules;
 mod server;
 mod start_line;
 mod syntax;
+mod target;
 #[cfg(test)]
 mod tests;
 mod url;

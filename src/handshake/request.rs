@@ -9,6 +9,7 @@ use super::WSHeaders;
 use super::head::{first_line, header_values};
 use super::start_line::HEAD_PREFIX;
 use super::syntax::{list_items, text};
+use super::target::Target;
 
 /// The HTTP request that opens a connection (RFC 6455 section 4.1).
 ///
@@ -33,15 +34,45 @@ impl WSUpgradeRequest {
         self.head.starts_with(HEAD_PREFIX)
     }
 
-    /// The request target as sent: path and query, such as `/feed?depth=5`. A client may send an absolute URI
-    /// (RFC 9112 section 3.2.2); that is what stands here then.
-    pub fn path(&self) -> &str {
+    /// Returns the request target as sent (RFC 9112 section 3.2): path and query, such as
+    /// `/feed?depth=5`, or an absolute URI, such as `http://example.com/feed?depth=5`.
+    pub fn target(&self) -> &str {
         self.request_line_part(1)
     }
 
-    /// The part of the target after the first `?`, as sent.
+    /// Returns the path without the query, as sent: percent-encoded, `/` if an absolute target has
+    /// none.
+    pub fn path(&self) -> &str {
+        Target::of(self.target()).path
+    }
+
+    /// Returns the part of the target after the first `?`, as sent; `None` without a `?`.
     pub fn query(&self) -> Option<&str> {
-        self.path().split_once('?').map(|(_, query)| query)
+        Target::of(self.target()).query
+    }
+
+    /// Returns names and values of the query's parameters in their order, percent-decoded, with `+`
+    /// as a space (`application/x-www-form-urlencoded`). Bytes that are not UTF-8 are replaced.
+    ///
+    /// ```
+    /// # use femtows::handshake::{HandshakeLimits, ServerHandshake, ServerProgress};
+    /// let mut handshake = ServerHandshake::new(HandshakeLimits::default());
+    /// let head = b"GET /feed?depth=5&name=a+b%21 HTTP/1.1\r\nHost: h\r\n\r\n";
+    /// if let ServerProgress::Request { request, .. } = handshake.receive(head) {
+    ///     let mut parameters = request.query_parameters();
+    ///     assert_eq!(parameters.next(), Some(("depth".into(), "5".into())));
+    ///     assert_eq!(parameters.next(), Some(("name".into(), "a b!".into())));
+    ///     assert_eq!(parameters.next(), None);
+    /// }
+    /// ```
+    pub fn query_parameters(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        url::form_urlencoded::parse(self.query().unwrap_or_default().as_bytes())
+    }
+
+    /// Returns the first value of a parameter of the query, decoded as by
+    /// [`query_parameters`](Self::query_parameters).
+    pub fn query_parameter(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.query_parameters().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
     /// The HTTP version: `HTTP/1.1`.
@@ -60,9 +91,14 @@ impl WSUpgradeRequest {
         self.header_bytes(name).map(text)
     }
 
-    /// The value of `Host`: name or address, and port if it is not the scheme's own.
+    /// Returns the host that the request is for: name or address, and port if it is not the
+    /// scheme's own. It is the authority of an absolute target, for which the header `Host` is
+    /// ignored (RFC 9112 section 3.2.2), else the value of `Host`.
     pub fn host(&self) -> Option<Cow<'_, str>> {
-        self.header("host")
+        match Target::of(self.target()).authority {
+            Some(authority) => Some(authority.into()),
+            None => self.header("host"),
+        }
     }
 
     /// The value of `Origin`, which browsers send (RFC 6455 section 10.2).

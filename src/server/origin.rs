@@ -36,8 +36,9 @@ impl WSOriginPolicy {
         Self(Policy::Any)
     }
 
-    /// Pages from the host and port that the request was sent to, as `Host` says. The scheme is not compared: behind a proxy that ends
-    /// TLS it differs.
+    /// Allows pages from the host and port that the request was sent to, as
+    /// [`WSUpgradeRequest::host`] returns them: the authority of an absolute target, else `Host`. The
+    /// scheme is not compared: behind a proxy that ends TLS it differs.
     pub fn same_host() -> Self {
         Self(Policy::SameHost)
     }
@@ -88,7 +89,8 @@ fn only_origin(request: &WSUpgradeRequest, allows: impl FnOnce(&str) -> bool) ->
     }
 }
 
-/// Whether `Origin` and `Host` name the same host and port; a port that is not named is that of the origin's scheme.
+/// Returns `true` if `Origin` and the request's host are the same host and port. A port that is not
+/// given is that of the origin's scheme.
 fn is_same_host(origin: &str, request: &WSUpgradeRequest) -> bool {
     let Some(host) = request.host() else { return false };
     // Not of a page: `null`, or nothing that has a host.
@@ -111,7 +113,10 @@ mod tests {
 
     fn request(host: &str, origins: &[&str]) -> WSUpgradeRequest {
         let lines: Vec<_> = origins.iter().map(|origin| format!("Origin: {origin}\r\n")).collect();
-        let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{}\r\n", lines.concat());
+        parsed(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n{}\r\n", lines.concat()))
+    }
+
+    fn parsed(head: &str) -> WSUpgradeRequest {
         match ServerHandshake::new(HandshakeLimits::default()).receive(head.as_bytes()) {
             ServerProgress::Request { request, .. } => request,
             other => panic!("{other:?}"),
@@ -140,6 +145,19 @@ mod tests {
         for (host, origin, allowed) in cases {
             assert_eq!(policy.allows(&request(host, &[origin])), allowed, "{origin} at {host}");
         }
+    }
+
+    /// RFC 9112 section 3.2.2: the authority of an absolute target takes the place of `Host`.
+    #[test]
+    fn same_host_compares_with_the_authority_of_an_absolute_target() {
+        let head = |target: &str, host: &str| {
+            format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nOrigin: https://a.example\r\n\r\n")
+        };
+        let policy = WSOriginPolicy::same_host();
+        assert!(policy.allows(&parsed(&head("http://a.example/x", "b.example"))));
+        assert!(policy.allows(&parsed(&head("http://A.example:443?x", "b.example"))));
+        assert!(!policy.allows(&parsed(&head("http://b.example/", "a.example"))));
+        assert!(!policy.allows(&parsed(&head("http://a.example:8080/", "a.example"))));
     }
 
     #[test]

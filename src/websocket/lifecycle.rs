@@ -1,6 +1,5 @@
 //! How a [`WebSocket`] opens and closes, and what is known of it.
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::future::poll_fn;
 use std::io;
@@ -13,7 +12,6 @@ use crate::handshake::{WSHeaders, WSUpgradeRequest, WSUpgradeResponse};
 use crate::proto::{WSCloseCode, WSDisconnectCause};
 
 use super::shared::{ServerSide, Shared};
-use super::target::Target;
 use super::waiters::Place;
 use super::{CloseReason, ConnectionClosed, HandlerError, WebSocket, WebSocketError, code_of_drop};
 
@@ -336,20 +334,21 @@ impl WebSocket {
         self.request().map(|request| request.headers()).unwrap_or_default()
     }
 
-    /// Path and query of the request, as they were sent, such as `/chat/lobby?since=5`.
+    /// Returns the path of the request without the query, as
+    /// [`WSUpgradeRequest::path`](crate::WSUpgradeRequest::path) does.
     pub fn path(&self) -> String {
-        let request = self.request();
-        request.map(|request| Target::of(request.path()).path_and_query().into_owned()).unwrap_or_default()
+        self.request().map(|request| request.path().to_owned()).unwrap_or_default()
     }
 
-    /// The whole URL of the request, put together from scheme, `Host`, path and query.
+    /// Returns the whole URL of the request, put together from scheme,
+    /// [`host`](crate::WSUpgradeRequest::host), path and query.
     pub fn url(&self) -> String {
         let Some(request) = self.request() else { return String::new() };
         let is_secure = request.is_secure() || self.transport().is_some_and(WSTransport::is_secure);
         let scheme = if is_secure { "wss" } else { "ws" };
-        let target = Target::of(request.path());
-        let host = target.authority.map(Cow::from).or_else(|| request.host()).unwrap_or_default();
-        format!("{scheme}://{host}{}", target.path_and_query())
+        let (host, path) = (request.host().unwrap_or_default(), request.path());
+        let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
+        format!("{scheme}://{host}{path}{query}")
     }
 
     /// A parameter of the path, as the route names it: see [`Routes`](crate::message::Routes).
@@ -357,18 +356,16 @@ impl WebSocket {
         self.shared().server()?.parameter(name)
     }
 
-    /// The first value of a parameter of the query, decoded; `+` is a space.
+    /// Returns the first value of a parameter of the query, decoded; `+` is a space.
     pub fn query_parameter(&self, name: &str) -> Option<String> {
-        let request = self.request()?;
-        let mut pairs = url::form_urlencoded::parse(request.query()?.as_bytes());
-        pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+        Some(self.request()?.query_parameter(name)?.into_owned())
     }
 
-    /// All parameters of the query in their order, decoded; `+` is a space.
+    /// Returns all parameters of the query in their order, decoded; `+` is a space.
     pub fn query_parameters(&self) -> Vec<(String, String)> {
         let Some(request) = self.request() else { return Vec::new() };
-        let query = request.query().unwrap_or_default();
-        url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+        let pairs = request.query_parameters();
+        pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
     }
 
     /// The subprotocols that the client offered, the preferred one first; repeated headers are one list.
@@ -403,19 +400,19 @@ impl WebSocket {
         pairs.find(|(name, _)| name.trim() == SESSION).map(|(_, value)| value.trim().to_owned())
     }
 
-    /// The local address.
+    /// Returns the local address.
     ///
     /// # Errors
     /// When the connection is not open yet, or gone.
-    pub fn local(&self) -> io::Result<SocketAddr> {
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.transport().ok_or(io::ErrorKind::NotConnected)?.local_addr()
     }
 
-    /// The peer's address.
+    /// Returns the peer's address.
     ///
     /// # Errors
     /// When the connection is not open yet, or gone.
-    pub fn remote(&self) -> io::Result<SocketAddr> {
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.transport().ok_or(io::ErrorKind::NotConnected)?.peer_addr()
     }
 

@@ -3,7 +3,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `client`, `server`, `wrap` | from a URL, an address or a stream to a `WebSocket` |
-//! | `routes`, `target`, `handler`, `request` | which handler serves a request, and what it gets |
+//! | `routes`, `handler`, `request` | which handler serves a request, and what it gets |
 //! | `config`, `error` | what may be chosen; what may go wrong |
 //! | `lifecycle` | opening and closing, and what is known of a connection |
 //! | `receiving`, `sending` | what a task may ask for, as futures, streams and sinks |
@@ -26,7 +26,6 @@ mod routes;
 mod sending;
 mod server;
 mod shared;
-mod target;
 mod typed;
 mod waiters;
 mod wrap;

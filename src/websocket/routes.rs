@@ -7,7 +7,6 @@ use percent_encoding::percent_decode_str;
 use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
 use crate::runtime::WSLoopHandle;
 
-use super::target::Target;
 use super::{Handler, WebSocket, WebSocketConfig};
 
 /// Handlers by path.
@@ -143,9 +142,8 @@ impl Routes {
             let answer = self.http.as_ref().map(|answer| answer(request));
             return Found::Response(answer.unwrap_or_else(|| self.not_found.clone()));
         }
-        let path = Target::of(request.path()).path;
         for route in &self.table {
-            if let Some(parameters) = route.pattern.matches(path) {
+            if let Some(parameters) = route.pattern.matches(request.path()) {
                 let (start, config) = (Rc::clone(&route.start), route.config.clone());
                 return Found::Handler { start, config, parameters };
             }

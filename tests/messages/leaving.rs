@@ -150,7 +150,7 @@ fn handles_outlive_their_loop() {
         assert_eq!(codes, [1006; 4]);
         let Poll::Ready(closed) = pin!(ws.aclose(1000, "")).poll(&mut cx) else { panic!("it waits") };
         closed.expect("it is closed");
-        assert!(ws.local().is_err() && ws.remote().is_err());
+        assert!(ws.local_addr().is_err() && ws.peer_addr().is_err());
     }
 }
 

@@ -48,7 +48,7 @@ fn both_ends_know_their_handshake_unless_they_forget_it() {
     let ask = |transport: &WSTransport| {
         let (request, response) = (transport.request()?, transport.response()?);
         Some([
-            format!("{} {} {}", request.method(), request.path(), request.version()),
+            format!("{} {} {}", request.method(), request.target(), request.version()),
             request.query()?.to_owned(),
             format!("{} {} {}", response.version(), response.status(), response.get_header("x-own")?),
             transport.subprotocol()?,

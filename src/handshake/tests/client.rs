@@ -34,7 +34,7 @@ fn the_request_is_that_of_the_rfc() {
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Protocol: chat, superchat\r\nOrigin: http://example.com\r\n\r\n"
     );
-    assert_eq!(client.request().path(), "/chat?a=b");
+    assert_eq!(client.request().target(), "/chat?a=b");
     assert!(client.request().is_upgrade());
 }
 

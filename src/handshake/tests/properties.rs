@@ -80,7 +80,7 @@ fn accepted_requests_are_read_as_httparse_reads_them() {
         let mut parsed = httparse::Request::new(&mut slots);
         let length = parsed.parse(request.raw_head()).expect("httparse accepts it, too");
         assert_eq!(length, httparse::Status::Complete(request.raw_head().len()));
-        assert_eq!((parsed.method, parsed.path), (Some(request.method()), Some(request.path())));
+        assert_eq!((parsed.method, parsed.path), (Some(request.method()), Some(request.target())));
         let headers = request.headers();
         assert_eq!(headers.len(), parsed.headers.len());
         for (ours, theirs) in headers.iter().zip(parsed.headers) {

@@ -19,7 +19,8 @@ fn a_good_request_is_given_out() {
     assert_eq!(consumed, REQUEST.len());
     assert_eq!(request.raw_head(), REQUEST.as_bytes());
     assert_eq!((request.method(), request.version()), ("GET", "HTTP/1.1"));
-    assert_eq!((request.path(), request.query()), ("/chat?room=1", Some("room=1")));
+    assert_eq!(request.target(), "/chat?room=1");
+    assert_eq!((request.path(), request.query()), ("/chat", Some("room=1")));
     assert!(request.is_upgrade());
     assert_eq!(request.host().as_deref(), Some("server.example.com"));
     assert_eq!(request.origin().as_deref(), Some("http://example.com"));
@@ -29,6 +30,56 @@ fn a_good_request_is_given_out() {
     let headers = request.headers();
     assert_eq!(headers.len(), 7);
     assert!(headers.has_token("connection", "upgrade"));
+}
+
+#[test]
+fn path_and_query_are_parts_of_the_target() {
+    for (target, path, query) in [
+        ("/", "/", None),
+        ("/a?", "/a", Some("")),
+        ("/a?b?c", "/a", Some("b?c")),
+        ("/a?u=http://other/b", "/a", Some("u=http://other/b")),
+        ("http://other:81/a/b?c", "/a/b", Some("c")),
+        ("https://other", "/", None),
+        ("http://other?c", "/", Some("c")),
+    ] {
+        let request = accepted_request(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert_eq!((request.target(), request.path(), request.query()), (target, path, query));
+    }
+}
+
+/// RFC 9112 section 3.2.2: `Host` is ignored for an absolute target.
+#[test]
+fn host_of_an_absolute_target_is_its_authority() {
+    for (target, host) in [("/", "h:80"), ("http://other:81/", "other:81"), ("http://[::1]?h", "[::1]")] {
+        let request = accepted_request(format!("GET {target} HTTP/1.1\r\nHost: h:80\r\n\r\n"));
+        assert_eq!(request.host().as_deref(), Some(host), "{target}");
+        assert_eq!(request.header("host").as_deref(), Some("h:80"), "{target}");
+    }
+}
+
+/// `application/x-www-form-urlencoded`, as the URL standard parses it.
+#[test]
+fn query_parameters_are_decoded() {
+    for (query, expected) in [
+        ("", &[][..]),
+        ("?", &[]),
+        ("?&&", &[]),
+        ("?a", &[("a", "")]),
+        ("?=b", &[("", "b")]),
+        ("?a=b=c&a=d", &[("a", "b=c"), ("a", "d")]),
+        ("?a+b=c%2Bd%20e", &[("a b", "c+d e")]),
+        ("?%C3%BC=%ff%", &[("\u{fc}", "\u{fffd}%")]),
+        ("?a;b=c", &[("a;b", "c")]),
+    ] {
+        let request = accepted_request(format!("GET /x{query} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        let found: Vec<_> = request.query_parameters().collect();
+        let found: Vec<_> = found.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(found, expected, "{query}");
+    }
+    let request = accepted_request("GET /?a=1&b=2&a=3 HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(request.query_parameter("a").as_deref(), Some("1"));
+    assert_eq!(request.query_parameter("c"), None);
 }
 
 #[test]

@@ -1,11 +1,9 @@
-//! What the line of a request names (RFC 9112 section 3.2).
-
-use std::borrow::Cow;
+//! The target of a request (RFC 9112 section 3.2).
 
 /// The target of a request, in parts, none of them decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Target<'a> {
-    /// Of a target that is a whole URI, which takes the place of `Host` (section 3.2.2).
+    /// Of an absolute target; it takes the place of `Host` (section 3.2.2).
     pub(super) authority: Option<&'a str>,
     /// Begins with a slash.
     pub(super) path: &'a str,
@@ -14,7 +12,8 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Takes apart what stands in the request line. Only what does not begin with a slash is a whole URI: queries may hold others.
+    /// Splits what the request line has. Only what does not begin with a slash is absolute: a query
+    /// may contain a URI, too.
     pub(super) fn of(target: &'a str) -> Self {
         let (authority, rest) = match target.split_once("://") {
             Some((_, rest)) if !target.starts_with('/') => {
@@ -26,14 +25,6 @@ impl<'a> Target<'a> {
         let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
         Self { authority, path: if path.is_empty() { "/" } else { path }, query }
     }
-
-    /// As it is asked for at the server that it is of.
-    pub(super) fn path_and_query(&self) -> Cow<'a, str> {
-        match self.query {
-            Some(query) => format!("{}?{query}", self.path).into(),
-            None => self.path.into(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -41,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_a_path_or_a_whole_uri() {
+    fn target_is_a_path_or_an_absolute_uri() {
         for (target, authority, path, query) in [
             ("/a", None, "/a", None),
             ("/a?b=/c", None, "/a", Some("b=/c")),
@@ -57,8 +48,5 @@ mod tests {
         ] {
             assert_eq!(Target::of(target), Target { authority, path, query }, "{target}");
         }
-        assert_eq!(Target::of("http://host?b").path_and_query(), "/?b");
-        assert_eq!(Target::of("/a?").path_and_query(), "/a?");
-        assert_eq!(Target::of("http://host/a").path_and_query(), "/a");
     }
 }
