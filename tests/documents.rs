@@ -155,7 +155,8 @@ mod names {
         let _ = (WSAutoPingStrategy::PingWhenIdle, WSAutoPingStrategy::PingPeriodically);
         let _ = (WSServerConfig::enable_auto_pong, WSConnectConfig::enable_auto_pong);
         let _ = (WSServerConfig::max_frame_size, WSConnectConfig::max_frame_size);
-        let _ = (WSConnectConfig::extra_headers, WSConnectConfig::max_redirects);
+        let _ = (WSConnectConfig::extra_headers, WSConnectConfig::header, WSConnectConfig::bearer);
+        let _ = WSConnectConfig::max_redirects;
         let _ = WSConnectConfig::proxy(WSConnectConfig::default(), WSProxy::parse("socks5://localhost").ok());
         let _ = WSConnectConfig::socket_factory(WSConnectConfig::default(), |_| Ok(None));
         let _ = WSConnectConfig::configure_socket(WSConnectConfig::default(), |_, _| Ok(()));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use crate::connection::{ConnectionConfig, WSLimits, WSTuning, connection_setters, liveness_setters};
-use crate::handshake::{WSHeaders, WSProxy, WSUrl};
+use crate::handshake::{WSHeaders, WSInvalidHeader, WSProxy, WSUrl};
 use crate::net::WSResolver;
 #[cfg(feature = "tls")]
 use crate::tls::{TlsPeer, WSClientTls};
@@ -19,6 +19,8 @@ use crate::tls::{TlsPeer, WSClientTls};
 pub struct WSConnectConfig {
     pub(crate) connection: ConnectionConfig,
     pub(crate) extra_headers: WSHeaders,
+    /// The first header that was not added because it is invalid.
+    pub(super) invalid_header: Option<WSInvalidHeader>,
     pub(crate) subprotocols: Vec<String>,
     pub(super) max_redirects: u32,
     pub(super) redirect_headers: Vec<String>,
@@ -46,6 +48,7 @@ impl Default for WSConnectConfig {
         Self {
             connection: ConnectionConfig::default(),
             extra_headers: WSHeaders::default(),
+            invalid_header: None,
             subprotocols: Vec::new(),
             max_redirects: 5,
             redirect_headers: Vec::new(),
@@ -63,7 +66,8 @@ impl WSConnectConfig {
     connection_setters!();
     liveness_setters!();
 
-    /// Headers added to the request. `Host` among them replaces the generated one. Default none.
+    /// Sets the headers that are added to the request, in place of those set before. `Host` among
+    /// them replaces the generated one. Default none.
     ///
     /// A redirection within the origin keeps all of them. To another origin follow only
     /// `User-Agent`, `Origin`, `Accept` and `Accept-*`, and those that
@@ -71,7 +75,44 @@ impl WSConnectConfig {
     #[must_use]
     pub fn extra_headers(mut self, headers: WSHeaders) -> Self {
         self.extra_headers = headers;
+        self.invalid_header = None;
         self
+    }
+
+    /// Adds a header to the [`extra_headers`](Self::extra_headers).
+    ///
+    /// An invalid name or value is the error of the connect, [`WSError::InvalidHeader`], before
+    /// anything is sent. [`WSHeaders::append`] describes them.
+    ///
+    /// [`WSError::InvalidHeader`]: crate::WSError::InvalidHeader
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let added = self.extra_headers.append(name, value);
+        self.note(added)
+    }
+
+    /// Sends `Authorization: Bearer` with this token (RFC 6750 section 2.1), in place of another
+    /// `Authorization` among the [`extra_headers`](Self::extra_headers).
+    ///
+    /// A token with a character that is not allowed there is the error of the connect, as for
+    /// [`header`](Self::header). `Debug` of the configuration shows no values of headers.
+    ///
+    /// ```
+    /// use femtows::WSConnectConfig;
+    ///
+    /// let config = WSConnectConfig::default().bearer("mF_9.B5f-4.1JqM").header("X-Client", "7");
+    /// assert!(!format!("{config:?}").contains("mF_9"));
+    /// ```
+    #[must_use]
+    pub fn bearer(mut self, token: &str) -> Self {
+        const NAME: &str = "Authorization";
+        let added = if is_token68(token) {
+            self.extra_headers.insert(NAME, format!("Bearer {token}"))
+        } else {
+            let reason = "the bearer token is empty or has a character that RFC 6750 does not allow";
+            Err(WSInvalidHeader { name: NAME.to_owned(), reason })
+        };
+        self.note(added)
     }
 
     /// Subprotocols to offer, the preferred one first (RFC 6455 section 1.9). Default none.
@@ -173,6 +214,12 @@ impl WSConnectConfig {
         self
     }
 
+    /// Keeps the first error, for the connect.
+    fn note(mut self, added: Result<(), WSInvalidHeader>) -> Self {
+        self.invalid_header = self.invalid_header.or(added.err());
+        self
+    }
+
     /// Returns how TLS is spoken with the server, or with the proxy.
     #[cfg(feature = "tls")]
     pub(super) fn tls_with(&self, peer: TlsPeer) -> WSClientTls {
@@ -184,15 +231,62 @@ impl WSConnectConfig {
     }
 }
 
+/// Returns `true` for a `token68` (RFC 9110 section 11.2), which RFC 6750 calls `b64token`.
+fn is_token68(token: &str) -> bool {
+    let text = token.trim_end_matches('=');
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_allowed)
+}
+
 impl fmt::Debug for WSConnectConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Any header may be a credential.
+        let names: Vec<&str> = self.extra_headers.iter().map(|(name, _)| name).collect();
         f.debug_struct("WSConnectConfig")
             .field("connection", &self.connection)
-            .field("extra_headers", &self.extra_headers)
+            .field("extra_headers", &names)
             .field("subprotocols", &self.subprotocols)
             .field("max_redirects", &self.max_redirects)
             .field("redirect_headers", &self.redirect_headers)
             .field("proxy", &self.proxy)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 6750 section 2.1.
+    #[test]
+    fn bearer_tokens_are_token68() {
+        for token in ["a", "mF_9.B5f-4.1JqM", "a+/~==", "0"] {
+            assert!(is_token68(token), "{token}");
+        }
+        for token in ["", "=", "a b", "a=b", "a\r\nX: y", "a\u{e4}", "a,b", "\"a\""] {
+            assert!(!is_token68(token), "{token:?}");
+        }
+    }
+
+    #[test]
+    fn first_invalid_header_is_kept_and_extra_headers_replace_it() {
+        let config = WSConnectConfig::default().header("a b", "c").bearer("").header("X", "y");
+        assert_eq!(config.invalid_header.as_ref().expect("two were").name, "a b");
+        assert_eq!(config.extra_headers.get("x"), Some("y"));
+        let config = config.extra_headers(WSHeaders::new());
+        assert!(config.invalid_header.is_none() && config.extra_headers.is_empty());
+    }
+
+    #[test]
+    fn bearer_replaces_other_credentials() {
+        let config = WSConnectConfig::default().header("authorization", "Basic x").bearer("a").bearer("b");
+        assert_eq!(config.extra_headers.get_all("Authorization").collect::<Vec<_>>(), ["Bearer b"]);
+    }
+
+    #[test]
+    fn debug_shows_no_values_of_headers() {
+        let shown = format!("{:?}", WSConnectConfig::default().bearer("secret").header("X-Key", "secret"));
+        assert!(!shown.contains("secret"), "{shown}");
+        assert!(shown.contains("X-Key"), "{shown}");
     }
 }

@@ -38,7 +38,8 @@ use super::report::Journey;
 /// [`WSTransport::connect_report`] tells what each phase took.
 ///
 /// # Errors
-/// - [`WSError::InvalidUrl`], [`WSError::InvalidArgument`], [`WSError::InvalidRequest`], [`WSError::TlsUnsupported`]: the arguments;
+/// - [`WSError::InvalidUrl`], [`WSError::InvalidArgument`], [`WSError::InvalidHeader`],
+///   [`WSError::InvalidRequest`], [`WSError::TlsUnsupported`]: the arguments;
 /// - [`WSError::Resolve`], [`WSError::Io`], [`WSError::Proxy`], [`WSError::Timeout`]: the way to the server;
 /// - `WSError::Tls`, `WSError::TlsConfig` (feature `tls`): the server's certificate, or what was configured;
 /// - [`WSError::Handshake`]: the server's answer, which the error carries;
@@ -164,6 +165,9 @@ pub(crate) fn client_handshake(
     url: &WSUrl,
     config: &WSConnectConfig,
 ) -> Result<ClientHandshake, WSError> {
+    if let Some(invalid) = &config.invalid_header {
+        return Err(invalid.clone().into());
+    }
     let mut request = ClientHandshakeConfig::new(url.host_header(), url.path_and_query());
     request.extra_headers = config.extra_headers.clone();
     request.subprotocols.clone_from(&config.subprotocols);

@@ -13,7 +13,8 @@ use super::syntax::{is_field_value, is_token, list_items, text};
 ///
 /// Names are compared without regard to case, and keep the case in which they were given. Values are text: bytes that
 /// are not UTF-8 are read as Latin-1 (the `obs-text` of RFC 9110 section 5.5). Neither can contain what would break
-/// out of its line.
+/// out of its line. `Debug` shows `***` in place of credentials: `Authorization`,
+/// `Proxy-Authorization`, `Cookie` and `Set-Cookie`.
 #[derive(Clone, Default)]
 pub struct WSHeaders {
     /// Name and value in order.
@@ -136,8 +137,14 @@ impl WSHeaders {
 
 impl fmt::Debug for WSHeaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter()).finish()
+        f.debug_list().entries(self.iter().map(|(name, value)| (name, shown(name, value)))).finish()
     }
+}
+
+/// Returns the value of a header as it may be logged.
+fn shown<'a>(name: &str, value: &'a str) -> &'a str {
+    const CREDENTIALS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+    if CREDENTIALS.iter().any(|known| known.eq_ignore_ascii_case(name)) { "***" } else { value }
 }
 
 /// Order and values count; the case of names does not.
@@ -221,6 +228,17 @@ mod tests {
         assert!(headers.remove("HOST"));
         assert!(!headers.remove("host"));
         assert_eq!((headers.get("via"), headers.get("x-a"), headers.len()), (Some("v"), Some("new"), 2));
+    }
+
+    #[test]
+    fn debug_hides_credentials() {
+        let mut headers = sample();
+        for name in ["Authorization", "proxy-authorization", "COOKIE", "Set-Cookie"] {
+            headers.append(name, "secret").expect("a valid header");
+        }
+        let shown = format!("{headers:?}");
+        assert!(!shown.contains("secret"), "{shown}");
+        assert!(shown.contains(r#"("COOKIE", "***")"#) && shown.contains(r#"("Via", "v")"#), "{shown}");
     }
 
     #[test]

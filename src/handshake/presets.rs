@@ -1,10 +1,51 @@
-//! The responses that the server gives by itself.
+//! Responses for frequent cases, and those that the server gives by itself.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{WSInvalidResponse, WSUpgradeResponse};
+use super::{WSInvalidHeader, WSInvalidResponse, WSUpgradeResponse};
 
 impl WSUpgradeResponse {
+    /// Returns a response whose body is `value` as JSON, with `Content-Type: application/json`: an
+    /// answer to plain HTTP, or a refusal.
+    ///
+    /// ```
+    /// use femtows::WSUpgradeResponse;
+    ///
+    /// let refusal = WSUpgradeResponse::json(403, &["not", "you"])?;
+    /// assert_eq!(refusal.body(), r#"["not","you"]"#);
+    /// # Ok::<(), femtows::WSInvalidResponse>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If `status` is neither 200 nor within 400 to 599, or if `value` cannot become JSON.
+    #[cfg(feature = "json")]
+    pub fn json(status: u16, value: &impl serde::Serialize) -> Result<Self, WSInvalidResponse> {
+        let body = serde_json::to_vec(value)
+            .map_err(|error| WSInvalidResponse::new(format!("the body cannot become JSON: {error}")))?;
+        let mut response = if status == 200 { Self::ok(body) } else { Self::error(status, body)? };
+        response.headers_mut().append("Content-Type", "application/json")?;
+        Ok(response)
+    }
+
+    /// Returns a 401 with this challenge as its `WWW-Authenticate`, such as `Bearer` or
+    /// `Basic realm="chat"`. A 401 without one is not allowed (RFC 9110 section 15.5.2).
+    ///
+    /// # Errors
+    /// If `challenge` contains a control character.
+    pub fn unauthorized(challenge: &str) -> Result<Self, WSInvalidHeader> {
+        Self::built(401, "401 Unauthorized".into()).header("WWW-Authenticate", challenge)
+    }
+
+    /// Returns a 429 (RFC 6585 section 4) whose `Retry-After` is this time in seconds, rounded up
+    /// (RFC 9110 section 10.2.3).
+    pub fn too_many_requests(retry_after: Duration) -> Self {
+        let seconds = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
+        let body = "429 Too Many Requests";
+        Self::constant(429, body, &[("Retry-After", &seconds.to_string())])
+    }
+
     /// 404 with the text `404 Not Found`.
     pub fn not_found() -> Self {
         Self::built(404, "404 Not Found".into())

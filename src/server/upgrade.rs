@@ -1,5 +1,8 @@
+use std::error::Error;
+use std::fmt::Display;
+
 use crate::connection::WSListener;
-use crate::handshake::{WSInvalidResponse, WSUpgradeResponse};
+use crate::handshake::{WSInvalidHeader, WSInvalidResponse, WSUpgradeResponse};
 
 use super::WSDeferredUpgrade;
 
@@ -47,9 +50,29 @@ impl WSUpgradeResponseWithListener {
 /// | [`WSUpgradeResponseWithListener`] | its 101 |
 /// | `None` | 404, `404 Not Found` |
 /// | [`WSUpgradeResponse`] | it, unless it is 101, which without a listener becomes 500 |
-/// | `Err(response)` | the same |
-/// | any other `Err` | 500 without the error's text, which is logged |
+/// | `Err(error)` | the response that `error` becomes by [`Into`] |
 /// | [`WSDeferredUpgrade`] | what its ticket decides |
+///
+/// These errors become a response:
+///
+/// | error | response |
+/// |---|---|
+/// | [`WSUpgradeResponse`] | itself |
+/// | [`WSInvalidHeader`], [`WSInvalidResponse`], `Box<dyn Error + Send + Sync>` | 500 without the error's text, which is logged |
+/// | an error of the application's own | what its `impl From<MyError> for WSUpgradeResponse` makes |
+///
+/// So `?` works on them in a factory that fails with a response:
+///
+/// ```
+/// use femtows::{WSListener, WSUpgradeRequest, WSUpgradeResponse};
+///
+/// fn decide<L: WSListener>(request: &WSUpgradeRequest, listener: L) -> Result<L, WSUpgradeResponse> {
+///     match request.header("authorization") {
+///         Some(_) => Ok(listener),
+///         None => Err(WSUpgradeResponse::unauthorized("Bearer")?),
+///     }
+/// }
+/// ```
 ///
 /// A request that is not an upgrade
 /// ([`WSUpgradeRequest::is_upgrade`](crate::WSUpgradeRequest::is_upgrade)) can be answered with a
@@ -107,23 +130,38 @@ impl<T: WSIntoUpgrade> WSIntoUpgrade for Option<T> {
     }
 }
 
-impl<T: WSIntoUpgrade> WSIntoUpgrade for Result<T, WSUpgradeResponse> {
+impl<T: WSIntoUpgrade, E: Into<WSUpgradeResponse>> WSIntoUpgrade for Result<T, E> {
     fn into_upgrade(self) -> WSUpgradeOutcome {
         match self {
             Ok(accepted) => accepted.into_upgrade(),
-            Err(response) => response.into_upgrade(),
+            Err(error) => error.into().into_upgrade(),
         }
     }
 }
 
-impl<T: WSIntoUpgrade> WSIntoUpgrade for Result<T, Box<dyn std::error::Error + Send + Sync>> {
-    fn into_upgrade(self) -> WSUpgradeOutcome {
-        match self {
-            Ok(accepted) => accepted.into_upgrade(),
-            Err(error) => {
-                error_limited!("the listener factory failed: {error}");
-                WSUpgradeOutcome::Reject(WSUpgradeResponse::internal_error())
-            }
-        }
+/// A 500 without the text of the error, which is logged.
+impl From<WSInvalidHeader> for WSUpgradeResponse {
+    fn from(error: WSInvalidHeader) -> Self {
+        concealed(&error)
     }
+}
+
+/// A 500 without the text of the error, which is logged.
+impl From<WSInvalidResponse> for WSUpgradeResponse {
+    fn from(error: WSInvalidResponse) -> Self {
+        concealed(&error)
+    }
+}
+
+/// A 500 without the text of the error, which is logged.
+impl From<Box<dyn Error + Send + Sync>> for WSUpgradeResponse {
+    fn from(error: Box<dyn Error + Send + Sync>) -> Self {
+        concealed(&error)
+    }
+}
+
+/// Returns a 500 for an error whose text is not for the peer.
+fn concealed(error: &dyn Display) -> WSUpgradeResponse {
+    error_limited!("the listener factory failed: {error}");
+    WSUpgradeResponse::internal_error()
 }

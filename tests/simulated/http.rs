@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use femtows::testkit::{Peer, TestKit};
 use femtows::*;
@@ -179,4 +180,76 @@ fn connection_header_of_a_101_is_overridden() {
     assert_eq!(status(&head), "101", "{head}");
     assert_eq!(values(&head, "Connection"), ["Upgrade"]);
     assert_eq!(values(&head, "X-Own"), ["1"]);
+}
+
+/// RFC 9110 section 11.6.1.
+#[test]
+fn unauthorized_has_the_challenge() {
+    let refuse = |_: &WSUpgradeRequest| WSUpgradeResponse::unauthorized("Basic realm=\"chat\"");
+    let (head, body) = answer_of(move |request| Err::<Recorder, _>(refuse(request)?), &upgrade());
+    assert_eq!((status(&head), body.as_str()), ("401", "401 Unauthorized"));
+    assert_eq!(values(&head, "WWW-Authenticate"), ["Basic realm=\"chat\""]);
+}
+
+/// RFC 6585 section 4, RFC 9110 section 10.2.3.
+#[test]
+fn too_many_requests_has_retry_after_in_whole_seconds() {
+    for (after, seconds) in [(0, "0"), (1, "1"), (1_000, "1"), (1_001, "2"), (90_000, "90")] {
+        let response = WSUpgradeResponse::too_many_requests(Duration::from_millis(after));
+        let (head, body) = answer_of(move |_| response.clone(), &upgrade());
+        assert_eq!((status(&head), body.as_str()), ("429", "429 Too Many Requests"), "{after}");
+        assert_eq!(values(&head, "Retry-After"), [seconds], "{after}");
+    }
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn json_refusal_has_its_content_type() {
+    let factory = |_: &WSUpgradeRequest| -> Result<Recorder, WSUpgradeResponse> {
+        Err(WSUpgradeResponse::json(403, &std::collections::BTreeMap::from([("error", "not you")]))?)
+    };
+    let (head, body) = answer_of(factory, &upgrade());
+    assert_eq!((status(&head), body.as_str()), ("403", r#"{"error":"not you"}"#));
+    assert_eq!(values(&head, "Content-Type"), ["application/json"]);
+    for status in [101, 204, 302, 399, 600] {
+        assert!(WSUpgradeResponse::json(status, &1).is_err(), "{status}");
+    }
+}
+
+fn upgrade() -> String {
+    String::from_utf8(Peer::request()).unwrap()
+}
+
+/// An error that decides on its response.
+struct Busy;
+
+impl From<Busy> for WSUpgradeResponse {
+    fn from(_: Busy) -> Self {
+        Self::too_many_requests(Duration::from_secs(5))
+    }
+}
+
+#[test]
+fn errors_of_a_factory_become_their_response() {
+    type Decision = Result<Recorder, WSUpgradeResponse>;
+    let invalid_header = |_: &WSUpgradeRequest| -> Decision {
+        Err(WSUpgradeResponse::not_found().header("inner detail", "x")?)
+    };
+    let invalid_response =
+        |_: &WSUpgradeRequest| -> Decision { Err(WSUpgradeResponse::error(200, "inner detail")?) };
+    let any_error = |_: &WSUpgradeRequest| -> Decision {
+        let error: Box<dyn std::error::Error + Send + Sync> = "inner detail".into();
+        Err(error)?
+    };
+    let answers = [
+        answer_of(invalid_header, &upgrade()),
+        answer_of(invalid_response, &upgrade()),
+        answer_of(any_error, &upgrade()),
+    ];
+    for (head, body) in answers {
+        assert_eq!((status(&head), body.as_str()), ("500", "500 Internal Server Error"));
+        assert!(!head.contains("inner detail"), "{head}");
+    }
+    let (head, _) = answer_of(|_| Err::<Recorder, _>(Busy), &upgrade());
+    assert_eq!((status(&head), values(&head, "Retry-After")), ("429", vec!["5"]));
 }

@@ -222,6 +222,28 @@ fn credentials_in_the_url_become_basic_auth() {
 }
 
 #[test]
+fn header_and_bearer_are_sent() {
+    let config = WSConnectConfig::default().header("X-Own", "a").header("x-own", "b").bearer("mF_9.B5f");
+    let request = request_for("ws://user:pass@ADDR/", config);
+    assert_eq!(header(&request, "Authorization").as_deref(), Some("Bearer mF_9.B5f"));
+    assert!(request.contains("\r\nX-Own: a\r\nx-own: b\r\n"), "{request}");
+}
+
+#[test]
+fn invalid_header_is_the_error_of_the_connect() {
+    for config in [
+        WSConnectConfig::default().header("X-Own", "a\r\nX-Evil: b"),
+        WSConnectConfig::default().bearer("a b secret"),
+    ] {
+        let (log, _events) = log();
+        let server = PeerServer::bind();
+        let error = connect(&server.url("/"), config, Probe::new(&log)).opened().unwrap_err();
+        assert!(matches!(error, WSError::InvalidHeader(_)), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
+
+#[test]
 fn extra_headers_are_sent_and_host_can_be_replaced() {
     let mut headers = WSHeaders::new();
     headers.append("X-One", "1").unwrap();
