@@ -135,7 +135,7 @@ pub use connection::{
 pub use deflate::WSDeflateConfig;
 pub use handshake::{
     WSHandshakeError, WSHandshakeErrorKind, WSHeaders, WSInvalidHeader, WSInvalidProxy, WSInvalidRequest,
-    WSInvalidResponse, WSInvalidUrl, WSProxy, WSProxyError, WSProxyErrorKind, WSUpgradeRequest,
+    WSInvalidResponse, WSInvalidUrl, WSProxy, WSProxyError, WSProxyErrorKind, WSRequestHead,
     WSUpgradeResponse, WSUrl,
 };
 pub use messages::{WSMessage, WSMessageAdapter, WSMessageListener};
@@ -152,9 +152,9 @@ pub use runtime::{
 pub use runtime::{WSLoop, WSLoopHandle, WSLoopRemote, WSRemoteError, WSSleep, WSTask, WSTimer};
 pub use server::{
     WSDeferredUpgrade, WSIntoUpgrade, WSOriginPolicy, WSPerCoreConfig, WSServer, WSServerConfig,
-    WSServerRemote, WSServerThreads, WSSpread, WSUpgradeOutcome, WSUpgradeResponseWithListener,
-    WSUpgradeTicket, ws_create_server, ws_create_server_on, ws_create_server_without_socket,
-    ws_serve_per_core,
+    WSServerRemote, WSServerThreads, WSSpread, WSUpgradeOutcome, WSUpgradeRequest,
+    WSUpgradeResponseWithListener, WSUpgradeTicket, ws_create_server, ws_create_server_on,
+    ws_create_server_without_socket, ws_serve_per_core,
 };
 #[cfg(feature = "tls")]
 pub use tls::{

@@ -92,8 +92,8 @@ mod names {
     use femtows::{
         WSAutoPingStrategy, WSClose, WSCloseCode, WSCloseHandshake, WSConnectConfig, WSError, WSFrame,
         WSHandshakeError, WSHandshakeErrorKind, WSIntoUpgrade, WSInvalidUrl, WSListener, WSLoopConfig,
-        WSMessageListener, WSMsgType, WSProtocolError, WSProxy, WSRemote, WSServerConfig, WSTransport,
-        WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, WSUrl, ws_connect,
+        WSMessageListener, WSMsgType, WSProtocolError, WSProxy, WSRemote, WSRequestHead, WSServerConfig,
+        WSTransport, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, WSUrl, ws_connect,
         ws_connect_over, ws_connect_with, ws_create_server, ws_create_server_on,
     };
 
@@ -170,9 +170,9 @@ mod names {
     }
 
     fn handshake(response: WSUpgradeResponse, listener: impl WSListener + 'static) {
-        let _ = (WSUpgradeRequest::method, WSUpgradeRequest::target);
-        let _ = (WSUpgradeRequest::path, WSUpgradeRequest::query);
-        let _ = (WSUpgradeRequest::version, WSUpgradeRequest::headers, WSUpgradeRequest::header);
+        let _ = (WSRequestHead::method, WSRequestHead::target);
+        let _ = (WSRequestHead::path, WSRequestHead::query);
+        let _ = (WSRequestHead::version, WSRequestHead::headers, WSRequestHead::header);
         let _ = (WSUpgradeResponse::version, WSUpgradeResponse::status, WSUpgradeResponse::body);
         let _ = (WSUpgradeResponse::headers, WSUpgradeResponse::get_header);
         let _ = (WSUpgradeResponse::switching_protocols, WSUpgradeResponse::redirect);

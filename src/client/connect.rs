@@ -10,7 +10,7 @@ use crate::deflate::{self, DEFLATE_EXTENSION, WSDeflateConfig};
 #[cfg(feature = "deflate")]
 use crate::handshake::WSHeaders;
 use crate::handshake::{
-    ClientHandshake, ClientHandshakeConfig, WSHandshakeErrorKind, WSUpgradeRequest, WSUpgradeResponse, WSUrl,
+    ClientHandshake, ClientHandshakeConfig, WSHandshakeErrorKind, WSRequestHead, WSUpgradeResponse, WSUrl,
 };
 use crate::runtime::{WSError, WSHandshakeFailure, WSLoopHandle, WSPhase, random};
 
@@ -64,7 +64,7 @@ pub fn ws_connect_with<F, L>(
     config: WSConnectConfig,
 ) -> impl Future<Output = Result<WSTransport, WSError>> + use<F, L>
 where
-    F: FnOnce(&WSUpgradeRequest, &WSUpgradeResponse) -> L + 'static,
+    F: FnOnce(&WSRequestHead, &WSUpgradeResponse) -> L + 'static,
     L: WSListener + 'static,
 {
     let handle = handle.clone();
@@ -129,7 +129,7 @@ async fn open<F, L>(
     journey: &RefCell<Journey>,
 ) -> Result<WSTransport, WSError>
 where
-    F: FnOnce(&WSUpgradeRequest, &WSUpgradeResponse) -> L + 'static,
+    F: FnOnce(&WSRequestHead, &WSUpgradeResponse) -> L + 'static,
     L: WSListener + 'static,
 {
     let settings = Settings::new(&config.connection);

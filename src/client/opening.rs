@@ -16,7 +16,7 @@ use crate::client::ConfigureSocket;
 #[cfg(feature = "deflate")]
 use crate::connection::check_deflate;
 use crate::connection::{Conn, Handshake, Settings, WSListener, WSTransport};
-use crate::handshake::{ClientHandshake, ClientProgress, WSUpgradeRequest, WSUpgradeResponse};
+use crate::handshake::{ClientHandshake, ClientProgress, WSRequestHead, WSUpgradeResponse};
 use crate::net::{Io, Read, Socket, SocketKind, Stream};
 #[cfg(feature = "tls")]
 use crate::net::{TlsShared, TlsStream};
@@ -35,8 +35,7 @@ use super::tunnelling::Tunnelling;
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 /// Makes the listener of a connection that was accepted.
-pub(crate) type ListenerFactory =
-    Box<dyn FnOnce(&WSUpgradeRequest, &WSUpgradeResponse) -> Box<dyn WSListener>>;
+pub(crate) type ListenerFactory = Box<dyn FnOnce(&WSRequestHead, &WSUpgradeResponse) -> Box<dyn WSListener>>;
 
 /// What is asked of the server once the stream leads to it.
 pub(crate) struct OpenRequest {

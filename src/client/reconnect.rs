@@ -257,9 +257,8 @@ mod tests {
 
     use super::*;
     use crate::connection::WSResult;
-    use crate::handshake::WSUpgradeRequest;
     use crate::proto::WSFrame;
-    use crate::server::WSServerConfig;
+    use crate::server::{WSServerConfig, WSUpgradeRequest};
     use crate::testkit::{Pair, TestKit};
 
     const MS: Duration = Duration::from_millis(1);

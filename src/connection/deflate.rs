@@ -10,8 +10,7 @@ use crate::deflate::{
     WSDeflateConfig, accept_offer, check_response,
 };
 use crate::handshake::{
-    WSHandshakeError, WSUpgradeRequest, WSUpgradeResponse, add_extension, extension_values,
-    invalid_extensions,
+    WSHandshakeError, WSRequestHead, WSUpgradeResponse, add_extension, extension_values, invalid_extensions,
 };
 use crate::proto::{Role, SendOptions, WSPreparedFrame, WSPreparedMessage, WSProtocolError};
 use crate::runtime::{LoopCore, PerLoop, Token, WSLoopConfig};
@@ -239,7 +238,7 @@ impl ConnDeflate {
 /// A server's part: adds the response to the client's offer to `head`, if there is one to accept.
 pub(crate) fn accept_deflate(
     config: Option<&WSDeflateConfig>,
-    request: &WSUpgradeRequest,
+    request: &WSRequestHead,
     head: &mut Vec<u8>,
 ) -> Option<DeflateParameters> {
     let accepted = accept_offer(&config?.preferences(), extension_values(request.raw_head()))?;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse, WSUrl};
+use crate::handshake::{WSRequestHead, WSUpgradeResponse, WSUrl};
 
 /// The opening handshake, for those who ask for it later.
 #[derive(Debug)]
 pub(crate) struct Handshake {
-    pub(crate) request: WSUpgradeRequest,
+    pub(crate) request: WSRequestHead,
     pub(crate) response: WSUpgradeResponse,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::buf::{WS_HEADROOM, WSBuffer};
 use crate::connection::{Conn, WSConnectReport, WSRemote, measure_roundtrip_time};
-use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
+use crate::handshake::{WSRequestHead, WSUpgradeResponse};
 use crate::proto::{
     MAX_CONTROL_PAYLOAD, Payload, Role, SendOptions, WSClose, WSCloseCode, WSCloseHandshake,
     WSDisconnectInfo, WSDropReason, WSMsgType, WSPreparedFrame, WSPreparedMessage,
@@ -288,7 +288,7 @@ impl WSTransport {
     }
 
     /// The request of the opening handshake, unless [`keep_handshake`](crate::WSTuning::keep_handshake) is off.
-    pub fn request(&self) -> Option<&WSUpgradeRequest> {
+    pub fn request(&self) -> Option<&WSRequestHead> {
         self.conn.handshake().map(|handshake| &handshake.request)
     }
 

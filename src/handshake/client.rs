@@ -11,7 +11,7 @@ use super::request_builder::build_request;
 use super::response_rules::check_switching;
 use super::start_line::StatusLine;
 use super::{
-    HandshakeLimits, WSHandshakeError, WSHandshakeErrorKind, WSHeaders, WSInvalidRequest, WSUpgradeRequest,
+    HandshakeLimits, WSHandshakeError, WSHandshakeErrorKind, WSHeaders, WSInvalidRequest, WSRequestHead,
     WSUpgradeResponse,
 };
 
@@ -61,7 +61,7 @@ impl ClientHandshakeConfig {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ClientHandshake {
-    request: WSUpgradeRequest,
+    request: WSRequestHead,
     config: ClientHandshakeConfig,
     responses: ResponseScanner,
     /// Set once the head of a refusal has arrived.
@@ -107,7 +107,7 @@ impl ClientHandshake {
     }
 
     /// The request.
-    pub fn request(&self) -> &WSUpgradeRequest {
+    pub fn request(&self) -> &WSRequestHead {
         &self.request
     }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::headers::encode_header;
 use super::key::accept_key;
 use super::response::{is_managed, is_overridden};
-use super::{WSInvalidResponse, WSUpgradeRequest, WSUpgradeResponse};
+use super::{WSInvalidResponse, WSRequestHead, WSUpgradeResponse};
 
 impl WSUpgradeResponse {
     /// Appends the response to `out`. For all but 101, for which see [`encode_switching`](Self::encode_switching).
@@ -49,7 +49,7 @@ impl WSUpgradeResponse {
     /// is as before then.
     pub fn encode_switching(
         &self,
-        request: &WSUpgradeRequest,
+        request: &WSRequestHead,
         out: &mut Vec<u8>,
     ) -> Result<(), WSInvalidResponse> {
         if self.status() != 101 {
@@ -90,17 +90,14 @@ impl WSUpgradeResponse {
 ///
 /// # Errors
 /// If `request` is not an upgrade. `out` is as before then.
-pub fn encode_default_switching(
-    request: &WSUpgradeRequest,
-    out: &mut Vec<u8>,
-) -> Result<(), WSInvalidResponse> {
+pub fn encode_default_switching(request: &WSRequestHead, out: &mut Vec<u8>) -> Result<(), WSInvalidResponse> {
     encode_accept(request, out)?;
     out.extend_from_slice(b"\r\n");
     Ok(())
 }
 
 /// Writes the status line and the headers of every 101 response.
-fn encode_accept(request: &WSUpgradeRequest, out: &mut Vec<u8>) -> Result<(), WSInvalidResponse> {
+fn encode_accept(request: &WSRequestHead, out: &mut Vec<u8>) -> Result<(), WSInvalidResponse> {
     const HEAD: &[u8] =
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ";
     let key = request.key().filter(|_| request.is_upgrade());

@@ -57,7 +57,7 @@ pub use key::{accept_key, client_key};
 pub use proxy::fuzz_proxy_answers;
 pub use proxy::{WSInvalidProxy, WSProxy, WSProxyError, WSProxyErrorKind};
 pub(crate) use redirect::{leave_behind, redirect_target};
-pub use request::WSUpgradeRequest;
+pub use request::WSRequestHead;
 pub use response::WSUpgradeResponse;
 pub use server::{ServerHandshake, ServerProgress};
 pub use url::{WSInvalidUrl, WSUrl};

@@ -1,4 +1,4 @@
-//! The request that opens a connection.
+//! The head of the request that opens a connection.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,19 +11,21 @@ use super::start_line::HEAD_PREFIX;
 use super::syntax::{list_items, text};
 use super::target::Target;
 
-/// The HTTP request that opens a connection (RFC 6455 section 4.1).
+/// The head of the HTTP request that opens a connection (RFC 6455 section 4.1).
 ///
-/// Holds nothing but the head as it was on the wire, shared between clones; everything is parsed when asked for. To
-/// look at many headers take [`headers`](Self::headers) once.
+/// Contains nothing but the head as it was on the wire, shared between clones. Everything is parsed
+/// when it is called for: to look at many headers take [`headers`](Self::headers) once. A server's
+/// factory gets it in a [`WSUpgradeRequest`](crate::WSUpgradeRequest), which knows its connection,
+/// too.
 #[derive(Clone)]
-pub struct WSUpgradeRequest {
+pub struct WSRequestHead {
     /// A whole head whose syntax has been checked, with the empty line at its end.
     head: Bytes,
     is_upgrade: bool,
     is_secure: bool,
 }
 
-impl WSUpgradeRequest {
+impl WSRequestHead {
     /// Returns the method: `GET`, or `HEAD` if this is [no upgrade](Self::is_upgrade).
     pub fn method(&self) -> &str {
         self.request_line_part(0)
@@ -164,9 +166,9 @@ impl WSUpgradeRequest {
     }
 }
 
-impl fmt::Debug for WSUpgradeRequest {
+impl fmt::Debug for WSRequestHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WSUpgradeRequest")
+        f.debug_struct("WSRequestHead")
             .field("method", &self.method())
             .field("path", &self.path())
             .field("headers", &self.headers())

@@ -7,13 +7,13 @@ use super::client::ClientHandshakeConfig;
 use super::headers::encode_header;
 use super::key::client_key;
 use super::syntax::{is_target, is_token};
-use super::{WSInvalidRequest, WSUpgradeRequest};
+use super::{WSInvalidRequest, WSRequestHead};
 
 /// Builds the request that `config` asks for.
 pub(super) fn build_request(
     config: &ClientHandshakeConfig,
     nonce: &[u8; 16],
-) -> Result<WSUpgradeRequest, WSInvalidRequest> {
+) -> Result<WSRequestHead, WSInvalidRequest> {
     check_config(config)?;
     let extra = &config.extra_headers;
     let key = client_key(nonce);
@@ -33,7 +33,7 @@ pub(super) fn build_request(
         encode_header(name, value, &mut head);
     }
     head.extend_from_slice(b"\r\n");
-    Ok(WSUpgradeRequest::from_checked_head(Bytes::from(head), true))
+    Ok(WSRequestHead::from_checked_head(Bytes::from(head), true))
 }
 
 fn check_config(config: &ClientHandshakeConfig) -> Result<(), WSInvalidRequest> {

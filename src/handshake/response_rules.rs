@@ -3,12 +3,12 @@
 use super::head::{header_values, joined_values, single_header};
 use super::key::accept_key;
 use super::syntax::{list_contains, list_items, text};
-use super::{WSHandshakeErrorKind, WSUpgradeRequest};
+use super::{WSHandshakeErrorKind, WSRequestHead};
 
 /// Checks the `head` of a 101 response to `request`. Returns the subprotocol that the server chose.
 pub(super) fn check_switching(
     head: &[u8],
-    request: &WSUpgradeRequest,
+    request: &WSRequestHead,
 ) -> Result<Option<String>, WSHandshakeErrorKind> {
     check_no_body(head)?;
     check_upgrade(head)?;
@@ -42,7 +42,7 @@ fn check_upgrade(head: &[u8]) -> Result<(), WSHandshakeErrorKind> {
 }
 
 /// Item 4.
-fn check_accept(head: &[u8], request: &WSUpgradeRequest) -> Result<(), WSHandshakeErrorKind> {
+fn check_accept(head: &[u8], request: &WSRequestHead) -> Result<(), WSHandshakeErrorKind> {
     let expected = accept_key(request.key().unwrap_or_default());
     match single_header(head, "sec-websocket-accept") {
         Ok(Some(accept)) if accept == expected => Ok(()),
@@ -51,7 +51,7 @@ fn check_accept(head: &[u8], request: &WSUpgradeRequest) -> Result<(), WSHandsha
 }
 
 /// Item 5: no extension that was not offered. Parameters are the extension's own business.
-fn check_extensions(head: &[u8], request: &WSUpgradeRequest) -> Result<(), WSHandshakeErrorKind> {
+fn check_extensions(head: &[u8], request: &WSRequestHead) -> Result<(), WSHandshakeErrorKind> {
     const NAME: &str = "Sec-WebSocket-Extensions";
     let Some(chosen) = joined_values(head, NAME) else { return Ok(()) };
     let offered = joined_values(request.raw_head(), NAME).unwrap_or_default();
@@ -67,10 +67,7 @@ fn check_extensions(head: &[u8], request: &WSUpgradeRequest) -> Result<(), WSHan
 }
 
 /// Item 6: no subprotocol that was not offered, and one at most.
-fn check_subprotocol(
-    head: &[u8],
-    request: &WSUpgradeRequest,
-) -> Result<Option<String>, WSHandshakeErrorKind> {
+fn check_subprotocol(head: &[u8], request: &WSRequestHead) -> Result<Option<String>, WSHandshakeErrorKind> {
     const NAME: &str = "Sec-WebSocket-Protocol";
     match single_header(head, NAME) {
         Ok(None) => Ok(None),

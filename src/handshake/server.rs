@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::head::{HeadFault, HeadScanner, Scan};
 use super::request_rules::check_request;
 use super::start_line::{HEAD_PREFIX, StartLine};
-use super::{HandshakeLimits, WSUpgradeRequest, WSUpgradeResponse};
+use super::{HandshakeLimits, WSRequestHead, WSUpgradeResponse};
 
 /// Reads one request (RFC 6455 section 4.2.1) and tells whether to refuse it.
 ///
@@ -26,13 +26,13 @@ pub struct ServerHandshake {
 pub enum ServerProgress {
     /// Nothing wrong so far, and more to come.
     Incomplete,
-    /// A good request. If it [is an upgrade](WSUpgradeRequest::is_upgrade), it can be accepted with
+    /// A good request. If it [is an upgrade](WSRequestHead::is_upgrade), it can be accepted with
     /// [`encode_default_switching`](super::encode_default_switching) or [`WSUpgradeResponse::encode_switching`];
     /// if not it is plain HTTP, and needs some other answer; one to HEAD is
     /// [`without_content`](WSUpgradeResponse::without_content).
     Request {
         /// The request.
-        request: WSUpgradeRequest,
+        request: WSRequestHead,
         /// How many of the bytes belong to it. What comes after them are frames.
         consumed: usize,
     },
@@ -67,7 +67,7 @@ impl ServerHandshake {
         let head = &bytes[head];
         match check_request(head) {
             Ok(is_upgrade) => {
-                let request = WSUpgradeRequest::from_checked_head(Bytes::copy_from_slice(head), is_upgrade);
+                let request = WSRequestHead::from_checked_head(Bytes::copy_from_slice(head), is_upgrade);
                 ServerProgress::Request { request, consumed }
             }
             Err(fault) => ServerProgress::Reject(self.answer(fault)),

@@ -25,6 +25,11 @@ impl Token {
     pub(crate) fn to_u64(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
     }
+
+    /// Returns the token that [`to_u64`](Self::to_u64) made this number of.
+    pub(crate) fn from_u64(number: u64) -> Self {
+        Self { index: number as u32, generation: (number >> 32) as u32 }
+    }
 }
 
 /// A slab of `T`.
@@ -161,6 +166,14 @@ mod tests {
         assert!(slots.mark(b), "the mark went with the use");
         slots.unmark(a);
         assert!(!slots.mark(b), "a stale token unmarks nothing");
+    }
+
+    #[test]
+    fn tokens_survive_a_number() {
+        for (index, generation) in [(0, 0), (1, 2), (u32::MAX - 1, u32::MAX - 1)] {
+            let token = Token { index, generation };
+            assert_eq!(Token::from_u64(token.to_u64()), token);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::{Budget, Settings, WSListener, WSTransport, WSUpgraded};
-use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
+use crate::handshake::WSUpgradeResponse;
 use crate::net::{ListenError, Listening, Stream, WSSocket};
 #[cfg(feature = "tls")]
 use crate::net::{TlsShared, TlsStream};
@@ -24,6 +24,7 @@ use crate::tls::{Session, TlsPeer, WSServerTls, WSTlsConfigError};
 use super::admission::{Admission, Seat};
 use super::opening::ServerOpening;
 use super::remote::WSServerRemote;
+use super::request::WSUpgradeRequest;
 use super::upgrade::WSUpgradeOutcome;
 
 /// Connections accepted in one turn, so that a flood of them does not starve those that are open.

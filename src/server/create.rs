@@ -1,11 +1,10 @@
 use std::net::ToSocketAddrs;
 
-use crate::handshake::WSUpgradeRequest;
 use crate::net::{ListenError, Listening, WSListeningSocket};
 use crate::runtime::{WSError, WSLoopHandle};
 use crate::server::WSServerConfig;
 
-use super::{WSIntoUpgrade, WSServer};
+use super::{WSIntoUpgrade, WSServer, WSUpgradeRequest};
 
 /// Listens on `addr` and asks `factory` for the listener of each connection.
 ///

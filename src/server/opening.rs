@@ -12,16 +12,19 @@ use crate::buf::RecvBuffer;
 use crate::connection::accept_deflate;
 use crate::connection::{Conn, Handshake, WSListener};
 use crate::handshake::{
-    ServerHandshake, ServerProgress, WSUpgradeRequest, WSUpgradeResponse, encode_default_switching,
+    ServerHandshake, ServerProgress, WSRequestHead, WSUpgradeResponse, encode_default_switching,
 };
 #[cfg(feature = "tls")]
 use crate::net::TlsStream;
 use crate::net::{Io, Read, Stream};
 use crate::proto::Role;
-use crate::runtime::{Readiness, Shutdown, Source, TimerId, TimerKind, Token, WSHandshakeFailure, guard};
+use crate::runtime::{
+    Readiness, Shutdown, Source, TimerId, TimerKind, Token, WSHandshakeFailure, WSLoopHandle, guard,
+};
 
 use super::accept::Acceptor;
 use super::admission::Seat;
+use super::request::WSUpgradeRequest;
 use super::ticket::Ticket;
 use super::upgrade::WSUpgradeOutcome;
 
@@ -56,7 +59,7 @@ enum Phase {
     /// The factory will decide later. `early` came behind the request and stays unparsed.
     Waiting {
         ticket: Rc<Ticket>,
-        request: WSUpgradeRequest,
+        request: WSRequestHead,
         early: Vec<u8>,
     },
     /// A refusal leaves; then what still arrives is thrown away until the peer closes.
@@ -262,14 +265,16 @@ impl ServerOpening {
                 self.is_head.set(request.is_head());
                 #[cfg(feature = "tls")]
                 let request = request.secure(self.io.borrow().as_ref().is_some_and(|io| io.tls().is_some()));
+                let handle = WSLoopHandle::new(Rc::clone(&self.server.core));
+                let request = WSUpgradeRequest::new(request, handle, self.token);
                 let outcome = self.server.decide(&request).unwrap_or_else(internal_error);
-                self.conclude(outcome, &request, &early);
+                self.conclude(outcome, request.head(), &early);
             }
         }
         false
     }
 
-    fn conclude(self: &Rc<Self>, outcome: WSUpgradeOutcome, request: &WSUpgradeRequest, early: &[u8]) {
+    fn conclude(self: &Rc<Self>, outcome: WSUpgradeOutcome, request: &WSRequestHead, early: &[u8]) {
         if self.server.is_draining() {
             guard("dropping a listener", || drop(outcome));
             return self.refuse(WSUpgradeResponse::unavailable(), WSHandshakeFailure::Refused);
@@ -303,7 +308,7 @@ impl ServerOpening {
 
     fn open(
         self: &Rc<Self>,
-        request: &WSUpgradeRequest,
+        request: &WSRequestHead,
         head: Vec<u8>,
         listener: Box<dyn WSListener>,
         early: &[u8],
@@ -331,7 +336,7 @@ impl ServerOpening {
         conn.read_on();
     }
 
-    fn wait(self: &Rc<Self>, ticket: Rc<Ticket>, request: &WSUpgradeRequest, early: &[u8]) {
+    fn wait(self: &Rc<Self>, ticket: Rc<Ticket>, request: &WSRequestHead, early: &[u8]) {
         let this = Rc::downgrade(self);
         let decided_already = ticket.watch(move || {
             if let Some(opening) = this.upgrade() {
@@ -426,6 +431,11 @@ impl ServerOpening {
     #[cfg(feature = "tls")]
     fn has_to_wait(&self) -> bool {
         self.io.borrow().as_ref().and_then(Io::tls).is_some_and(TlsStream::has_to_wait)
+    }
+
+    /// Calls `call` with the stream. `None` if it is gone.
+    pub(super) fn with_io<R>(&self, call: impl FnOnce(&Io) -> R) -> Option<R> {
+        self.io.borrow().as_ref().map(call)
     }
 
     fn cancel_timer(&self) {

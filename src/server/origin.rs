@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use url::{Host, Url};
 
-use crate::handshake::WSUpgradeRequest;
+use crate::handshake::WSRequestHead;
+
+use super::WSUpgradeRequest;
 
 /// Which web pages may open connections: the defence against cross-site WebSocket hijacking (RFC 6455 section 10.2).
 ///
@@ -37,7 +39,7 @@ impl WSOriginPolicy {
     }
 
     /// Allows pages from the host and port that the request was sent to, as
-    /// [`WSUpgradeRequest::host`] returns them: the authority of an absolute target, else `Host`. The
+    /// [`WSRequestHead::host`] returns them: the authority of an absolute target, else `Host`. The
     /// scheme is not compared: behind a proxy that ends TLS it differs.
     pub fn same_host() -> Self {
         Self(Policy::SameHost)
@@ -79,7 +81,7 @@ impl fmt::Debug for WSOriginPolicy {
 }
 
 /// Asks about the one origin that the request names; true if it names none.
-fn only_origin(request: &WSUpgradeRequest, allows: impl FnOnce(&str) -> bool) -> bool {
+fn only_origin(request: &WSRequestHead, allows: impl FnOnce(&str) -> bool) -> bool {
     let headers = request.headers();
     let mut origins = headers.get_all("origin");
     match (origins.next(), origins.next()) {
@@ -91,7 +93,7 @@ fn only_origin(request: &WSUpgradeRequest, allows: impl FnOnce(&str) -> bool) ->
 
 /// Returns `true` if `Origin` and the request's host are the same host and port. A port that is not
 /// given is that of the origin's scheme.
-fn is_same_host(origin: &str, request: &WSUpgradeRequest) -> bool {
+fn is_same_host(origin: &str, request: &WSRequestHead) -> bool {
     let Some(host) = request.host() else { return false };
     // Not of a page: `null`, or nothing that has a host.
     let Some((scheme, _)) = origin.split_once("://") else { return false };
@@ -109,7 +111,10 @@ fn authority(url: &str) -> Option<(Host, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
+
     use crate::handshake::{HandshakeLimits, ServerHandshake, ServerProgress};
+    use crate::runtime::{LoopCore, Slots, WSLoopHandle};
 
     fn request(host: &str, origins: &[&str]) -> WSUpgradeRequest {
         let lines: Vec<_> = origins.iter().map(|origin| format!("Origin: {origin}\r\n")).collect();
@@ -118,7 +123,12 @@ mod tests {
 
     fn parsed(head: &str) -> WSUpgradeRequest {
         match ServerHandshake::new(HandshakeLimits::default()).receive(head.as_bytes()) {
-            ServerProgress::Request { request, .. } => request,
+            ServerProgress::Request { request, .. } => {
+                let poll = mio::Poll::new().unwrap();
+                let registry = poll.registry().try_clone().unwrap();
+                let core = LoopCore::new(<_>::default(), registry, Instant::now()).unwrap();
+                WSUpgradeRequest::new(request, WSLoopHandle::new(core), Slots::new().insert(()))
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -9,14 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::handshake::WSUpgradeRequest;
 use crate::net::{ListenError, Listening};
 use crate::proto::WSCloseCode;
 use crate::runtime::{WSError, WSListenerError, WSLoop, WSLoopHandle, WSLoopRemote, WSRemoteError};
 use crate::server::{WSPerCoreConfig, WSServerConfig, WSSpread};
 use crate::sys;
 
-use super::{WSIntoUpgrade, WSServer, WSServerRemote};
+use super::{WSIntoUpgrade, WSServer, WSServerRemote, WSUpgradeRequest};
 
 /// [`ws_create_server`](crate::ws_create_server) on several threads: each has a loop of its own, and a connection stays on the thread
 /// that it came to.

@@ -6,14 +6,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::connection::{Conn, WSListener, WSTransport, WSUpgraded};
-use crate::handshake::WSUpgradeRequest;
 use crate::net::{Listening, WSSocket};
 use crate::proto::WSCloseCode;
 use crate::runtime::{WSError, WSLoopHandle};
 use crate::server::WSServerConfig;
 
 use super::accept::{Acceptor, Factory};
-use super::{WSIntoUpgrade, WSServerRemote};
+use super::{WSIntoUpgrade, WSServerRemote, WSUpgradeRequest};
 
 /// A listening server. Clones are handles to the same server.
 #[derive(Clone)]

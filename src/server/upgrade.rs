@@ -75,7 +75,7 @@ impl WSUpgradeResponseWithListener {
 /// ```
 ///
 /// A request that is not an upgrade
-/// ([`WSUpgradeRequest::is_upgrade`](crate::WSUpgradeRequest::is_upgrade)) can be answered with a
+/// ([`WSRequestHead::is_upgrade`](crate::WSRequestHead::is_upgrade)) can be answered with a
 /// response; a listener for it becomes 426. HEAD reaches the factory like GET, and its answer is
 /// sent with the `Content-Length` of the body and without the body (RFC 9110 section 9.3.2). Other
 /// methods are refused with 405 before the factory is called.

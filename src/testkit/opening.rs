@@ -6,11 +6,11 @@ use crate::client::{
     ClientOpening, Journey, OpenRequest, WSConnectConfig, client_handshake, within_opening_time,
 };
 use crate::connection::{Settings, WSListener, WSTransport};
-use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse, WSUrl};
+use crate::handshake::{WSRequestHead, WSUpgradeResponse, WSUrl};
 use crate::net::Stream;
 use crate::proto::Role;
 use crate::runtime::{WSError, WSLoopHandle, WSPhase, WSTask};
-use crate::server::{ServerOpening, WSIntoUpgrade, WSServer, WSServerConfig};
+use crate::server::{ServerOpening, WSIntoUpgrade, WSServer, WSServerConfig, WSUpgradeRequest};
 
 use super::wire::SimStream;
 use super::{Peer, SimLink, TestKit};
@@ -74,7 +74,7 @@ impl TestKit {
     where
         F: FnMut(&WSUpgradeRequest) -> R + 'static,
         R: WSIntoUpgrade,
-        C: FnOnce(&WSUpgradeRequest, &WSUpgradeResponse) -> L + 'static,
+        C: FnOnce(&WSRequestHead, &WSUpgradeResponse) -> L + 'static,
         L: WSListener + 'static,
     {
         let (link, client_end, server_end) = self.connect();
@@ -144,7 +144,7 @@ async fn open<C, L>(
     config: WSConnectConfig,
 ) -> Result<WSTransport, WSError>
 where
-    C: FnOnce(&WSUpgradeRequest, &WSUpgradeResponse) -> L + 'static,
+    C: FnOnce(&WSRequestHead, &WSUpgradeResponse) -> L + 'static,
     L: WSListener + 'static,
 {
     let core = Rc::clone(handle.core());

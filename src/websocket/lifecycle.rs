@@ -8,8 +8,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::connection::WSTransport;
-use crate::handshake::{WSHeaders, WSUpgradeRequest, WSUpgradeResponse};
+use crate::handshake::{WSHeaders, WSUpgradeResponse};
 use crate::proto::{WSCloseCode, WSDisconnectCause};
+use crate::runtime::Token;
+use crate::server::WSUpgradeRequest;
 
 use super::shared::{ServerSide, Shared};
 use super::waiters::Place;
@@ -323,10 +325,12 @@ impl WebSocket {
     /// The request that opened the connection; `None` at a client whose
     /// [`keep_handshake`](crate::WSTuning::keep_handshake) is off.
     pub fn request(&self) -> Option<WSUpgradeRequest> {
-        match self.shared().server() {
-            Some(server) => Some(server.request().clone()),
-            None => self.transport()?.request().cloned(),
+        if let Some(server) = self.shared().server() {
+            return Some(server.request().clone());
         }
+        let transport = self.transport()?;
+        let (head, token) = (transport.request()?.clone(), Token::from_u64(transport.id()));
+        Some(WSUpgradeRequest::new(head, transport.loop_handle(), token))
     }
 
     /// The headers of the request.
@@ -335,13 +339,13 @@ impl WebSocket {
     }
 
     /// Returns the path of the request without the query, as
-    /// [`WSUpgradeRequest::path`](crate::WSUpgradeRequest::path) does.
+    /// [`WSRequestHead::path`](crate::WSRequestHead::path) does.
     pub fn path(&self) -> String {
         self.request().map(|request| request.path().to_owned()).unwrap_or_default()
     }
 
     /// Returns the whole URL of the request, put together from scheme,
-    /// [`host`](crate::WSUpgradeRequest::host), path and query.
+    /// [`host`](crate::WSRequestHead::host), path and query.
     pub fn url(&self) -> String {
         let Some(request) = self.request() else { return String::new() };
         let is_secure = request.is_secure() || self.transport().is_some_and(WSTransport::is_secure);
@@ -403,17 +407,25 @@ impl WebSocket {
     /// Returns the local address.
     ///
     /// # Errors
-    /// When the connection is not open yet, or gone.
+    /// When the connection is gone; at a client also before it is open.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.transport().ok_or(io::ErrorKind::NotConnected)?.local_addr()
+        match (self.transport(), self.shared().server()) {
+            (Some(transport), _) => transport.local_addr(),
+            (None, Some(server)) => server.request().local_addr(),
+            (None, None) => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
     /// Returns the peer's address.
     ///
     /// # Errors
-    /// When the connection is not open yet, or gone.
+    /// When the connection is gone; at a client also before it is open.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.transport().ok_or(io::ErrorKind::NotConnected)?.peer_addr()
+        match (self.transport(), self.shared().server()) {
+            (Some(transport), _) => transport.peer_addr(),
+            (None, Some(server)) => server.request().peer_addr(),
+            (None, None) => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
     /// The connection below, once it is open: for measurements, socket options and what else tasks rarely want. What is sent through

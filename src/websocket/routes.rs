@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use percent_encoding::percent_decode_str;
 
-use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
+use crate::handshake::WSUpgradeResponse;
 use crate::runtime::WSLoopHandle;
+use crate::server::WSUpgradeRequest;
 
 use super::{Handler, WebSocket, WebSocketConfig};
 

@@ -3,9 +3,10 @@
 use std::net::ToSocketAddrs;
 use std::rc::Rc;
 
-use crate::handshake::WSUpgradeRequest;
 use crate::runtime::{WSError, WSLoopHandle};
-use crate::server::{WSDeferredUpgrade, WSIntoUpgrade, WSServer, WSUpgradeOutcome, ws_create_server};
+use crate::server::{
+    WSDeferredUpgrade, WSIntoUpgrade, WSServer, WSUpgradeOutcome, WSUpgradeRequest, ws_create_server,
+};
 
 use super::routes::Found;
 use super::shared::{ServerSide, Shared, Side};

@@ -9,10 +9,10 @@ use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 
 use crate::connection::{Receivers, WSTransport};
-use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
+use crate::handshake::WSUpgradeResponse;
 use crate::proto::WSCloseCode;
 use crate::runtime::{Sleeper, WSLoopHandle};
-use crate::server::{WSUpgradeResponseWithListener, WSUpgradeTicket};
+use crate::server::{WSUpgradeRequest, WSUpgradeResponseWithListener, WSUpgradeTicket};
 
 use super::inbox::Inbox;
 use super::listener::Under;

@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use crate::client::ws_connect_over;
-use crate::handshake::{WSUpgradeRequest, WSUpgradeResponse};
+use crate::handshake::WSUpgradeResponse;
 use crate::net::WSSocket;
 use crate::runtime::{WSLoopHandle, wake};
-use crate::server::ws_create_server_without_socket;
+use crate::server::{WSUpgradeRequest, ws_create_server_without_socket};
 
 use super::client::listener;
 use super::listener::Under;

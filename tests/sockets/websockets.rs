@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use femtows::message::*;
 use femtows::{
-    WSCloseCode, WSFrame, WSListener, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType, WSResult,
-    WSServerConfig, WSSocket, WSTransport, WSUpgradeRequest, WSUpgradeResponse, ws_create_server,
+    WSCloseCode, WSConnectConfig, WSFrame, WSListener, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType,
+    WSResult, WSServerConfig, WSSocket, WSTransport, WSUpgradeRequest, WSUpgradeResponse, ws_connect,
+    ws_create_server,
 };
 
 use crate::support::peer::{PeerServer, header, switching};
@@ -232,5 +233,66 @@ fn a_pong_is_sent_unasked() {
         ws.pong(b"alive").unwrap();
         assert_eq!(ws.receive_bytes().await.unwrap(), &b"alive"[..]);
         assert!(matches!(ws.pong(&[0; 126]), Err(WebSocketError::TooBig { size: 126, limit: 125 })));
+    });
+}
+
+struct Deaf;
+
+impl WSListener for Deaf {
+    fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+        Ok(())
+    }
+}
+
+#[test]
+fn request_knows_its_addresses_as_long_as_there_is_a_connection() {
+    run(async |handle| {
+        let asked = Rc::new(Cell::new(None));
+        let keep = Rc::clone(&asked);
+        let factory = move |request: &WSUpgradeRequest| {
+            keep.set(Some((request.clone(), request.peer_addr().unwrap(), request.local_addr().unwrap())));
+            Deaf
+        };
+        let config = WSServerConfig::default();
+        let server = ws_create_server(&handle, factory, "127.0.0.1:0", config).unwrap();
+        let url = format!("ws://{}/", server.local_addr());
+        let client = ws_connect(&handle, Deaf, &url, WSConnectConfig::default()).await.unwrap();
+        let (request, peer, local) = asked.take().unwrap();
+        assert_eq!((peer, local), (client.local_addr().unwrap(), client.peer_addr().unwrap()));
+        let open = (request.peer_addr().unwrap(), request.local_addr().unwrap());
+        assert_eq!(open, (peer, local), "when it is open");
+        client.disconnect(false);
+        while server.connections() > 0 {
+            request.handle().sleep(Duration::from_millis(1)).await;
+        }
+        let kinds = [request.peer_addr(), request.local_addr()].map(|addr| addr.unwrap_err().kind());
+        assert_eq!(kinds, [std::io::ErrorKind::NotConnected; 2]);
+    });
+}
+
+#[test]
+fn websocket_knows_its_addresses_before_accept() {
+    run(async |handle| {
+        let seen = Rc::new(Cell::new(None));
+        let keep = Rc::clone(&seen);
+        let handler = move |request: WebSocketRequest| {
+            let keep = Rc::clone(&keep);
+            async move {
+                let before = (request.peer_addr()?, request.local_addr()?);
+                let ws = request.accept().await?;
+                keep.set(Some((before, (ws.peer_addr()?, ws.local_addr()?))));
+                ws.get_message().await?;
+                Ok::<_, HandlerError>(())
+            }
+        };
+        let server = serve_websocket(&handle, handler, "127.0.0.1:0", WebSocketConfig::default()).unwrap();
+        let url = format!("ws://{}/", server.local_addr());
+        let client = connect_websocket_url(&handle, &url, WebSocketConfig::default()).await.unwrap();
+        client.ping(None).await.unwrap();
+        let (before, after) = seen.take().unwrap();
+        assert_eq!(before, (client.local_addr().unwrap(), client.peer_addr().unwrap()));
+        assert_eq!(after, before);
+        let request = client.request().unwrap();
+        assert_eq!(request.peer_addr().unwrap(), client.peer_addr().unwrap(), "at a client");
     });
 }

@@ -1,6 +1,8 @@
 //! TLS handshakes over simulated links.
 
+use std::cell::Cell;
 use std::future::pending;
+use std::rc::Rc;
 use std::time::Duration;
 
 use femtows::message::{WebSocketConfig, WebSocketRequest, websocket_factory};
@@ -28,6 +30,48 @@ fn both_ends_know_what_was_agreed_on() {
     assert!(pair.server.tls_info().unwrap().peer_certificates.is_empty());
     pair.client.disconnect(false);
     assert!(pair.client.is_secure() && pair.client.tls_info().is_none());
+}
+
+#[test]
+fn request_has_the_facts_of_tls() {
+    let authority = Authority::new();
+    let tls = authority.issue(&["testkit"]).server();
+    let tls = tls.client_certificates(authority.pem.as_bytes(), WSClientCertificates::Required).unwrap();
+    let identity = authority.issue(&["a client"]);
+    let client = authority.client().identity_pem(identity.chain.as_bytes(), identity.key.as_bytes()).unwrap();
+    let asked = Rc::new(Cell::new(None));
+    let keep = Rc::clone(&asked);
+    let factory = move |request: &WSUpgradeRequest| {
+        keep.set(Some((request.clone(), request.tls())));
+        echo()
+    };
+    let mut kit = TestKit::new(1);
+    let (server, client) = (WSServerConfig::default().tls(tls), WSConnectConfig::default().tls(client));
+    let pair = kit.pair(factory, echo(), server, client).unwrap();
+    let (request, info) = asked.take().unwrap();
+    assert!(request.is_secure());
+    let info = info.unwrap();
+    assert_eq!(info.version, WSTlsVersion::Tls13);
+    assert!(info.cipher_suite.starts_with("TLS13_"), "{}", info.cipher_suite);
+    assert_eq!(info.server_name.as_deref(), Some("testkit"));
+    assert_eq!(info.peer_certificates.len(), 1);
+    assert_eq!(request.tls().as_ref(), Some(&info), "when it is open");
+    pair.server.disconnect(false);
+    kit.run_until_idle();
+    assert_eq!(request.tls(), None);
+}
+
+#[test]
+fn request_of_a_plain_connection_has_no_facts_of_tls() {
+    let mut kit = TestKit::new(1);
+    let seen = Rc::new(Cell::new(false));
+    let keep = Rc::clone(&seen);
+    let factory = move |request: &WSUpgradeRequest| {
+        keep.set(request.tls().is_none() && !request.is_secure());
+        echo()
+    };
+    kit.pair(factory, echo(), WSServerConfig::default(), WSConnectConfig::default()).unwrap();
+    assert!(seen.get());
 }
 
 #[test]

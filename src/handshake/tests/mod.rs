@@ -42,7 +42,7 @@ fn receive_request(bytes: impl AsRef<[u8]>) -> ServerProgress {
     ServerHandshake::new(HandshakeLimits::default()).receive(bytes.as_ref())
 }
 
-fn accepted_request(bytes: impl AsRef<[u8]>) -> WSUpgradeRequest {
+fn accepted_request(bytes: impl AsRef<[u8]>) -> WSRequestHead {
     match receive_request(bytes) {
         ServerProgress::Request { request, .. } => request,
         other => panic!("{other:?}"),
