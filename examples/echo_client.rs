@@ -129,8 +129,8 @@ impl Pinger {
         loop {
             let message = self.payload.advance();
             self.sent = Instant::now();
-            ws.send_bytes(message).await?;
-            let echo = ws.get_message().await?;
+            ws.send_binary(message).await?;
+            let echo = ws.recv().await?.ok_or("the server has closed")?;
             let back = Instant::now();
             self.payload.check(echo.as_bytes())?;
             if self.record(back) {

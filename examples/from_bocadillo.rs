@@ -30,7 +30,7 @@ async fn echo(ws: WebSocket) -> Result<(), HandlerError> {
         let mut messages = ws.values();
         while let Some(message) = messages.next().await {
             // await ws.send(message)
-            ws.send(message?).await?;
+            ws.send_value(message?).await?;
         }
         Ok(())
     })
@@ -67,7 +67,7 @@ async fn sizes(ws: WebSocket) -> Result<(), HandlerError> {
         while let Some(message) = messages.next().await {
             let Value::Json(message) = message? else { return Err("not JSON".into()) };
             // await ws.send({"keys": len(message)})
-            ws.send(json!({ "keys": message.as_object().map_or(0, serde_json::Map::len) })).await?;
+            ws.send_value(json!({ "keys": message.as_object().map_or(0, serde_json::Map::len) })).await?;
         }
         Ok(())
     })
@@ -100,15 +100,15 @@ async fn connect(handle: &WSLoopHandle, server: &WSServer, path: &str) -> Result
 async fn visit_text(handle: &WSLoopHandle, server: &WSServer) -> Result<(), HandlerError> {
     let ws = connect(handle, server, "/echo").await?;
     for text in ["one", "two"] {
-        ws.send(text).await?;
-        assert_eq!(ws.receive().await?, Value::from(text));
+        ws.send_value(text).await?;
+        assert_eq!(ws.receive_value().await?, Value::from(text));
     }
     ws.aclose(1000, "").await?;
 
     let ws = connect(handle, server, "/raw").await?;
-    ws.send("raw").await?;
-    assert_eq!(ws.receive().await?, Value::from("raw"));
-    let Err(WebSocketError::Closed(end)) = ws.receive().await else { return Err("not closed".into()) };
+    ws.send_value("raw").await?;
+    assert_eq!(ws.receive_value().await?, Value::from("raw"));
+    let Err(WebSocketError::Closed(end)) = ws.receive_value().await else { return Err("not closed".into()) };
     assert_eq!(end.reason.code, WSCloseCode::from(4242));
 
     let ws = connect(handle, server, "/strict").await?;
@@ -122,8 +122,8 @@ async fn visit_text(handle: &WSLoopHandle, server: &WSServer) -> Result<(), Hand
 
 async fn visit_json(handle: &WSLoopHandle, server: &WSServer) -> Result<(), HandlerError> {
     let ws = connect(handle, server, "/json").await?;
-    ws.send(r#"{"a": 1, "b": 2}"#).await?;
-    assert_eq!(ws.receive().await?, Value::from(r#"{"keys":2}"#));
+    ws.send_value(r#"{"a": 1, "b": 2}"#).await?;
+    assert_eq!(ws.receive_value().await?, Value::from(r#"{"keys":2}"#));
     ws.aclose(1000, "").await?;
     Ok(())
 }

@@ -102,24 +102,20 @@ fn run_client(
 async fn send(ws: &WebSocket, mut to_send: mpsc::Receiver<Message>) -> Result<(), WebSocketError> {
     while let Some(message) = to_send.recv().await {
         // Waits while the peer is slow to take what was sent.
-        ws.send_message(message).await?;
+        ws.send(message).await?;
     }
     Ok(())
 }
 
 /// From the connection to the channel, until either is closed.
 async fn receive(ws: WebSocket, received: mpsc::Sender<Message>) -> Result<(), WebSocketError> {
-    loop {
-        let message = match ws.get_message().await {
-            Ok(message) => message,
-            Err(WebSocketError::Closed(_)) => return Ok(()),
-            Err(error) => return Err(error),
-        };
+    while let Some(message) = ws.recv().await? {
         // Waits while the channel is full. Meanwhile the connection's own queue fills, and then it stops reading.
         if received.send(message).await.is_err() {
-            return Ok(());
+            break;
         }
     }
+    Ok(())
 }
 
 // --- both in one process -------------------------------------------------------------------------------------------------

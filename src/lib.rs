@@ -76,10 +76,10 @@ pub mod message {
     //!
     //! async fn echo(request: WebSocketRequest) -> Result<(), HandlerError> {
     //!     let ws = request.accept().await?;
-    //!     loop {
-    //!         let message = ws.get_message().await?;
-    //!         ws.send_message(message).await?;
+    //!     while let Some(message) = ws.recv().await? {
+    //!         ws.send(message).await?;
     //!     }
+    //!     Ok(())
     //! }
     //!
     //! let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
@@ -90,11 +90,11 @@ pub mod message {
     //! let answer = event_loop.block_on(async move {
     //!     open_websocket_url(&handle, &url, WebSocketConfig::default(), async |ws| {
     //!         ws.send_text("Hello").await?;
-    //!         ws.get_message().await
+    //!         ws.recv().await
     //!     })
     //!     .await?
     //! })??;
-    //! assert_eq!(answer, Message::from("Hello"));
+    //! assert_eq!(answer, Some(Message::from("Hello")));
     //! # Ok::<(), Box<dyn std::error::Error>>(())
     //! ```
 
@@ -103,8 +103,8 @@ pub mod message {
     pub use crate::websocket::{
         AcceptOptions, CatchDisconnect, CloseReason, ConnectionClosed, ConnectionRejected, GetMessage,
         Handler, HandlerError, IntoHandlerResult, IntoRoutes, InvalidMessageType, IterBytes, IterText,
-        MessageType, Messages, PendingWebSocket, Ping, PingPayload, ReceiveEvent, Routes, SendEvent,
-        SendMessage, SideState, StateError, Value, Values, WebSocket, WebSocketConfig, WebSocketError,
+        MessageType, Messages, PendingWebSocket, Ping, PingPayload, ReceiveEvent, Recv, Routes, SendEvent,
+        Sending, SideState, StateError, Value, Values, WebSocket, WebSocketConfig, WebSocketError,
         WebSocketFactory, WebSocketReceiver, WebSocketRequest, WebSocketSender, connect_websocket,
         connect_websocket_url, open_websocket, open_websocket_url, serve_websocket, websocket_factory,
         websocket_listener, wrap_client_stream, wrap_server_stream,

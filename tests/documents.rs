@@ -220,10 +220,10 @@ mod names {
         drop(AcceptOptions::subprotocol(AcceptOptions::new(), ""));
         drop(AcceptOptions::session_id(AcceptOptions::new(), ""));
         drop((WebSocket::get_message(ws), WebSocket::messages(ws), WebSocket::receive_event(ws)));
-        drop((WebSocket::receive_text(ws), WebSocket::receive_bytes(ws), WebSocket::receive(ws)));
+        drop((WebSocket::receive_text(ws), WebSocket::receive_bytes(ws), WebSocket::receive_value(ws)));
         drop((WebSocket::iter_text(ws), WebSocket::iter_bytes(ws), WebSocket::values(ws)));
         drop((WebSocket::send_message(ws, ""), WebSocket::send_text(ws, ""), WebSocket::send_bytes(ws, "")));
-        drop((WebSocket::send(ws, ""), WebSocket::send_event));
+        drop((WebSocket::send_value(ws, ""), WebSocket::send_event));
         drop((WebSocket::ping(ws, None), WebSocket::pong(ws, b"")));
         drop((WebSocket::close(ws, 1000, ""), WebSocket::aclose(ws, 1000, "")));
         drop(WebSocket::with(ws, async |_| Ok::<_, HandlerError>(())));

@@ -30,8 +30,8 @@ pub(crate) async fn echo_websocket(ws: WebSocket) -> Result<(), WebSocketError> 
     if !ws.accepted() {
         ws.accept().await?;
     }
-    loop {
-        let message = ws.get_message().await?;
-        ws.send_message(message).await?;
+    while let Some(message) = ws.recv().await? {
+        ws.send(message).await?;
     }
+    Ok(())
 }

@@ -125,14 +125,14 @@ impl WebSocketConfig {
         self
     }
 
-    /// What [`receive`](super::WebSocket::receive) gives. Default text.
+    /// What [`receive_value`](super::WebSocket::receive_value) gives. Default text.
     #[must_use]
     pub fn receive_type(mut self, kind: MessageType) -> Self {
         self.receive_type = kind;
         self
     }
 
-    /// What [`send`](super::WebSocket::send) takes. Default text.
+    /// What [`send_value`](super::WebSocket::send_value) takes. Default text.
     #[must_use]
     pub fn send_type(mut self, kind: MessageType) -> Self {
         self.send_type = kind;
@@ -229,7 +229,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A handler may wait for a database or another service.
 const DECISION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A type of values that [`receive`](super::WebSocket::receive) gives and [`send`](super::WebSocket::send) takes. Its name is
+/// A type of values that [`receive_value`](super::WebSocket::receive_value) gives and [`send_value`](super::WebSocket::send_value) takes. Its name is
 /// `text`, `bytes` or `json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -29,6 +29,12 @@ impl CloseReason {
         self.code.name()
     }
 
+    /// Returns `true` if the connection was closed in order: with 1000, 1001, or without a code
+    /// (1005).
+    pub fn is_clean(&self) -> bool {
+        matches!(self.code, WSCloseCode::OK | WSCloseCode::GOING_AWAY | WSCloseCode::NO_INFO)
+    }
+
     /// The end without a CLOSE frame.
     pub(super) fn abnormal() -> Self {
         Self::new(WSCloseCode::ABNORMAL_CLOSURE, "")

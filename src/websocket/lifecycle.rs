@@ -182,43 +182,6 @@ impl WebSocket {
         self.shared().close_or_refuse(code, reason)
     }
 
-    /// Closes the connection and waits until the closing handshake is complete. Idempotent: if this
-    /// end has closed before, only waits; if the connection is gone, is done.
-    ///
-    /// A server has then closed TCP. A client leaves that to the server (RFC 6455 section 7.1.1):
-    /// if the server does not do it, the client closes TCP in the background, after at most two
-    /// seconds.
-    ///
-    /// Dropped half-way, the connection still ends, as after [`close`](Self::close).
-    ///
-    /// # Errors
-    /// [`DisconnectionTimeout`](WebSocketError::DisconnectionTimeout) if the peer did not do its part in time; TCP is closed all the
-    /// same. [`InvalidArgument`](WebSocketError::InvalidArgument) as for [`close`](Self::close).
-    pub async fn aclose(&self, code: impl Into<WSCloseCode>, reason: &str) -> Result<(), WebSocketError> {
-        let code = sendable(code.into())?;
-        let shared = self.shared();
-        // Only if it is closed already, which is as good.
-        let _ = shared.close_or_refuse(code, reason);
-        // It may have been accepted a moment ago.
-        {
-            let mut waiting = Opening { shared, place: None };
-            poll_fn(|cx| shared.poll_opening_done(&mut waiting.place, cx.waker())).await;
-        }
-        let Some(transport) = shared.transport() else { return Ok(()) };
-        // The cause of the end does not matter here, but for two cases.
-        let _ = transport.conn().closing_done().await;
-        match transport.disconnect_info() {
-            // Either way the peer did not do its part: it has not answered, or not even read.
-            Some(info) => match info.cause {
-                WSDisconnectCause::CloseTimeout | WSDisconnectCause::WriteTimeout => {
-                    Err(WebSocketError::DisconnectionTimeout)
-                }
-                _ => Ok(()),
-            },
-            None => Ok(()),
-        }
-    }
-
     /// Accepts if that was not done yet, runs `body`, and closes in any case: with 1000 if the body succeeds, with 1011 if it fails;
     /// not at all if it has closed by itself, or the peer has. Dropped before the body is done, it closes with 1000, or 1011 in a
     /// panic.
@@ -277,16 +240,6 @@ impl WebSocket {
 
     // --- facts -------------------------------------------------------------------------------------------------------------
 
-    /// What the application has seen of the peer. At a client this is the server.
-    pub fn client_state(&self) -> SideState {
-        self.shared().client()
-    }
-
-    /// What the application has done.
-    pub fn application_state(&self) -> SideState {
-        self.shared().application()
-    }
-
     /// Why the connection is closed, or closing; `None` while it is open, and before.
     ///
     /// If both ends close, this is what the application of this end learnt first: its own close, or the peer's.
@@ -309,19 +262,6 @@ impl WebSocket {
         }
     }
 
-    /// Whether this is the server's end.
-    pub fn is_server(&self) -> bool {
-        !self.is_client()
-    }
-
-    /// Whether the request was accepted; true at a client.
-    pub fn accepted(&self) -> bool {
-        match self.shared().transport() {
-            Some(_) => true,
-            None => self.application_state() == SideState::Connected,
-        }
-    }
-
     /// The request that opened the connection; `None` at a client whose
     /// [`keep_handshake`](crate::WSTuning::keep_handshake) is off.
     pub fn request(&self) -> Option<WSUpgradeRequest> {
@@ -333,55 +273,9 @@ impl WebSocket {
         Some(WSUpgradeRequest::new(head, transport.loop_handle(), token))
     }
 
-    /// The headers of the request.
-    pub fn headers(&self) -> WSHeaders {
-        self.request().map(|request| request.headers()).unwrap_or_default()
-    }
-
-    /// Returns the path of the request without the query, as
-    /// [`WSRequestHead::path`](crate::WSRequestHead::path) does.
-    pub fn path(&self) -> String {
-        self.request().map(|request| request.path().to_owned()).unwrap_or_default()
-    }
-
-    /// Returns the whole URL of the request, put together from scheme,
-    /// [`host`](crate::WSRequestHead::host), path and query.
-    pub fn url(&self) -> String {
-        let Some(request) = self.request() else { return String::new() };
-        let is_secure = request.is_secure() || self.transport().is_some_and(WSTransport::is_secure);
-        let scheme = if is_secure { "wss" } else { "ws" };
-        let (host, path) = (request.host().unwrap_or_default(), request.path());
-        let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
-        format!("{scheme}://{host}{path}{query}")
-    }
-
     /// A parameter of the path, as the route names it: see [`Routes`](crate::message::Routes).
     pub fn path_parameter(&self, name: &str) -> Option<&str> {
         self.shared().server()?.parameter(name)
-    }
-
-    /// Returns the first value of a parameter of the query, decoded; `+` is a space.
-    pub fn query_parameter(&self, name: &str) -> Option<String> {
-        Some(self.request()?.query_parameter(name)?.into_owned())
-    }
-
-    /// Returns all parameters of the query in their order, decoded; `+` is a space.
-    pub fn query_parameters(&self) -> Vec<(String, String)> {
-        let Some(request) = self.request() else { return Vec::new() };
-        let pairs = request.query_parameters();
-        pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
-    }
-
-    /// The subprotocols that the client offered, the preferred one first; repeated headers are one list.
-    pub fn proposed_subprotocols(&self) -> Vec<String> {
-        self.request().map(|request| request.subprotocols()).unwrap_or_default()
-    }
-
-    /// The first of `supported` that the client offered. It is not agreed on before
-    /// [`accept_with`](Self::accept_with) is given it.
-    pub fn select_subprotocol<'a>(&self, supported: &[&'a str]) -> Option<&'a str> {
-        let offered = self.proposed_subprotocols();
-        supported.iter().copied().find(|name| offered.iter().any(|offer| offer == name))
     }
 
     /// The subprotocol that was agreed on.
@@ -390,18 +284,6 @@ impl WebSocket {
             Some(server) => server.subprotocol().map(str::to_owned),
             None => self.transport()?.subprotocol(),
         }
-    }
-
-    /// The session: what [`accept_with`](Self::accept_with) has set, else the request's cookie `session_id`.
-    pub fn session_id(&self) -> Option<String> {
-        let server = self.shared().server()?;
-        if let Some(set) = server.session_id() {
-            return Some(set.to_owned());
-        }
-        let headers = server.request().headers();
-        let cookies = headers.get_all("cookie").flat_map(|cookies| cookies.split(';'));
-        let mut pairs = cookies.filter_map(|cookie| cookie.split_once('='));
-        pairs.find(|(name, _)| name.trim() == SESSION).map(|(_, value)| value.trim().to_owned())
     }
 
     /// Returns the local address.
@@ -432,6 +314,127 @@ impl WebSocket {
     /// it comes in between the messages of this.
     pub fn transport(&self) -> Option<&WSTransport> {
         self.shared().transport()
+    }
+}
+
+/// Names of other libraries, to be moved to `compat`.
+impl WebSocket {
+    /// Closes the connection and waits until the closing handshake is complete. Idempotent: if this
+    /// end has closed before, only waits; if the connection is gone, is done.
+    ///
+    /// A server has then closed TCP. A client leaves that to the server (RFC 6455 section 7.1.1):
+    /// if the server does not do it, the client closes TCP in the background, after at most two
+    /// seconds.
+    ///
+    /// Dropped half-way, the connection still ends, as after [`close`](Self::close).
+    ///
+    /// # Errors
+    /// [`DisconnectionTimeout`](WebSocketError::DisconnectionTimeout) if the peer did not do its part in time; TCP is closed all the
+    /// same. [`InvalidArgument`](WebSocketError::InvalidArgument) as for [`close`](Self::close).
+    pub async fn aclose(&self, code: impl Into<WSCloseCode>, reason: &str) -> Result<(), WebSocketError> {
+        let code = sendable(code.into())?;
+        let shared = self.shared();
+        // Only if it is closed already, which is as good.
+        let _ = shared.close_or_refuse(code, reason);
+        // It may have been accepted a moment ago.
+        {
+            let mut waiting = Opening { shared, place: None };
+            poll_fn(|cx| shared.poll_opening_done(&mut waiting.place, cx.waker())).await;
+        }
+        let Some(transport) = shared.transport() else { return Ok(()) };
+        // The cause of the end does not matter here, but for two cases.
+        let _ = transport.conn().closing_done().await;
+        match transport.disconnect_info() {
+            // Either way the peer did not do its part: it has not answered, or not even read.
+            Some(info) => match info.cause {
+                WSDisconnectCause::CloseTimeout | WSDisconnectCause::WriteTimeout => {
+                    Err(WebSocketError::DisconnectionTimeout)
+                }
+                _ => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+
+    /// What the application has seen of the peer. At a client this is the server.
+    pub fn client_state(&self) -> SideState {
+        self.shared().client()
+    }
+
+    /// What the application has done.
+    pub fn application_state(&self) -> SideState {
+        self.shared().application()
+    }
+
+    /// Whether this is the server's end.
+    pub fn is_server(&self) -> bool {
+        !self.is_client()
+    }
+
+    /// Whether the request was accepted; true at a client.
+    pub fn accepted(&self) -> bool {
+        match self.shared().transport() {
+            Some(_) => true,
+            None => self.application_state() == SideState::Connected,
+        }
+    }
+
+    /// The headers of the request.
+    pub fn headers(&self) -> WSHeaders {
+        self.request().map(|request| request.headers()).unwrap_or_default()
+    }
+
+    /// Returns the path of the request without the query, as
+    /// [`WSRequestHead::path`](crate::WSRequestHead::path) does.
+    pub fn path(&self) -> String {
+        self.request().map(|request| request.path().to_owned()).unwrap_or_default()
+    }
+
+    /// Returns the whole URL of the request, put together from scheme,
+    /// [`host`](crate::WSRequestHead::host), path and query.
+    pub fn url(&self) -> String {
+        let Some(request) = self.request() else { return String::new() };
+        let is_secure = request.is_secure() || self.transport().is_some_and(WSTransport::is_secure);
+        let scheme = if is_secure { "wss" } else { "ws" };
+        let (host, path) = (request.host().unwrap_or_default(), request.path());
+        let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
+        format!("{scheme}://{host}{path}{query}")
+    }
+
+    /// Returns the first value of a parameter of the query, decoded; `+` is a space.
+    pub fn query_parameter(&self, name: &str) -> Option<String> {
+        Some(self.request()?.query_parameter(name)?.into_owned())
+    }
+
+    /// Returns all parameters of the query in their order, decoded; `+` is a space.
+    pub fn query_parameters(&self) -> Vec<(String, String)> {
+        let Some(request) = self.request() else { return Vec::new() };
+        let pairs = request.query_parameters();
+        pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
+    }
+
+    /// The subprotocols that the client offered, the preferred one first; repeated headers are one list.
+    pub fn proposed_subprotocols(&self) -> Vec<String> {
+        self.request().map(|request| request.subprotocols()).unwrap_or_default()
+    }
+
+    /// The first of `supported` that the client offered. It is not agreed on before
+    /// [`accept_with`](Self::accept_with) is given it.
+    pub fn select_subprotocol<'a>(&self, supported: &[&'a str]) -> Option<&'a str> {
+        let offered = self.proposed_subprotocols();
+        supported.iter().copied().find(|name| offered.iter().any(|offer| offer == name))
+    }
+
+    /// The session: what [`accept_with`](Self::accept_with) has set, else the request's cookie `session_id`.
+    pub fn session_id(&self) -> Option<String> {
+        let server = self.shared().server()?;
+        if let Some(set) = server.session_id() {
+            return Some(set.to_owned());
+        }
+        let headers = server.request().headers();
+        let cookies = headers.get_all("cookie").flat_map(|cookies| cookies.split(';'));
+        let mut pairs = cookies.filter_map(|cookie| cookie.split_once('='));
+        pairs.find(|(name, _)| name.trim() == SESSION).map(|(_, value)| value.trim().to_owned())
     }
 
     /// How long the closing handshake may take.

@@ -48,10 +48,12 @@ pub use handler::{Handler, HandlerError, IntoHandlerResult};
 pub use lifecycle::{AcceptOptions, SideState};
 #[cfg(feature = "json")]
 pub use receiving::IterJson;
-pub use receiving::{GetMessage, IterBytes, IterText, Messages, ReceiveEvent, Values, WebSocketReceiver};
+pub use receiving::{
+    GetMessage, IterBytes, IterText, Messages, ReceiveEvent, Recv, Values, WebSocketReceiver,
+};
 pub use request::WebSocketRequest;
 pub use routes::Routes;
-pub use sending::{Ping, PingPayload, SendEvent, SendMessage, WebSocketSender};
+pub use sending::{Ping, PingPayload, SendEvent, Sending, WebSocketSender};
 pub use server::{IntoRoutes, WebSocketFactory, serve_websocket, websocket_factory};
 #[cfg(feature = "json")]
 pub use typed::JsonMode;

@@ -30,6 +30,50 @@ pub enum ReceiveEvent {
 }
 
 impl WebSocket {
+    /// Waits for the next message. `None` once the connection has been closed by either side with
+    /// 1000, 1001 or no code, and the messages before that are received.
+    ///
+    /// ```
+    /// # use femtows::message::{WebSocket, WebSocketError};
+    /// async fn echo(ws: WebSocket) -> Result<(), WebSocketError> {
+    ///     while let Some(message) = ws.recv().await? {
+    ///         ws.send(message).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// Several tasks may wait. They are served in the order in which they were first polled, and each
+    /// message goes to one of them. If one is dropped, its message goes to the next one, which may
+    /// have received a later one already.
+    ///
+    /// # Errors
+    /// [`Closed`](WebSocketError::Closed) after any other end, with its code: 1006 if there was no
+    /// CLOSE frame. [`State`](WebSocketError::State) before [`accept`](Self::accept).
+    pub fn recv(&self) -> Recv<'_> {
+        Recv(GetMessage { websocket: self, place: None })
+    }
+
+    /// Drops the queued messages, and from now on reads and drops the messages that arrive. For a
+    /// handler that only sends: a message that no task receives stops delivery, and PING, CLOSE and
+    /// the end of the stream behind it are not seen.
+    ///
+    /// A receive after this, or already waiting, is done when the connection is closed, with
+    /// [`Closed`](WebSocketError::Closed). Messages must still be well-formed and within the
+    /// limits. It cannot be undone.
+    pub fn discard_incoming(&self) {
+        self.shared().discard_incoming();
+    }
+
+    /// Returns two handles, one to send and one to receive, for two tasks.
+    pub fn split(self) -> (WebSocketSender, WebSocketReceiver) {
+        let receiver = WebSocketReceiver { websocket: self.clone() };
+        (WebSocketSender::new(self), receiver)
+    }
+}
+
+/// Names of other libraries, to be moved to `compat`.
+impl WebSocket {
     /// The next message.
     ///
     /// Several tasks may wait: they are served in the order in which they were first polled, each message going to one of them. If
@@ -58,22 +102,11 @@ impl WebSocket {
         Ok(self.get_message().await?.into_bytes())
     }
 
-    /// Drops the queued messages, and from now on reads and drops the messages that arrive. For a
-    /// handler that only sends: a message that no task receives stops delivery, and PING, CLOSE and
-    /// the end of the stream behind it are not seen.
-    ///
-    /// A receive after this, or already waiting, is done when the connection is closed, with
-    /// [`Closed`](WebSocketError::Closed). Messages must still be well-formed and within the
-    /// limits. It cannot be undone.
-    pub fn discard_incoming(&self) {
-        self.shared().discard_incoming();
-    }
-
     /// The next message, as a value of the [`receive_type`](crate::message::WebSocketConfig::receive_type).
     ///
     /// # Errors
     /// Those of [`get_message`](Self::get_message), and `Json` (feature `json`) if that is the type and the message is none.
-    pub async fn receive(&self) -> Result<Value, WebSocketError> {
+    pub async fn receive_value(&self) -> Result<Value, WebSocketError> {
         value_of(self.get_message().await?, self.shared().config().receive_type)
     }
 
@@ -134,11 +167,29 @@ impl WebSocket {
     pub fn iter_json<T: DeserializeOwned>(&self, mode: JsonMode) -> IterJson<T> {
         IterJson { messages: self.messages(), mode, value: std::marker::PhantomData }
     }
+}
 
-    /// Two handles: one to send, one to receive, for two tasks.
-    pub fn split(self) -> (WebSocketSender, WebSocketReceiver) {
-        let messages = self.messages();
-        (WebSocketSender::new(self), WebSocketReceiver { messages })
+/// The next message, or the end; see [`WebSocket::recv`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Recv<'a>(GetMessage<'a>);
+
+impl Future for Recv<'_> {
+    type Output = Result<Option<Message>, WebSocketError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(message_or_end)
+    }
+}
+
+/// Takes the end of a connection that was closed in order for `None`.
+#[inline]
+fn message_or_end(received: Result<Message, WebSocketError>) -> Result<Option<Message>, WebSocketError> {
+    match received {
+        Ok(message) => Ok(Some(message)),
+        Err(WebSocketError::Closed(closed)) if closed.reason.is_clean() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -297,21 +348,25 @@ until_closed!([T: DeserializeOwned] IterJson<T>, T, |this| this.messages, |messa
     super::typed::parse(message, this.mode)
 });
 
-/// The half of a connection that receives; see [`WebSocket::split`].
+/// The half of a connection that receives; see [`WebSocket::split`]. Also a `Stream`, as
+/// [`WebSocket`] is.
 #[derive(Debug)]
 pub struct WebSocketReceiver {
-    messages: Messages,
+    websocket: WebSocket,
 }
 
 impl WebSocketReceiver {
-    /// The next message; one error at the end, then `None`.
-    pub async fn next(&mut self) -> Option<Result<Message, WebSocketError>> {
-        self.messages.next().await
+    /// Waits for the next message, as [`WebSocket::recv`] does.
+    ///
+    /// # Errors
+    /// Those of [`WebSocket::recv`].
+    pub fn recv(&mut self) -> Recv<'_> {
+        self.websocket.recv()
     }
 
-    /// The connection.
+    /// Returns the connection.
     pub fn websocket(&self) -> &WebSocket {
-        &self.messages.websocket
+        &self.websocket
     }
 }
 
@@ -319,17 +374,18 @@ impl Stream for WebSocketReceiver {
     type Item = Result<Message, WebSocketError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.messages.poll(cx)
+        Pin::new(&mut self.websocket).poll_next(cx)
     }
 }
 
 impl FusedStream for WebSocketReceiver {
     fn is_terminated(&self) -> bool {
-        self.messages.is_over
+        self.websocket.is_terminated()
     }
 }
 
-/// The same as [`messages`](WebSocket::messages): one error at the end, then nothing more. Each handle is a stream of its own.
+/// All messages until the end, as [`recv`](WebSocket::recv) returns them: an end that is an error
+/// comes once, before `None`. Each handle is a stream of its own.
 impl Stream for WebSocket {
     type Item = Result<Message, WebSocketError>;
 
@@ -339,9 +395,15 @@ impl Stream for WebSocket {
         if places.is_over {
             return Poll::Ready(None);
         }
-        let polled = this.shared.poll_message(&mut places.receive, cx.waker());
-        places.is_over = matches!(polled, Poll::Ready(Err(_)));
-        polled.map(Some)
+        let received = ready!(this.shared.poll_message(&mut places.receive, cx.waker()));
+        places.is_over = received.is_err();
+        Poll::Ready(message_or_end(received).transpose())
+    }
+}
+
+impl FusedStream for WebSocket {
+    fn is_terminated(&self) -> bool {
+        self.places.as_ref().is_some_and(|places| places.is_over)
     }
 }
 

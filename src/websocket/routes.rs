@@ -85,7 +85,7 @@ impl Routes {
     /// async fn echo(ws: WebSocket) -> Result<(), HandlerError> {
     ///     ws.accept().await?;
     ///     loop {
-    ///         ws.send(ws.receive().await?).await?;
+    ///         ws.send_value(ws.receive_value().await?).await?;
     ///     }
     /// }
     ///

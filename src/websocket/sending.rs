@@ -55,37 +55,87 @@ impl WebSocket {
     /// [`Closed`](WebSocketError::Closed) if the peer has, or the connection is gone, or is closed by whomever while this waits;
     /// [`TooBig`](WebSocketError::TooBig);
     /// [`Dropped`](WebSocketError::Dropped).
-    pub fn send_message(&self, message: impl Into<Message>) -> SendMessage<'_, Message> {
+    pub fn send(&self, message: impl Into<Message>) -> Sending<'_, Message> {
         let message = message.into();
         self.send_payload(message.msg_type(), message)
     }
 
-    /// Sends a text message. See [`send_message`](Self::send_message).
+    /// Sends a text message. See [`send`](Self::send).
     ///
     /// # Errors
-    /// Those of [`send_message`](Self::send_message).
-    pub fn send_text<T: AsRef<str>>(&self, text: T) -> SendMessage<'_, Text<T>> {
+    /// Those of [`send`](Self::send).
+    pub fn send_text<T: AsRef<str>>(&self, text: T) -> Sending<'_, Text<T>> {
         self.send_payload(WSMsgType::Text, Text(text))
     }
 
-    /// Sends a binary message. See [`send_message`](Self::send_message).
+    /// Sends a binary message. See [`send`](Self::send).
     ///
     /// # Errors
-    /// Those of [`send_message`](Self::send_message).
-    pub fn send_bytes<B: AsRef<[u8]>>(&self, bytes: B) -> SendMessage<'_, B> {
+    /// Those of [`send`](Self::send).
+    pub fn send_binary<B: AsRef<[u8]>>(&self, bytes: B) -> Sending<'_, B> {
         self.send_payload(WSMsgType::Binary, bytes)
     }
 
-    fn send_payload<P: AsRef<[u8]>>(&self, msg_type: WSMsgType, payload: P) -> SendMessage<'_, P> {
-        SendMessage { websocket: self, msg_type, payload, place: None }
+    fn send_payload<P: AsRef<[u8]>>(&self, msg_type: WSMsgType, payload: P) -> Sending<'_, P> {
+        Sending { websocket: self, msg_type, payload, place: None }
+    }
+
+    /// Sends PING and waits for its PONG; tells how long that took. `None` stands for a payload that no other PING has.
+    ///
+    /// A PONG answers the PING with its payload and all that were sent before it. PONGs that answer nothing are ignored. Dropped
+    /// before it is done, it forgets the payload.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](WebSocketError::InvalidArgument) if a PING with this payload is on its way,
+    /// [`TooBig`](WebSocketError::TooBig) if it is longer than 125 bytes; the others as for
+    /// [`send`](Self::send). [`Closed`](WebSocketError::Closed) also if the connection is closed before the
+    /// answer is there.
+    ///
+    /// ```
+    /// # use femtows::message::{WebSocket, WebSocketError};
+    /// # async fn example(ws: &WebSocket) -> Result<(), WebSocketError> {
+    /// let roundtrip = ws.ping(None).await?;
+    /// ws.ping(b"are you there?").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn ping<'a>(&'a self, payload: impl PingPayload<'a>) -> Ping<'a> {
+        Ping { websocket: self, payload: payload.into_payload(), id: None }
+    }
+
+    /// Sends PONG, which nobody has asked for: a heartbeat in one direction (RFC 6455 section 5.5.3).
+    ///
+    /// # Errors
+    /// [`TooBig`](WebSocketError::TooBig) if it is longer than 125 bytes; the others as for [`send`](Self::send).
+    pub fn pong(&self, payload: &[u8]) -> Result<(), WebSocketError> {
+        self.shared().send_pong(payload)
+    }
+}
+
+/// Names of other libraries, to be moved to `compat`.
+impl WebSocket {
+    /// Sends a message, as [`send`](Self::send) does.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send).
+    pub fn send_message(&self, message: impl Into<Message>) -> Sending<'_, Message> {
+        self.send(message)
+    }
+
+    /// Sends a binary message, as [`send_binary`](Self::send_binary) does.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send).
+    pub fn send_bytes<B: AsRef<[u8]>>(&self, bytes: B) -> Sending<'_, B> {
+        self.send_binary(bytes)
     }
 
     /// Sends a value of the [`send_type`](crate::message::WebSocketConfig::send_type). Where JSON is to be sent, a string is
     /// JSON too.
     ///
     /// # Errors
-    /// [`Type`](WebSocketError::Type) if it is of another type; otherwise those of [`send_message`](Self::send_message).
-    pub async fn send(&self, value: impl Into<Value>) -> Result<(), WebSocketError> {
+    /// [`Type`](WebSocketError::Type) if it is of another type; otherwise those of [`send`](Self::send).
+    pub async fn send_value(&self, value: impl Into<Value>) -> Result<(), WebSocketError> {
         let (expected, value) = (self.shared().config().send_type, value.into());
         let message = match (expected, value) {
             (MessageType::Text, Value::Text(text)) => Message::Text(text),
@@ -98,14 +148,14 @@ impl WebSocket {
             }
             (expected, value) => return Err(WebSocketError::Type { expected, value: value.message_type() }),
         };
-        self.send_message(message).await
+        self.send(message).await
     }
 
     /// Sends a value as compact JSON: no spaces, and no escapes for what is not ASCII.
     ///
     /// # Errors
     /// [`Json`](WebSocketError::Json) if the value cannot become JSON; nothing is sent. Otherwise those of
-    /// [`send_message`](Self::send_message); a state that does not allow to send is found before anything is serialized.
+    /// [`send`](Self::send); a state that does not allow to send is found before anything is serialized.
     #[cfg(feature = "json")]
     pub async fn send_json<T: Serialize + ?Sized>(
         &self,
@@ -127,48 +177,17 @@ impl WebSocket {
     ///
     /// # Errors
     /// [`State`](WebSocketError::State) for any other order, and once this end is `Disconnected`; otherwise those of [`accept_with`](Self::accept_with),
-    /// [`send_message`](Self::send_message), [`close`](Self::close) and [`reject`](Self::reject).
+    /// [`send`](Self::send), [`close`](Self::close) and [`reject`](Self::reject).
     pub async fn send_event(&self, event: SendEvent) -> Result<(), WebSocketError> {
         match event {
             SendEvent::Accept(options) => self.accept_with(options).await,
             SendEvent::Send(message) => {
                 self.shared().check_not_over()?;
-                self.send_message(message).await
+                self.send(message).await
             }
             SendEvent::Close { code, reason } => self.close(code, &reason),
             SendEvent::HttpResponse(response) => self.reject(response),
         }
-    }
-
-    /// Sends PING and waits for its PONG; tells how long that took. `None` stands for a payload that no other PING has.
-    ///
-    /// A PONG answers the PING with its payload and all that were sent before it. PONGs that answer nothing are ignored. Dropped
-    /// before it is done, it forgets the payload.
-    ///
-    /// # Errors
-    /// [`InvalidArgument`](WebSocketError::InvalidArgument) if a PING with this payload is on its way,
-    /// [`TooBig`](WebSocketError::TooBig) if it is longer than 125 bytes; the others as for
-    /// [`send_message`](Self::send_message). [`Closed`](WebSocketError::Closed) also if the connection is closed before the
-    /// answer is there.
-    ///
-    /// ```
-    /// # use femtows::message::{WebSocket, WebSocketError};
-    /// # async fn example(ws: &WebSocket) -> Result<(), WebSocketError> {
-    /// let roundtrip = ws.ping(None).await?;
-    /// ws.ping(b"are you there?").await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn ping<'a>(&'a self, payload: impl PingPayload<'a>) -> Ping<'a> {
-        Ping { websocket: self, payload: payload.into_payload(), id: None }
-    }
-
-    /// Sends PONG, which nobody has asked for: a heartbeat in one direction (RFC 6455 section 5.5.3).
-    ///
-    /// # Errors
-    /// [`TooBig`](WebSocketError::TooBig) if it is longer than 125 bytes; the others as for [`send_message`](Self::send_message).
-    pub fn pong(&self, payload: &[u8]) -> Result<(), WebSocketError> {
-        self.shared().send_pong(payload)
     }
 }
 
@@ -182,10 +201,10 @@ impl<T: AsRef<str>> AsRef<[u8]> for Text<T> {
     }
 }
 
-/// A message that is being sent; see [`WebSocket::send_message`].
+/// A message that is being sent; see [`WebSocket::send`].
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
-pub struct SendMessage<'a, P> {
+pub struct Sending<'a, P> {
     websocket: &'a WebSocket,
     msg_type: WSMsgType,
     payload: P,
@@ -193,9 +212,9 @@ pub struct SendMessage<'a, P> {
 }
 
 // The payload is never pinned.
-impl<P> Unpin for SendMessage<'_, P> {}
+impl<P> Unpin for Sending<'_, P> {}
 
-impl<P: AsRef<[u8]>> Future for SendMessage<'_, P> {
+impl<P: AsRef<[u8]>> Future for Sending<'_, P> {
     type Output = Result<(), WebSocketError>;
 
     #[inline]
@@ -210,7 +229,7 @@ impl<P: AsRef<[u8]>> Future for SendMessage<'_, P> {
     }
 }
 
-impl<P> Drop for SendMessage<'_, P> {
+impl<P> Drop for Sending<'_, P> {
     fn drop(&mut self) {
         if self.place.is_some() {
             self.websocket.shared().leave_writers(&mut self.place);
@@ -285,12 +304,12 @@ impl WebSocketSender {
         Self { websocket }
     }
 
-    /// Sends a message. See [`WebSocket::send_message`].
+    /// Sends a message, as [`WebSocket::send`] does.
     ///
     /// # Errors
-    /// Those of [`WebSocket::send_message`].
-    pub async fn send_message(&self, message: impl Into<Message>) -> Result<(), WebSocketError> {
-        self.websocket.send_message(message).await
+    /// Those of [`WebSocket::send`].
+    pub fn send(&self, message: impl Into<Message>) -> Sending<'_, Message> {
+        self.websocket.send(message)
     }
 
     /// The connection.
@@ -323,7 +342,7 @@ impl Sink<Message> for WebSocketSender {
 impl Sink<Message> for WebSocket {
     type Error = WebSocketError;
 
-    /// Ready when a message may be sent: see [`WebSocket::send_message`].
+    /// Ready when a message may be sent: see [`WebSocket::send`].
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WebSocketError>> {
         let this = self.get_mut();
         let places = this.places.get_or_insert_default();

@@ -8,8 +8,8 @@ use crate::messages::Message;
 
 use super::{MessageType, WebSocketError};
 
-/// What [`WebSocket::receive`](super::WebSocket::receive) gives and
-/// [`WebSocket::send`](super::WebSocket::send) takes.
+/// What [`WebSocket::receive_value`](super::WebSocket::receive_value) gives and
+/// [`WebSocket::send_value`](super::WebSocket::send_value) takes.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {

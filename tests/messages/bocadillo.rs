@@ -36,9 +36,9 @@ fn bocadillo_receive_type_by_send_type() {
             let client = WebSocketConfig::default().receive_type(send).send_type(receive);
             let ends = pair_with(&mut kit, server, client);
             kit.block_on(async {
-                ends.client.send(sample(receive)).await.expect("of its type");
-                assert_eq!(ends.server.receive().await.expect("sent"), sample(receive));
-                ends.server.send(sample(send)).await.expect("of its type");
+                ends.client.send_value(sample(receive)).await.expect("of its type");
+                assert_eq!(ends.server.receive_value().await.expect("sent"), sample(receive));
+                ends.server.send_value(sample(send)).await.expect("of its type");
                 let message = ends.client.get_message().await.expect("sent");
                 assert_eq!(message.is_text(), send != MessageType::Bytes, "{send}");
                 assert_eq!(received_as(send, message), sample(send));
@@ -57,8 +57,8 @@ fn bocadillo_value_type_is_both() {
             .value_type(kind);
         let ends = pair(&mut kit, config);
         kit.block_on(async {
-            ends.client.send(sample(kind)).await.expect("of its type");
-            assert_eq!(ends.server.receive().await.expect("sent"), sample(kind));
+            ends.client.send_value(sample(kind)).await.expect("of its type");
+            assert_eq!(ends.server.receive_value().await.expect("sent"), sample(kind));
         });
     }
 }
@@ -73,7 +73,7 @@ fn bocadillo_what_is_not_of_the_send_type_is_refused() {
             }
             let mut kit = TestKit::new(1);
             let ends = pair(&mut kit, WebSocketConfig::default().send_type(send));
-            let result = kit.block_on(ends.client.send(sample(value)));
+            let result = kit.block_on(ends.client.send_value(sample(value)));
             match result {
                 Err(WebSocketError::Type { expected, value: given }) => {
                     assert_eq!((expected, given), (send, value));
@@ -101,8 +101,8 @@ fn bocadillo_default_types_are_text() {
     let mut kit = TestKit::new(1);
     let ends = pair(&mut kit, WebSocketConfig::default());
     kit.block_on(async {
-        ends.client.send("hello").await.expect("a string");
-        assert_eq!(ends.server.receive().await.expect("sent"), Value::from("hello"));
+        ends.client.send_value("hello").await.expect("a string");
+        assert_eq!(ends.server.receive_value().await.expect("sent"), Value::from("hello"));
     });
 }
 
@@ -247,10 +247,10 @@ fn bocadillo_a_handler_error_before_accept_refuses() {
 fn bocadillo_a_string_is_json_where_json_is_sent() {
     let mut kit = TestKit::new(1);
     let (ws, mut peer) = raw_client(&mut kit, WebSocketConfig::default().value_type(MessageType::Json));
-    kit.block_on(ws.send("a \"b\"")).expect("open");
+    kit.block_on(ws.send_value("a \"b\"")).expect("open");
     kit.run_until_idle();
     assert_eq!(peer.frames()[0].payload, br#""a \"b\"""#);
     peer.send_frame(femtows::WSMsgType::Text, b"not JSON");
-    assert!(matches!(kit.block_on(ws.receive()), Err(WebSocketError::Json(_))));
+    assert!(matches!(kit.block_on(ws.receive_value()), Err(WebSocketError::Json(_))));
     assert!(!ws.is_closed());
 }

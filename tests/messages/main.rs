@@ -15,6 +15,7 @@ mod micropie;
 mod order;
 mod public;
 mod pulling;
+mod recv;
 mod routing;
 mod rules;
 mod rules_closing;

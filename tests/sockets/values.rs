@@ -56,7 +56,7 @@ fn a_route_has_types_of_its_own() {
     async fn echo(ws: WebSocket) -> Result<(), HandlerError> {
         ws.accept().await?;
         loop {
-            ws.send(ws.receive().await?).await?;
+            ws.send_value(ws.receive_value().await?).await?;
         }
     }
     let mut event_loop = WSLoop::new(WSLoopConfig::default()).unwrap();

@@ -126,10 +126,10 @@ impl WSMessageListener for EchoCompressed {
 
 async fn echo(request: WebSocketRequest) -> Result<(), WebSocketError> {
     let ws = request.accept().await?;
-    loop {
-        let message = ws.get_message().await?;
-        ws.send_message(message).await?;
+    while let Some(message) = ws.recv().await? {
+        ws.send(message).await?;
     }
+    Ok(())
 }
 
 type Subscribers = Rc<RefCell<Vec<WSTransport>>>;
