@@ -48,11 +48,11 @@ enum Api {
 }
 
 impl Api {
-    fn factory(self, handle: &WSLoopHandle, config: WebSocketConfig) -> WebSocketFactory {
+    fn factory(self, config: WebSocketConfig) -> WebSocketFactory {
         match self {
             Self::Frames => Box::new(|_| EchoFrames.into_upgrade()),
             Self::Messages => Box::new(|_| WSMessageAdapter::new(EchoMessages).into_upgrade()),
-            Self::Async => websocket_factory(handle, echo_websocket, config),
+            Self::Async => websocket_factory(echo_websocket, config),
         }
     }
 }
@@ -98,7 +98,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .connect_timeout(deadline)
         .disconnect_timeout(deadline)
         .server(config.clone());
-    let make_factory = move |handle: &WSLoopHandle| api.factory(handle, websockets.clone());
+    let make_factory = move |_: &WSLoopHandle| api.factory(websockets.clone());
     // Before the first thread: from here on these signals wait for us.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let server = ws_serve_per_core(make_factory, addr.as_str(), config, threads)?;

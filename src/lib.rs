@@ -28,7 +28,7 @@
 //! | to | use |
 //! |---|---|
 //! | run things | [`WSLoop`], [`WSLoopHandle`] (same thread), [`WSLoopRemote`] (other threads) |
-//! | serve | [`ws_create_server`], [`ws_create_server_on`], [`WSServer::take_over`], [`WSServerConfig`], [`WSIntoUpgrade`], [`WSDeferredUpgrade`] |
+//! | serve | [`ws_create_server`], [`ws_create_server_on`], [`WSServer::take_over`], [`WSServerConfig`], [`Routes`], [`WSIntoUpgrade`], [`WSDeferredUpgrade`] |
 //! | serve on many cores | [`ws_serve_per_core`], [`WSServerThreads`] |
 //! | connect | [`ws_connect`], [`ws_connect_over`], [`ws_take_over`], [`WSConnectConfig`], [`WSProxy`], [`WSConnectReport`], [`WSReconnect`] |
 //! | receive | [`WSListener`] on frames, [`WSMessageListener`] on messages |
@@ -160,3 +160,4 @@ pub use server::{
 pub use tls::{
     WSClientCertificates, WSClientTls, WSServerTls, WSTlsConfigError, WSTlsError, WSTlsInfo, WSTlsVersion,
 };
+pub use websocket::Routes;

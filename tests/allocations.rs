@@ -291,7 +291,7 @@ fn an_idle_connection_is_small() {
 fn an_idle_connection_of_a_task_is_small() {
     const CONNECTIONS: usize = 500;
     let config = WebSocketConfig::default();
-    let mut site = Site::with(config.server_config(), |handle, counter| {
+    let mut site = Site::with(config.server_config(), |_, counter| {
         let echo = move |ws: WebSocket| {
             let counter = Rc::clone(&counter);
             async move {
@@ -303,7 +303,7 @@ fn an_idle_connection_of_a_task_is_small() {
                 Ok::<(), WebSocketError>(())
             }
         };
-        websocket_factory(handle, echo, config)
+        websocket_factory(echo, config)
     });
     site.connect(10);
     let before = LIVE_BYTES.get();

@@ -253,7 +253,7 @@ mod names {
         let serve = async |_: WebSocket| {};
         let _ = Routes::route(Routes::new(), "/", serve);
         let _ = Routes::route_with(Routes::new(), "/", WebSocketConfig::default(), serve);
-        let _ = (Routes::not_found, WSUpgradeResponse::forbidden);
+        let _ = (Routes::<()>::not_found, WSUpgradeResponse::forbidden);
     }
 
     fn events(received: &ReceiveEvent, _: &Value) {

@@ -38,11 +38,18 @@ pub struct WSUpgradeRequest {
     handle: WSLoopHandle,
     /// The slot of the handshake, and then of the connection.
     token: Token,
+    /// Names and values of the parameters of the route.
+    parameters: Vec<(Box<str>, String)>,
 }
 
 impl WSUpgradeRequest {
     pub(crate) fn new(head: WSRequestHead, handle: WSLoopHandle, token: Token) -> Self {
-        Self { head, handle, token }
+        Self { head, handle, token, parameters: Vec::new() }
+    }
+
+    /// Returns the same request with the parameters of the route that it takes.
+    pub(crate) fn with_path_parameters(&self, parameters: Vec<(Box<str>, String)>) -> Self {
+        Self { parameters, ..self.clone() }
     }
 
     /// Returns the head of the request, which is all that was received.
@@ -80,6 +87,13 @@ impl WSUpgradeRequest {
     #[cfg(feature = "tls")]
     pub fn tls(&self) -> Option<WSTlsInfo> {
         self.ask(|io| io.tls()?.info(), Conn::tls_info).flatten()
+    }
+
+    /// Returns a parameter of the path, percent-decoded, as the route names it: see
+    /// [`Routes`](crate::Routes). `None` if there is no such parameter, and without routes.
+    pub fn path_parameter(&self, name: &str) -> Option<&str> {
+        let parameter = self.parameters.iter().find(|(known, _)| **known == *name);
+        parameter.map(|(_, value)| value.as_str())
     }
 
     /// Calls what is in the slot now. `None` if the connection is gone.

@@ -5,12 +5,15 @@ use std::error::Error;
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use crate::runtime::{TaskBody, WSListenerError, WSLoopHandle};
+use crate::runtime::{TaskBody, WSListenerError};
+use crate::server::{WSIntoUpgrade, WSUpgradeOutcome, WSUpgradeRequest};
 
 use super::lifecycle::failure_in;
-use super::{WebSocket, WebSocketRequest};
+use super::server::undecided;
+use super::{WebSocket, WebSocketConfig, WebSocketRequest};
 
 /// What a handler may fail with: any error.
 ///
@@ -19,36 +22,103 @@ use super::{WebSocket, WebSocketRequest};
 /// `map_err(|error| -> HandlerError { error })`; the standard library has no conversion that `?` could use.
 pub type HandlerError = Box<dyn Error>;
 
-/// An `async fn` that serves one connection: of a [`WebSocket`], or of a [`WebSocketRequest`]. Both begin before the request is
-/// accepted.
+/// The end of a route: a task or a listener for each connection.
+///
+/// | handler | serves by |
+/// |---|---|
+/// | `async fn(WebSocket)`, `async fn(WebSocketRequest)` | a task; both begin before the request is accepted |
+/// | `async fn(WebSocket, S)`, `async fn(WebSocketRequest, S)` | the same, with a clone of the [state](super::Routes::with_state) |
+/// | `fn(&WSUpgradeRequest)`, `fn(&WSUpgradeRequest, &S)` | a listener, or anything else that is [`WSIntoUpgrade`] |
+///
+/// The parameters of a closure need their types, as one bound stands for six signatures.
+///
+/// A task ends its connection by its outcome:
 ///
 /// | outcome | before `accept` | after |
 /// |---|---|---|
 /// | it returns | refused with 403 | closed with 1000 |
 /// | it fails or panics | refused with 500, and logged | closed with 1011, and logged |
 /// | it fails because the connection is closed | refused with 403 | nothing: that is no failure |
-pub trait Handler<Argument>: 'static {
-    /// Begins to serve this connection, as a task of the loop.
-    fn start(&self, handle: &WSLoopHandle, websocket: WebSocket);
+pub trait Handler<Argument, State = ()>: 'static {
+    /// Begins to serve a request.
+    #[doc(hidden)]
+    fn decide(
+        &self,
+        request: &WSUpgradeRequest,
+        state: &State,
+        config: &Rc<WebSocketConfig>,
+    ) -> WSUpgradeOutcome;
 }
 
-impl<F, Fut> Handler<WebSocket> for F
+impl<S, F, Fut> Handler<WebSocket, S> for F
 where
     F: Fn(WebSocket) -> Fut + 'static,
     Fut: Future<Output: IntoHandlerResult> + 'static,
 {
-    fn start(&self, handle: &WSLoopHandle, websocket: WebSocket) {
-        spawn(handle, websocket, self);
+    fn decide(&self, request: &WSUpgradeRequest, _: &S, config: &Rc<WebSocketConfig>) -> WSUpgradeOutcome {
+        spawn(request, config, self)
     }
 }
 
-impl<F, Fut> Handler<WebSocketRequest> for F
+impl<S, F, Fut> Handler<WebSocketRequest, S> for F
 where
     F: Fn(WebSocketRequest) -> Fut + 'static,
     Fut: Future<Output: IntoHandlerResult> + 'static,
 {
-    fn start(&self, handle: &WSLoopHandle, websocket: WebSocket) {
-        spawn(handle, websocket, |websocket| self(WebSocketRequest::new(websocket)));
+    fn decide(&self, request: &WSUpgradeRequest, _: &S, config: &Rc<WebSocketConfig>) -> WSUpgradeOutcome {
+        spawn(request, config, |websocket| self(WebSocketRequest::new(websocket)))
+    }
+}
+
+impl<S, F, Fut> Handler<(WebSocket, S), S> for F
+where
+    S: Clone,
+    F: Fn(WebSocket, S) -> Fut + 'static,
+    Fut: Future<Output: IntoHandlerResult> + 'static,
+{
+    fn decide(
+        &self,
+        request: &WSUpgradeRequest,
+        state: &S,
+        config: &Rc<WebSocketConfig>,
+    ) -> WSUpgradeOutcome {
+        spawn(request, config, |websocket| self(websocket, state.clone()))
+    }
+}
+
+impl<S, F, Fut> Handler<(WebSocketRequest, S), S> for F
+where
+    S: Clone,
+    F: Fn(WebSocketRequest, S) -> Fut + 'static,
+    Fut: Future<Output: IntoHandlerResult> + 'static,
+{
+    fn decide(
+        &self,
+        request: &WSUpgradeRequest,
+        state: &S,
+        config: &Rc<WebSocketConfig>,
+    ) -> WSUpgradeOutcome {
+        spawn(request, config, |websocket| self(WebSocketRequest::new(websocket), state.clone()))
+    }
+}
+
+impl<S, F, R> Handler<fn(&WSUpgradeRequest) -> R, S> for F
+where
+    F: Fn(&WSUpgradeRequest) -> R + 'static,
+    R: WSIntoUpgrade,
+{
+    fn decide(&self, request: &WSUpgradeRequest, _: &S, _: &Rc<WebSocketConfig>) -> WSUpgradeOutcome {
+        self(request).into_upgrade()
+    }
+}
+
+impl<S, F, R> Handler<fn(&WSUpgradeRequest, &S) -> R, S> for F
+where
+    F: Fn(&WSUpgradeRequest, &S) -> R + 'static,
+    R: WSIntoUpgrade,
+{
+    fn decide(&self, request: &WSUpgradeRequest, state: &S, _: &Rc<WebSocketConfig>) -> WSUpgradeOutcome {
+        self(request, state).into_upgrade()
     }
 }
 
@@ -74,14 +144,20 @@ impl<E: Into<HandlerError>> IntoHandlerResult for Result<(), E> {
 }
 
 /// Runs a handler as a task, and ends its connection as its outcome asks for.
-fn spawn<Fut>(handle: &WSLoopHandle, websocket: WebSocket, handler: impl FnOnce(WebSocket) -> Fut)
+fn spawn<Fut>(
+    request: &WSUpgradeRequest,
+    config: &Rc<WebSocketConfig>,
+    handler: impl FnOnce(WebSocket) -> Fut,
+) -> WSUpgradeOutcome
 where
     Fut: Future<Output: IntoHandlerResult> + 'static,
 {
+    let (websocket, later) = undecided(config, request);
     match panic::catch_unwind(AssertUnwindSafe(|| handler(websocket.clone()))) {
-        Ok(body) => handle.core().tasks().spawn_detached(Serving { websocket, body }),
+        Ok(body) => request.handle().core().tasks().spawn_detached(Serving { websocket, body }),
         Err(panic) => conclude(&websocket, &Err(panicked(&*panic))),
     }
+    WSUpgradeOutcome::Deferred(later)
 }
 
 pin_project_lite::pin_project! {

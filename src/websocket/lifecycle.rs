@@ -275,7 +275,7 @@ impl WebSocket {
 
     /// A parameter of the path, as the route names it: see [`Routes`](crate::message::Routes).
     pub fn path_parameter(&self, name: &str) -> Option<&str> {
-        self.shared().server()?.parameter(name)
+        self.shared().server()?.request().path_parameter(name)
     }
 
     /// The subprotocol that was agreed on.

@@ -5,21 +5,23 @@ use std::rc::Rc;
 use percent_encoding::percent_decode_str;
 
 use crate::handshake::WSUpgradeResponse;
-use crate::runtime::WSLoopHandle;
-use crate::server::WSUpgradeRequest;
+use crate::server::{WSIntoUpgrade, WSUpgradeOutcome, WSUpgradeRequest};
 
-use super::{Handler, WebSocket, WebSocketConfig};
+use super::{Handler, WebSocketConfig};
 
-/// Handlers by path.
+/// Handlers by path: listeners, tasks, or both.
 ///
 /// A pattern is a path whose segments may be parameters: `{name}` stands for one segment that is not empty, `{name:path}`, at the end
-/// only, for all that is left, which may be empty. What they stood for is decoded and asked for by
-/// [`path_parameter`](WebSocket::path_parameter). Patterns are compared with what is decoded, segment by segment: it is `/a b` that takes
-/// `/a%20b`, and `%2F` divides nothing. The query plays no part. Routes are tried in the order in which they were added; a
-/// slash at the end makes a difference.
+/// only, for all that is left, which may be empty. What they stood for is decoded and returned by
+/// [`WSUpgradeRequest::path_parameter`] and
+/// [`WebSocket::path_parameter`](crate::message::WebSocket::path_parameter). Patterns are compared with what is decoded, segment by
+/// segment: it is `/a b` that takes `/a%20b`, and `%2F` divides nothing. The query plays no part. Routes are tried in the order in
+/// which they were added; a slash at the end makes a difference.
 ///
 /// A request that no route takes is refused with 404; [`not_found`](Self::not_found) chooses
 /// otherwise. Plain HTTP requests are [`http`](Self::http)'s.
+///
+/// A server of tasks:
 ///
 /// ```
 /// use femtows::WSUpgradeResponse;
@@ -36,21 +38,63 @@ use super::{Handler, WebSocket, WebSocketConfig};
 ///     .route("/chat/{room}", chat)
 ///     .http(|_| WSUpgradeResponse::ok("a WebSocket server\n"));
 /// ```
-pub struct Routes {
-    table: Vec<Route>,
+///
+/// A server of listeners, which share a state:
+///
+/// ```no_run
+/// use std::cell::RefCell;
+/// use std::collections::HashMap;
+/// use femtows::*;
+///
+/// /// Number of visits by room.
+/// type Visits = RefCell<HashMap<String, u32>>;
+///
+/// struct Greeter(String);
+///
+/// impl WSListener for Greeter {
+///     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+///         transport.send(WSMsgType::Text, &self.0);
+///         Ok(())
+///     }
+///
+///     fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+///         Ok(())
+///     }
+/// }
+///
+/// fn greet(request: &WSUpgradeRequest, visits: &Visits) -> Result<Greeter, WSUpgradeResponse> {
+///     let room = request.path_parameter("room").unwrap_or_default();
+///     let Some(visitor) = request.query_parameter("name") else {
+///         return Err(WSUpgradeResponse::unauthorized("Bearer")?);
+///     };
+///     let mut visits = visits.borrow_mut();
+///     let count = visits.entry(room.to_owned()).or_default();
+///     *count += 1;
+///     Ok(Greeter(format!("{visitor}, you are visitor {count} of {room}")))
+/// }
+///
+/// # fn serve(handle: &WSLoopHandle) -> Result<(), WSError> {
+/// let routes = Routes::with_state(Visits::default()).route("/chat/{room}", greet);
+/// ws_create_server(handle, routes.into_factory(), "127.0.0.1:9001", WSServerConfig::default())?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Routes<S = ()> {
+    state: S,
+    table: Vec<Route<S>>,
     http: Option<HttpHandler>,
     not_found: WSUpgradeResponse,
 }
 
-struct Route {
+struct Route<S> {
     pattern: Pattern,
     /// In place of the server's.
     config: Option<Rc<WebSocketConfig>>,
-    start: Start,
+    decide: Decide<S>,
 }
 
-/// Begins to serve a connection.
-type Start = Rc<dyn Fn(&WSLoopHandle, WebSocket)>;
+/// Begins to serve a request.
+type Decide<S> = Box<dyn Fn(&WSUpgradeRequest, &S, &Rc<WebSocketConfig>) -> WSUpgradeOutcome>;
 
 type HttpHandler = Box<dyn Fn(&WSUpgradeRequest) -> WSUpgradeResponse>;
 
@@ -63,21 +107,35 @@ impl Default for Routes {
 impl Routes {
     /// Returns a table without routes: everything is refused with 404.
     pub fn new() -> Self {
-        Self { table: Vec::new(), http: None, not_found: WSUpgradeResponse::not_found() }
+        Self::with_state(())
     }
 
-    /// Adds a route.
+    /// Returns one handler for every path.
+    pub(super) fn everywhere<A>(handler: impl Handler<A>) -> Self {
+        Self::new().route("/{path:path}", handler)
+    }
+}
+
+impl<S: 'static> Routes<S> {
+    /// Returns a table without routes whose handlers share a state: listeners' handlers get a
+    /// reference, tasks a clone. It stays on the loop's thread, so it may be an `Rc`, or contain a
+    /// `RefCell`.
+    pub fn with_state(state: S) -> Self {
+        Self { state, table: Vec::new(), http: None, not_found: WSUpgradeResponse::not_found() }
+    }
+
+    /// Adds a route. [`Handler`] lists what may serve it.
     ///
     /// # Panics
     /// If the pattern is none: it must begin with a slash; braces enclose a whole segment and a name in it, which no other parameter of
     /// the pattern has.
     #[must_use]
-    pub fn route<A>(self, pattern: &str, handler: impl Handler<A>) -> Self {
+    pub fn route<A>(self, pattern: &str, handler: impl Handler<A, S>) -> Self {
         self.add(pattern, None, handler)
     }
 
-    /// Adds a route with a configuration of its own: the types of values, what is caught, whether errors are exposed and how many
-    /// messages may wait. Time-outs, the size of messages and the connection below are those of the server on every route.
+    /// Adds a route with a configuration of its own for tasks: the types of values, what is caught, whether errors are exposed and how
+    /// many messages may wait. Time-outs, the size of messages and the connection below are those of the server on every route.
     ///
     /// ```
     /// use femtows::message::{HandlerError, MessageType, Routes, WebSocket, WebSocketConfig};
@@ -96,7 +154,7 @@ impl Routes {
     /// # Panics
     /// As [`route`](Self::route).
     #[must_use]
-    pub fn route_with<A>(self, pattern: &str, config: WebSocketConfig, handler: impl Handler<A>) -> Self {
+    pub fn route_with<A>(self, pattern: &str, config: WebSocketConfig, handler: impl Handler<A, S>) -> Self {
         self.add(pattern, Some(Rc::new(config)), handler)
     }
 
@@ -115,6 +173,13 @@ impl Routes {
         self
     }
 
+    /// Returns the factory of these routes for [`ws_create_server`](crate::ws_create_server) and its
+    /// like: for listeners. Handlers that are tasks get [`WebSocketConfig::default`]; a server of
+    /// tasks is [`serve_websocket`](crate::message::serve_websocket).
+    pub fn into_factory(self) -> impl FnMut(&WSUpgradeRequest) -> WSUpgradeOutcome + 'static {
+        super::websocket_factory(self, WebSocketConfig::default())
+    }
+
     /// Time-outs and limits of the server hold on every route.
     pub(super) fn serve_under(&mut self, server: &WebSocketConfig) {
         for config in self.table.iter_mut().filter_map(|route| route.config.as_mut()) {
@@ -122,53 +187,41 @@ impl Routes {
         }
     }
 
+    /// Lets the first route that takes the request serve it.
+    pub(super) fn decide(
+        &self,
+        request: &WSUpgradeRequest,
+        config: &Rc<WebSocketConfig>,
+    ) -> WSUpgradeOutcome {
+        if !request.is_upgrade() {
+            let answer = self.http.as_ref().map(|answer| answer(request));
+            return answer.unwrap_or_else(|| self.not_found.clone()).into_upgrade();
+        }
+        for route in &self.table {
+            if let Some(parameters) = route.pattern.matches(request.path()) {
+                let request = request.with_path_parameters(parameters);
+                return (route.decide)(&request, &self.state, route.config.as_ref().unwrap_or(config));
+            }
+        }
+        self.not_found.clone().into_upgrade()
+    }
+
     fn add<A>(
         mut self,
         pattern: &str,
         config: Option<Rc<WebSocketConfig>>,
-        handler: impl Handler<A>,
+        handler: impl Handler<A, S>,
     ) -> Self {
         let pattern = match Pattern::parse(pattern) {
             Ok(pattern) => pattern,
             Err(problem) => panic!("the route {pattern:?} {problem}"),
         };
-        let start = Rc::new(move |handle: &WSLoopHandle, websocket| handler.start(handle, websocket));
-        self.table.push(Route { pattern, config, start });
+        let decide = Box::new(move |request: &WSUpgradeRequest, state: &S, config: &Rc<WebSocketConfig>| {
+            handler.decide(request, state, config)
+        });
+        self.table.push(Route { pattern, config, decide });
         self
     }
-
-    /// Where this request goes.
-    pub(super) fn find(&self, request: &WSUpgradeRequest) -> Found {
-        if !request.is_upgrade() {
-            let answer = self.http.as_ref().map(|answer| answer(request));
-            return Found::Response(answer.unwrap_or_else(|| self.not_found.clone()));
-        }
-        for route in &self.table {
-            if let Some(parameters) = route.pattern.matches(request.path()) {
-                let (start, config) = (Rc::clone(&route.start), route.config.clone());
-                return Found::Handler { start, config, parameters };
-            }
-        }
-        Found::Response(self.not_found.clone())
-    }
-}
-
-/// One handler for every path.
-impl Routes {
-    pub(super) fn everywhere<A>(handler: impl Handler<A>) -> Self {
-        Self::new().route("/{path:path}", handler)
-    }
-}
-
-/// What serves a request.
-pub(super) enum Found {
-    Handler {
-        start: Start,
-        /// In place of the server's.
-        config: Option<Rc<WebSocketConfig>>,
-        parameters: Vec<(Box<str>, String)>,
-    },
-    Response(WSUpgradeResponse),
 }
 
 /// A path, in segments.
@@ -254,7 +307,7 @@ fn decode(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
-impl std::fmt::Debug for Routes {
+impl<S> std::fmt::Debug for Routes<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.table.iter().map(|route| &route.pattern)).finish()
     }

@@ -4,11 +4,8 @@ use std::net::ToSocketAddrs;
 use std::rc::Rc;
 
 use crate::runtime::{WSError, WSLoopHandle};
-use crate::server::{
-    WSDeferredUpgrade, WSIntoUpgrade, WSServer, WSUpgradeOutcome, WSUpgradeRequest, ws_create_server,
-};
+use crate::server::{WSDeferredUpgrade, WSServer, WSUpgradeOutcome, WSUpgradeRequest, ws_create_server};
 
-use super::routes::Found;
 use super::shared::{ServerSide, Shared, Side};
 use super::{Handler, Routes, WebSocket, WebSocketConfig};
 
@@ -27,27 +24,15 @@ pub fn serve_websocket<A>(
     config: WebSocketConfig,
 ) -> Result<WSServer, WSError> {
     let server_config = config.server_config();
-    ws_create_server(handle, websocket_factory(handle, handler, config), addr, server_config)
+    ws_create_server(handle, websocket_factory(handler, config), addr, server_config)
 }
 
-/// The factory of [`serve_websocket`], for servers of other kinds: on a Unix domain socket, one loop per core, without a socket. They
-/// are to be given [`WebSocketConfig::server_config`].
-pub fn websocket_factory<A>(
-    handle: &WSLoopHandle,
-    handler: impl IntoRoutes<A>,
-    config: WebSocketConfig,
-) -> WebSocketFactory {
-    let (handle, mut routes, config) = (handle.clone(), handler.into_routes(), Rc::new(config));
+/// Returns the factory of [`serve_websocket`], for servers of other kinds: on a Unix domain socket,
+/// one loop per core, without a socket. They are to be given [`WebSocketConfig::server_config`].
+pub fn websocket_factory<A>(handler: impl IntoRoutes<A>, config: WebSocketConfig) -> WebSocketFactory {
+    let (mut routes, config) = (handler.into_routes(), Rc::new(config));
     routes.serve_under(&config);
-    Box::new(move |request| match routes.find(request) {
-        Found::Response(response) => response.into_upgrade(),
-        Found::Handler { start, config: own, parameters } => {
-            let config = own.as_ref().unwrap_or(&config);
-            let (websocket, later) = undecided(&handle, config, request, parameters);
-            start(&handle, websocket);
-            WSUpgradeOutcome::Deferred(later)
-        }
-    })
+    Box::new(move |request| routes.decide(request, &config))
 }
 
 /// A factory that [`ws_create_server`] and its like take.
@@ -55,14 +40,12 @@ pub type WebSocketFactory = Box<dyn FnMut(&WSUpgradeRequest) -> WSUpgradeOutcome
 
 /// A connection whose request was not decided on.
 pub(super) fn undecided(
-    handle: &WSLoopHandle,
     config: &Rc<WebSocketConfig>,
     request: &WSUpgradeRequest,
-    parameters: Vec<(Box<str>, String)>,
 ) -> (WebSocket, WSDeferredUpgrade) {
     let (ticket, later) = WSDeferredUpgrade::new();
-    let side = ServerSide::new(request.clone(), parameters);
-    let shared = Shared::new(handle.clone(), Rc::clone(config), Side::Server(Box::new(side)));
+    let side = Side::Server(Box::new(ServerSide::new(request.clone())));
+    let shared = Shared::new(request.handle().clone(), Rc::clone(config), side);
     let watcher = Rc::downgrade(&shared);
     ticket.on_cancel(move || {
         if let Some(shared) = watcher.upgrade() {
@@ -73,19 +56,26 @@ pub(super) fn undecided(
     (WebSocket::new(shared), later)
 }
 
-/// What [`serve_websocket`] may be given: a [`Handler`], or [`Routes`].
+/// A [`Handler`] for every path, or [`Routes`]: what [`serve_websocket`] takes.
 pub trait IntoRoutes<Argument> {
-    /// The routes.
-    fn into_routes(self) -> Routes;
+    /// The state that the handlers share.
+    type State: 'static;
+
+    /// Returns the routes.
+    fn into_routes(self) -> Routes<Self::State>;
 }
 
-impl IntoRoutes<()> for Routes {
-    fn into_routes(self) -> Routes {
+impl<S: 'static> IntoRoutes<()> for Routes<S> {
+    type State = S;
+
+    fn into_routes(self) -> Self {
         self
     }
 }
 
 impl<A, H: Handler<A>> IntoRoutes<(A,)> for H {
+    type State = ();
+
     fn into_routes(self) -> Routes {
         Routes::everywhere(self)
     }

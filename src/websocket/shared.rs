@@ -48,8 +48,6 @@ pub(super) enum Side {
 /// What a server knows of a connection before it is open.
 pub(super) struct ServerSide {
     request: WSUpgradeRequest,
-    /// Parameters of the route, by name.
-    parameters: Vec<(Box<str>, String)>,
     /// The right to decide, until it is used.
     ticket: Cell<Option<WSUpgradeTicket>>,
     /// The session that `accept` has set.
@@ -59,23 +57,12 @@ pub(super) struct ServerSide {
 }
 
 impl ServerSide {
-    pub(super) fn new(request: WSUpgradeRequest, parameters: Vec<(Box<str>, String)>) -> Self {
-        Self {
-            request,
-            parameters,
-            ticket: Cell::new(None),
-            session_id: OnceCell::new(),
-            subprotocol: OnceCell::new(),
-        }
+    pub(super) fn new(request: WSUpgradeRequest) -> Self {
+        Self { request, ticket: Cell::new(None), session_id: OnceCell::new(), subprotocol: OnceCell::new() }
     }
 
     pub(super) fn request(&self) -> &WSUpgradeRequest {
         &self.request
-    }
-
-    /// A parameter of the route.
-    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(known, _)| **known == *name).map(|(_, value)| value.as_str())
     }
 
     pub(super) fn session_id(&self) -> Option<&str> {

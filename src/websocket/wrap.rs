@@ -49,12 +49,12 @@ pub async fn wrap_server_stream(
     let arrived = Rc::new(Arrival::default());
     let deadline = handle.now().checked_add(config.request_timeout());
     let server_config = config.server_config();
-    let (config, factory_handle, sender) = (Rc::new(config), handle.clone(), Sender(Rc::clone(&arrived)));
+    let (config, sender) = (Rc::new(config), Sender(Rc::clone(&arrived)));
     let factory = move |request: &WSUpgradeRequest| {
         if !request.is_upgrade() {
             return Err(WSUpgradeResponse::upgrade_required());
         }
-        let (websocket, later) = undecided(&factory_handle, &config, request, Vec::new());
+        let (websocket, later) = undecided(&config, request);
         sender.0.arrive(WebSocketRequest::new(websocket));
         Ok(later)
     };

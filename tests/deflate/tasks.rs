@@ -17,7 +17,7 @@ async fn echo(ws: WebSocket) -> Result<(), WebSocketError> {
 fn connect(kit: &mut TestKit, config: &WebSocketConfig) -> WebSocket {
     let handle = kit.handle();
     let (listener, pending) = websocket_listener(&handle, config.clone());
-    let factory = websocket_factory(&handle, echo, config.clone());
+    let factory = websocket_factory(echo, config.clone());
     let opening = kit.opening(factory, |_, _| listener, config.server_config(), config.connect_config());
     kit.block_on(opening.client).expect("accepted");
     pending.opened()
@@ -61,7 +61,7 @@ fn a_bomb_is_1009_and_what_was_queued_goes_with_it() {
     let handle = kit.handle();
     let (listener, pending) = websocket_listener(&handle, large.clone());
     let small = config(WSDeflateConfig::default()).max_message_size(1000).message_queue_size(9);
-    let factory = websocket_factory(&handle, echo, small.clone());
+    let factory = websocket_factory(echo, small.clone());
     let opening = kit.opening(factory, |_, _| listener, small.server_config(), large.connect_config());
     kit.block_on(opening.client).expect("accepted");
     let ws = pending.opened();

@@ -350,7 +350,7 @@ fn a_client_dropped_at_each_turn_of_its_opening_leaves_nothing() {
             ws.get_message().await.map(drop)
         };
         let (listener, pending) = websocket_listener(&kit.handle(), config.clone());
-        let factory = websocket_factory(&kit.handle(), handler, config.clone());
+        let factory = websocket_factory(handler, config.clone());
         let opening =
             kit.opening(factory, |_, _| listener, config.server_config(), WSConnectConfig::default());
         opening.link.to_client().capacity(20).max_read(20);

@@ -88,7 +88,7 @@ pub(crate) fn connect_with<A>(
     let handle = kit.handle();
     let (server_config, connect_config) = (server.server_config(), client.connect_config());
     let (listener, pending) = websocket_listener(&handle, client);
-    let factory = websocket_factory(&handle, handler, server);
+    let factory = websocket_factory(handler, server);
     let opening = kit.opening(factory, |_, _| listener, server_config, connect_config);
     kit.block_on(opening.client)?;
     Ok((pending.opened(), opening.link))
@@ -97,7 +97,7 @@ pub(crate) fn connect_with<A>(
 /// A server that runs `handler`; its peer is the test, and has not sent its request.
 pub(crate) fn raw<A>(kit: &mut TestKit, handler: impl IntoRoutes<A>, config: WebSocketConfig) -> Peer {
     let server_config = config.server_config();
-    let factory = websocket_factory(&kit.handle(), handler, config);
+    let factory = websocket_factory(handler, config);
     kit.raw_server(factory, server_config)
 }
 

@@ -91,7 +91,7 @@ fn a_handler_that_panics_ends_its_connection_and_no_other() {
             }
         };
         let config = WebSocketConfig::default();
-        let factory = websocket_factory(&kit.handle(), handler, config.clone());
+        let factory = websocket_factory(handler, config.clone());
         let server = kit.server(factory, config.server_config());
         let mut neighbour = kit.connect_to(&server);
         neighbour.write(&request("/neighbour", ""));

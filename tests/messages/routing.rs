@@ -1,8 +1,14 @@
 //! Which handler serves which request, and what it is told of it.
 
-use femtows::WSUpgradeResponse;
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use femtows::message::*;
 use femtows::testkit::TestKit;
+use femtows::{
+    WSFrame, WSIntoUpgrade, WSListener, WSResult, WSServerConfig, WSTransport, WSUpgradeRequest,
+    WSUpgradeResponse,
+};
 
 use crate::ends::*;
 
@@ -138,4 +144,101 @@ fn a_route_has_the_deadlines_of_its_server() {
     let late = kit.block_on(ws.aclose(1000, ""));
     assert!(matches!(late, Err(WebSocketError::DisconnectionTimeout)), "{late:?}");
     assert_eq!(kit.now() - start, 5 * SECOND, "it is what it says");
+}
+
+struct Deaf;
+
+impl WSListener for Deaf {
+    fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+        Ok(())
+    }
+}
+
+/// What requests for rooms ask for, in order.
+type Rooms = RefCell<Vec<String>>;
+
+/// Lets whoever has a name into a room.
+fn enter(request: &WSUpgradeRequest, rooms: &Rc<Rooms>) -> Result<Deaf, WSUpgradeResponse> {
+    let Some(name) = request.query_parameter("name") else {
+        return Err(WSUpgradeResponse::unauthorized("Bearer")?);
+    };
+    let room = request.path_parameter("room").unwrap_or("none");
+    rooms.borrow_mut().push(format!("{name} in {room}"));
+    Ok(Deaf)
+}
+
+/// The status line of the answer of `routes` to a request.
+fn status_of<S: 'static>(routes: Routes<S>, request: &[u8]) -> String {
+    let mut kit = TestKit::new(1);
+    let mut peer = kit.raw_server(routes.into_factory(), WSServerConfig::default());
+    peer.write(request);
+    kit.run_until_idle();
+    let head = String::from_utf8(peer.read()).expect("ASCII");
+    head.split(' ').nth(1).expect("a status").to_owned()
+}
+
+#[test]
+fn listeners_are_routed_with_parameters_and_state() {
+    let rooms: Rc<Rooms> = Rc::default();
+    let routes = || Routes::with_state(Rc::clone(&rooms)).route("/chat/{room}", enter);
+    for (target, status) in [
+        ("/chat/a%20b?name=Ann", "101"),
+        ("/chat/c?name=B%C3%B6rn+1", "101"),
+        ("http://other/chat/d?name=Eve", "101"),
+        ("/chat/a", "401"),
+        ("/chat/", "404"),
+        ("/chat/a/b?name=Ann", "404"),
+        ("/", "404"),
+    ] {
+        assert_eq!(status_of(routes(), &request(target, "")), status, "{target}");
+    }
+    assert_eq!(*rooms.borrow(), ["Ann in a b", "B\u{f6}rn 1 in c", "Eve in d"]);
+}
+
+#[test]
+fn routes_of_listeners_take_whatever_a_factory_returns() {
+    let boxed = |_: &WSUpgradeRequest| Box::new(Deaf) as Box<dyn WSListener>;
+    let routes = || {
+        Routes::new()
+            .route("/boxed", boxed)
+            .route("/some", |_: &WSUpgradeRequest| Some(Deaf))
+            .route("/none", |_: &WSUpgradeRequest| None::<Deaf>)
+            .route("/outcome", |_: &WSUpgradeRequest, (): &()| Deaf.into_upgrade())
+            .not_found(WSUpgradeResponse::forbidden())
+            .http(|request| WSUpgradeResponse::ok(request.path().to_owned()))
+    };
+    for (path, status) in
+        [("/boxed", "101"), ("/some", "101"), ("/none", "404"), ("/outcome", "101"), ("/", "403")]
+    {
+        assert_eq!(status_of(routes(), &request(path, "")), status, "{path}");
+    }
+    assert_eq!(status_of(routes(), b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n"), "200");
+}
+
+#[test]
+fn tasks_and_listeners_share_routes_and_state() {
+    async fn task(ws: WebSocket, rooms: Rc<Rooms>) -> Result<(), HandlerError> {
+        ws.accept().await?;
+        rooms.borrow_mut().push(format!("task in {}", ws.path_parameter("room").unwrap_or("none")));
+        ws.get_message().await?;
+        Ok(())
+    }
+    async fn undecided(request: WebSocketRequest, rooms: Rc<Rooms>) -> Result<(), WebSocketError> {
+        rooms.borrow_mut().push(request.path());
+        request.reject(WSUpgradeResponse::forbidden())
+    }
+    let rooms: Rc<Rooms> = Rc::default();
+    for (target, status) in [("/l/1?name=x", "101"), ("/t/2", "101"), ("/r/3", "403")] {
+        let routes = Routes::with_state(Rc::clone(&rooms))
+            .route("/l/{room}", enter)
+            .route("/t/{room}", task)
+            .route("/r/{room}", undecided);
+        let mut kit = TestKit::new(1);
+        let mut peer = raw(&mut kit, routes, WebSocketConfig::default());
+        peer.write(&request(target, ""));
+        kit.run_until_idle();
+        let head = String::from_utf8(peer.read()).expect("ASCII");
+        assert_eq!(head.split(' ').nth(1), Some(status), "{target}");
+    }
+    assert_eq!(*rooms.borrow(), ["x in 1", "task in 2", "/r/3"]);
 }

@@ -47,7 +47,7 @@ fn trio_a_header_is_found_by_its_name_in_lower_case() {
     let handle = kit.handle();
     let config = WebSocketConfig::default();
     let (listener, _pending) = websocket_listener(&handle, client.clone());
-    let factory = websocket_factory(&handle, ask(&asked), config.clone());
+    let factory = websocket_factory(ask(&asked), config.clone());
     let _opening = kit.opening(factory, |_, _| listener, config.server_config(), client.connect_config());
     kit.run_until_idle();
     let request = asked.take();

@@ -24,7 +24,7 @@ fn serve_tasks(way: &Way) -> (LoopThread, Peer) {
     let config = way.server(WSServerConfig::default());
     let on = LoopThread::start(WSLoopConfig::default());
     let addr = on.ask(move |handle| {
-        let factory = websocket_factory(handle, echo, WebSocketConfig::default());
+        let factory = websocket_factory(echo, WebSocketConfig::default());
         ws_create_server(handle, factory, "127.0.0.1:0", config).unwrap().local_addr()
     });
     let peer = way.connect(addr);
@@ -89,7 +89,7 @@ fn a_reset_is_noticed_behind_a_full_queue() {
                     Ok::<(), HandlerError>(())
                 }
             };
-            let factory = websocket_factory(handle, handler, WebSocketConfig::default());
+            let factory = websocket_factory(handler, WebSocketConfig::default());
             ws_create_server(handle, factory, "127.0.0.1:0", config).unwrap().local_addr()
         });
         let mut peer = way.connect(addr);

@@ -265,7 +265,7 @@ fn tls_handshake_counts_into_the_10_seconds_of_a_request_head() {
     for (delay, is_late) in [(Duration::from_millis(3300), false), (Duration::from_millis(3400), true)] {
         let mut kit = TestKit::new(7);
         let handler = |_: WebSocketRequest| pending::<()>();
-        let factory = websocket_factory(&kit.handle(), handler, config.clone());
+        let factory = websocket_factory(handler, config.clone());
         let client = client.clone().handshake_timeout(None);
         let opening = kit.opening(factory, |_, _| echo(), config.server_config(), client);
         opening.link.to_server().delay(delay);

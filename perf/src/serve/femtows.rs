@@ -80,7 +80,7 @@ pub(crate) fn serve(
     let subscribers = Subscribers::default();
     let handle = event_loop.handle();
     let tasks = WebSocketConfig::default().max_message_size(MAX_MESSAGE).server(config.clone());
-    let mut tasks = websocket_factory(&handle, echo, tasks);
+    let mut tasks = websocket_factory(echo, tasks);
     let factory = move |request: &WSUpgradeRequest| match (request.path(), api) {
         ("/sub", _) => Subscriber(Rc::clone(&subscribers)).into_upgrade(),
         ("/pub", _) => Publisher(Rc::clone(&subscribers)).into_upgrade(),
