@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         (Some(count), None) => End::Count(count),
         (None, secs) => End::After(Duration::from_secs(secs.unwrap_or(3))),
     };
-    let spin = if args.flag("--spin") { Duration::MAX } else { Duration::ZERO };
+    let spin = args.flag("--spin").then_some(Duration::MAX);
     let json = args.flag("--json");
     let proxy = args.value("--proxy").map(|url| WSProxy::parse(&url));
     let proxy = proxy.transpose().unwrap_or_else(|error| args.fail(&error.to_string()));
@@ -212,7 +212,7 @@ fn measure(
     config: WSConnectConfig,
     size: usize,
     end: End,
-    spin: Duration,
+    spin: Option<Duration>,
     connect: Connect,
 ) -> Result<(String, Histogram), Box<dyn Error>> {
     let measured = Rc::new(RefCell::new(Measured { times: Histogram::new(), is_complete: false }));

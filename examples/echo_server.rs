@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(other) => args.fail(&format!("unknown api {other:?}")),
     };
     let validate_utf8 = args.flag("--validate-utf8");
-    let spin = Duration::from_micros(args.number("--spin").unwrap_or(0));
+    let spin = args.number("--spin").map(Duration::from_micros);
     let max_frame = args.number("--max-frame").unwrap_or(16 << 20);
     let max_message = args.number("--max-message").unwrap_or(16 << 20);
     let deadline = Duration::from_millis(args.number("--deadline-ms").unwrap_or(5_000));
@@ -95,7 +95,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Its limits and deadlines are those of `config`.
     let websockets = WebSocketConfig::default()
         .max_message_size(max_message)
-        .connect_timeout(deadline)
+        .connect_timeout(Some(deadline))
         .disconnect_timeout(deadline)
         .server(config.clone());
     let make_factory = move |_: &WSLoopHandle| api.factory(websockets.clone());

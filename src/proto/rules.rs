@@ -30,7 +30,7 @@ pub enum WSOverflowPolicy {
 pub struct Rules {
     /// Largest payload of a data frame, in bytes; a larger one is 1009. Default 10 MiB.
     pub max_frame_size: u64,
-    /// Largest message, summed over its fragments, in bytes; checked for whole-message listeners. Default 10 MiB.
+    /// Largest message, summed over its fragments, in bytes; checked for whole-message listeners. Default 1 MiB.
     pub max_message_size: u64,
     /// Most fragments of one message; checked for whole-message listeners; 0 counts as 1. Default 1 048 576.
     pub max_fragments: u32,
@@ -67,7 +67,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             max_frame_size: 10 << 20,
-            max_message_size: 10 << 20,
+            max_message_size: 1 << 20,
             max_fragments: 1 << 20,
             max_outbound: 16 << 20,
             no_copy_threshold: 16 << 10,

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Configuration of a [`WSLoop`](crate::WSLoop).
 #[derive(Clone, Debug)]
 pub struct WSLoopConfig {
-    pub(crate) spin: Duration,
+    pub(crate) spin: Option<Duration>,
     pub(crate) busy_poll: Option<WSBusyPoll>,
     pub(crate) read_buffer_size: usize,
     pub(super) retained_memory: usize,
@@ -23,7 +23,7 @@ pub struct WSLoopConfig {
 impl Default for WSLoopConfig {
     fn default() -> Self {
         Self {
-            spin: Duration::ZERO,
+            spin: None,
             busy_poll: None,
             read_buffer_size: 256 * 1024,
             retained_memory: 8 << 20,
@@ -40,11 +40,12 @@ impl Default for WSLoopConfig {
 }
 
 impl WSLoopConfig {
-    /// Poll without blocking for this long after the last event before going to sleep. Default zero: sleep at once.
+    /// Polls without blocking for this long after the last event before going to sleep. `None`: sleeps
+    /// at once. Default `None`.
     ///
     /// A spinning loop pays no wake-up, at the price of a busy core. `Duration::MAX` never sleeps.
     #[must_use]
-    pub fn spin(mut self, duration: Duration) -> Self {
+    pub fn spin(mut self, duration: Option<Duration>) -> Self {
         self.spin = duration;
         self
     }

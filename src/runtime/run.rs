@@ -186,8 +186,8 @@ impl WSLoop {
         if limit == Some(Duration::ZERO) || self.core.has_work() {
             return Some(Duration::ZERO);
         }
-        let spin = self.core.config().spin;
-        if !spin.is_zero() && self.core.now().duration_since(self.last_active) < spin {
+        let spins = |time| self.core.now().duration_since(self.last_active) < time;
+        if self.core.config().spin.is_some_and(spins) {
             return Some(Duration::ZERO);
         }
         self.core.waker().going_to_sleep();

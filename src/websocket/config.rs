@@ -27,8 +27,10 @@ use crate::server::WSServerConfig;
 pub struct WebSocketConfig {
     pub(super) message_queue_size: usize,
     pub(super) max_message_size: usize,
-    /// `None`: the default, which differs between client and server.
-    connect_timeout: Option<Duration>,
+    /// At a client: from the lookup of the name on.
+    open_timeout: Option<Duration>,
+    /// At a server: up to the parsed request.
+    request_timeout: Option<Duration>,
     pub(super) disconnect_timeout: Duration,
     pub(super) receive_type: MessageType,
     pub(super) send_type: MessageType,
@@ -44,7 +46,8 @@ impl Default for WebSocketConfig {
         Self {
             message_queue_size: 1,
             max_message_size: 1 << 20,
-            connect_timeout: None,
+            open_timeout: Some(OPEN_TIMEOUT),
+            request_timeout: Some(REQUEST_TIMEOUT),
             disconnect_timeout: Duration::from_secs(60),
             receive_type: MessageType::Text,
             send_type: MessageType::Text,
@@ -76,7 +79,8 @@ impl WebSocketConfig {
         let connection = &server.connection;
         Self {
             max_message_size: connection.limits.max_message_size,
-            connect_timeout: connection.handshake_timeout,
+            open_timeout: connection.handshake_timeout,
+            request_timeout: connection.handshake_timeout,
             disconnect_timeout: connection.close_timeout,
             server,
             ..Self::default()
@@ -98,7 +102,9 @@ impl WebSocketConfig {
     }
 
     /// Largest message that is received, in bytes, after inflating; one that is larger closes with 1009, and what waits to be received is
-    /// discarded. Default 1 MiB. What is sent is limited by [`max_outbound`](crate::WSLimits::max_outbound).
+    /// discarded. Default 1 MiB. The [`max_frame_size`](crate::WSLimits::max_frame_size) of the
+    /// connection below is raised to it if it is less. What is sent is limited by
+    /// [`max_outbound`](crate::WSLimits::max_outbound).
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
@@ -108,12 +114,14 @@ impl WebSocketConfig {
     /// Sets the absolute deadline of the opening handshake. At a client it covers all of it, from
     /// the lookup of the name on; default 60 s. At a server it covers the accepted TCP connection
     /// up to the parsed request, TLS included; the handler is never called after it; default 10 s.
+    /// `None`: no deadline.
     ///
     /// The handler of a server then has until the
     /// [`decision_timeout`](WSServerConfig::decision_timeout) to accept or to reject; default 60 s.
     #[must_use]
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = Some(timeout);
+    pub fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.open_timeout = timeout;
+        self.request_timeout = timeout;
         self
     }
 
@@ -169,7 +177,8 @@ impl WebSocketConfig {
         self
     }
 
-    /// The connection below, at a client. Its time-outs and its limits on the size of messages are replaced by those of this.
+    /// Sets the configuration of the connection below, at a client. Its handshake and close timeouts
+    /// and its limit on the size of messages are replaced by those of `self`.
     #[must_use]
     pub fn client(mut self, config: WSConnectConfig) -> Self {
         self.client = config;
@@ -177,7 +186,7 @@ impl WebSocketConfig {
     }
 
     /// Sets the configuration of the connection below, at a server. Its handshake and close
-    /// timeouts and its limits on the size of messages are replaced by those of `self`. Its
+    /// timeouts and its limit on the size of messages are replaced by those of `self`. Its
     /// [`decision_timeout`](WSServerConfig::decision_timeout) is 60 s unless it was set: a handler
     /// may wait for another service before it accepts.
     #[must_use]
@@ -189,39 +198,45 @@ impl WebSocketConfig {
     /// The configuration of a client's connection that follows from this, for [`ws_connect`](crate::ws_connect).
     pub fn connect_config(&self) -> WSConnectConfig {
         let mut config = self.client.clone();
-        self.shape(&mut config.connection, self.connect_timeout.unwrap_or(CLIENT_CONNECT_TIMEOUT));
+        self.shape(&mut config.connection, self.open_timeout);
         config
     }
 
     /// The configuration of a server that follows from this, for [`ws_create_server`](crate::ws_create_server).
     pub fn server_config(&self) -> WSServerConfig {
         let mut config = self.server.clone();
-        self.shape(&mut config.connection, self.request_timeout());
+        self.shape(&mut config.connection, self.request_timeout);
         config.default_decision_timeout(DECISION_TIMEOUT)
     }
 
     /// Returns how long a server waits for a request.
-    pub(super) fn request_timeout(&self) -> Duration {
-        self.connect_timeout.unwrap_or(REQUEST_TIMEOUT)
+    pub(super) fn request_timeout(&self) -> Option<Duration> {
+        self.request_timeout
     }
 
     /// What is the server's on every route.
     pub(super) fn serve_under(&mut self, server: &Self) {
         self.max_message_size = server.max_message_size;
-        self.connect_timeout = server.connect_timeout;
+        self.request_timeout = server.request_timeout;
         self.disconnect_timeout = server.disconnect_timeout;
     }
 
-    fn shape(&self, connection: &mut crate::connection::ConnectionConfig, handshake_timeout: Duration) {
-        connection.limits.max_message_size = self.max_message_size;
-        connection.limits.max_frame_size = self.max_message_size;
-        connection.handshake_timeout = Some(handshake_timeout);
+    fn shape(
+        &self,
+        connection: &mut crate::connection::ConnectionConfig,
+        handshake_timeout: Option<Duration>,
+    ) {
+        let limits = &mut connection.limits;
+        limits.max_message_size = self.max_message_size;
+        // A message may come in one frame.
+        limits.max_frame_size = limits.max_frame_size.max(self.max_message_size);
+        connection.handshake_timeout = handshake_timeout;
         connection.close_timeout = self.disconnect_timeout;
     }
 }
 
 /// Covers name lookup, TCP, TLS and proxies, each of which may take seconds.
-const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A peer without a request costs a socket and has no identity but its address.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -307,10 +322,28 @@ impl CatchDisconnect {
     }
 }
 
-#[cfg(all(test, not(feature = "json")))]
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::WSLimits;
 
+    #[test]
+    fn limits_on_sizes_are_those_of_callbacks() {
+        let callbacks = WSLimits::default();
+        assert_eq!((callbacks.max_frame_size, callbacks.max_message_size), (10 << 20, 1 << 20));
+        let tasks = WebSocketConfig::default();
+        for limits in [tasks.server_config().connection.limits, tasks.connect_config().connection.limits] {
+            assert_eq!((limits.max_frame_size, limits.max_message_size), (10 << 20, 1 << 20));
+        }
+    }
+
+    #[test]
+    fn larger_messages_raise_the_limit_on_frames() {
+        let limits = WebSocketConfig::default().max_message_size(64 << 20).server_config().connection.limits;
+        assert_eq!((limits.max_frame_size, limits.max_message_size), (64 << 20, 64 << 20));
+    }
+
+    #[cfg(not(feature = "json"))]
     #[test]
     fn missing_json_names_the_feature_to_enable() {
         let told = "json".parse::<MessageType>().expect_err("a build without it").to_string();

@@ -47,7 +47,7 @@ pub async fn wrap_server_stream(
     config: WebSocketConfig,
 ) -> Result<WebSocketRequest, WebSocketError> {
     let arrived = Rc::new(Arrival::default());
-    let deadline = handle.now().checked_add(config.request_timeout());
+    let deadline = config.request_timeout().and_then(|timeout| handle.now().checked_add(timeout));
     let server_config = config.server_config();
     let (config, sender) = (Rc::new(config), Sender(Rc::clone(&arrived)));
     let factory = move |request: &WSUpgradeRequest| {

@@ -118,7 +118,7 @@ fn rule_the_handler_is_never_called_after_the_deadline() {
             slot.put(request);
             std::future::pending::<()>()
         };
-        let mut peer = raw(&mut kit, handler, WebSocketConfig::default().connect_timeout(5 * SECOND));
+        let mut peer = raw(&mut kit, handler, WebSocketConfig::default().connect_timeout(Some(5 * SECOND)));
         let bytes = request("/", "");
         let (first, rest) = bytes.split_at(20);
         peer.write(first);
@@ -132,6 +132,16 @@ fn rule_the_handler_is_never_called_after_the_deadline() {
             kit.block_on(asked.take().accept()).expect("the client waits");
         }
     }
+}
+
+#[test]
+fn without_a_connect_timeout_a_request_may_take_any_time() {
+    let mut kit = TestKit::new(1);
+    let config = WebSocketConfig::default().connect_timeout(None);
+    let mut peer = raw(&mut kit, |_: WebSocket| pending::<()>(), config);
+    peer.write(b"GET / HTTP/1.1\r\nHost");
+    kit.advance(100_000 * SECOND);
+    assert!(!peer.link().is_closed(Role::Server));
 }
 
 /// A server whose handler neither accepts nor rejects.

@@ -157,7 +157,7 @@ fn trio_a_handler_that_delays_accept_meets_the_connect_timeout() {
             seen.put(code(request.accept().await));
         }
     };
-    let client = WebSocketConfig::default().connect_timeout(SECOND);
+    let client = WebSocketConfig::default().connect_timeout(Some(SECOND));
     let result = connect_with(&mut kit, handler, WebSocketConfig::default(), client);
     assert!(matches!(result, Err(WebSocketError::ConnectionTimeout)), "{result:?}");
     kit.advance(2 * SECOND);

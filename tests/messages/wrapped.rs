@@ -67,7 +67,7 @@ fn what_is_no_request_for_a_websocket_is_told_so() {
 #[test]
 fn a_peer_that_says_nothing_meets_the_deadline() {
     for sent in [&b""[..], b"GET / HT"] {
-        let config = WebSocketConfig::default().connect_timeout(Duration::from_millis(50));
+        let config = WebSocketConfig::default().connect_timeout(Some(Duration::from_millis(50)));
         let (result, _) = wrapped(sent, false, config);
         assert!(matches!(result, Err(WebSocketError::ConnectionTimeout)), "{result:?}");
     }

@@ -378,7 +378,7 @@ fn run_once_waits_no_longer_than_it_is_told() {
 
 #[test]
 fn a_spinning_loop_does_the_same() {
-    let mut event_loop = WSLoop::new(WSLoopConfig::default().spin(Duration::from_millis(5))).unwrap();
+    let mut event_loop = WSLoop::new(WSLoopConfig::default().spin(Some(Duration::from_millis(5)))).unwrap();
     let handle = event_loop.handle();
     let server = echo_server(&handle, "127.0.0.1:0");
     let (log, events) = log();

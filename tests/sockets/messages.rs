@@ -38,7 +38,7 @@ fn fragments(opcode: u8, pieces: &[&[u8]]) -> Vec<Frame> {
 
 #[test]
 fn whole_and_fragmented_messages() {
-    let server = echo_server(WSLimits::default());
+    let server = echo_server(WSLimits::default().max_message_size(3 << 20));
     let mut peer = Peer::connect(server.addr);
     for opcode in [TEXT, BINARY] {
         for pieces in
@@ -126,6 +126,18 @@ fn a_message_above_the_limit_is_1009_from_its_header_alone() {
     assert_eq!(peer.read_frame(), Frame::binary([1; 1000]), "at the limit");
     peer.send(&Frame::binary([1; 1000]));
     assert_eq!(peer.read_frame(), Frame::binary([1; 1000]), "each message counts by itself");
+}
+
+#[test]
+fn message_above_1_mib_is_1009_by_default() {
+    let server = echo_server(WSLimits::default());
+    let at_the_limit = vec![1; 1 << 20];
+    let mut peer = Peer::connect(server.addr);
+    peer.send(&Frame::binary(at_the_limit.clone()));
+    assert_eq!(peer.read_frame(), Frame::binary(at_the_limit));
+    let above = encode(&[Frame::binary(vec![1; (1 << 20) + 1])]);
+    // From its header alone.
+    closes(&server, &above[..14], 1009);
 }
 
 #[test]

@@ -75,7 +75,7 @@ pub(crate) fn serve(
         config = config.tls(WSServerTls::from_rustls(server_config(certificate, key)?));
     }
     config = config.deflate(deflate.config());
-    let spin = if spins { Duration::MAX } else { Duration::ZERO };
+    let spin = spins.then_some(Duration::MAX);
     let mut event_loop = WSLoop::new(WSLoopConfig::default().spin(spin))?;
     let subscribers = Subscribers::default();
     let handle = event_loop.handle();

@@ -61,8 +61,10 @@ impl WSLimits {
         self
     }
 
-    /// Largest message over all its fragments, in bytes, for a [`WSMessageListener`](crate::WSMessageListener); a larger one
-    /// closes with 1009 as soon as a header makes it certain. Default 10 MiB.
+    /// Sets the largest message over all its fragments, in bytes, for a
+    /// [`WSMessageListener`](crate::WSMessageListener) and for tasks. A larger one closes with 1009
+    /// as soon as a header makes it certain. Default 1 MiB. A message of one frame is bounded by
+    /// [`max_frame_size`](Self::max_frame_size), too.
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
