@@ -149,7 +149,7 @@ pub use runtime::{
     WSBudgetPolicy, WSBusyPoll, WSError, WSHandshakeFailure, WSListenerError, WSLoopConfig, WSMetrics,
     WSMetricsSnapshot, WSOutbound, WSPhase,
 };
-pub use runtime::{WSLoop, WSLoopHandle, WSLoopRemote, WSRemoteError, WSSleep, WSTask, WSTimer};
+pub use runtime::{WSLoop, WSLoopHandle, WSLoopRemote, WSRemoteError, WSSleep, WSTask, WSTaskScope, WSTimer};
 pub use server::{
     WSDeferredUpgrade, WSIntoUpgrade, WSOriginPolicy, WSPerCoreConfig, WSServer, WSServerConfig,
     WSServerRemote, WSServerThreads, WSSpread, WSUpgradeOutcome, WSUpgradeRequest,

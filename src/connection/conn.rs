@@ -9,8 +9,6 @@ use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Instant;
 
 use socket2::SockRef;
 
@@ -26,7 +24,7 @@ use crate::proto::{
 };
 use crate::runtime::{
     Command, LoopCore, Readiness, Shutdown, Source, TimerKind, Token, WSError, WSListenerError, WSLoopHandle,
-    guard, wake,
+    guard,
 };
 use crate::sys;
 #[cfg(feature = "tls")]
@@ -328,12 +326,14 @@ impl Conn {
 
     /// `on_ws_disconnected`, then those who wait.
     fn run_disconnected(self: &Rc<Self>) {
+        // Tasks of the connection do not outlive it.
+        self.rare.end_tasks(&self.core);
         self.call_listener(ListenerEvent::Disconnected);
         // The listener may hold its own transport: dropping it here undoes the circle.
         guard("dropping a listener", || drop(self.listener.take()));
         self.flags.set(Flags::GONE);
-        self.tell_end_waiters();
-        self.tell_pong_waiters();
+        self.rare.tell_end_waiters();
+        self.rare.tell_pong_waiters(&self.core);
     }
 
     /// Returns what `wait_disconnected` returns, once `on_ws_disconnected` has returned.
@@ -352,12 +352,12 @@ impl Conn {
         Disconnected::new(self, true)
     }
 
-    pub(super) fn is_handshake_closed(&self) -> bool {
-        self.wire.proto().is_handshake_closed()
+    pub(super) fn is_ending(&self) -> bool {
+        self.wire.proto().is_ending()
     }
 
-    fn tell_end_waiters(&self) {
-        self.rare.with_end_waiters(|waiters| waiters.tell(|| ())).into_iter().for_each(wake);
+    pub(super) fn is_handshake_closed(&self) -> bool {
+        self.wire.proto().is_handshake_closed()
     }
 }
 
@@ -442,41 +442,21 @@ impl Conn {
 
 impl Conn {
     /// Has the listener send a ping, and awaits the answer.
-    fn ping(self: &Rc<Self>) {
+    pub(super) fn ping(self: &Rc<Self>) {
         self.call_listener(ListenerEvent::SendPing);
         let now = self.core.now();
         self.change(|proto, _| proto.ping_sent(now));
     }
 
-    /// Sends a ping now, as soon as the listener is not in a callback. Returns the time.
-    pub(super) fn poll_ping(self: &Rc<Self>, cx: &Context<'_>) -> Poll<Result<Instant, WSError>> {
-        if self.wire.proto().is_ending() {
-            return Poll::Ready(Err(WSError::Disconnected));
-        }
-        if !self.is_listener_free() {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let sent = self.core.clock();
-        self.ping();
-        self.flush();
-        Poll::Ready(Ok(sent))
-    }
-
     /// `notify_user_specific_pong_received`, or a frame that was one.
     pub(crate) fn pong_received(&self) {
         if self.wire.proto_mut().pong_received() {
-            self.tell_pong_waiters();
+            self.rare.tell_pong_waiters(&self.core);
         }
     }
 
     pub(super) fn is_pong_awaited(&self) -> bool {
         self.wire.proto().is_pong_awaited()
-    }
-
-    fn tell_pong_waiters(&self) {
-        let woken = self.rare.with_pong_waiters(|waiters| waiters.tell(|| self.core.clock()));
-        woken.into_iter().for_each(wake);
     }
 }
 
@@ -562,6 +542,10 @@ impl Conn {
 
     pub(super) fn rare(&self) -> &Rare {
         &self.rare
+    }
+
+    pub(super) fn core(&self) -> &Rc<LoopCore> {
+        &self.core
     }
 
     /// Calls the compression of messages. `None` if there is none.

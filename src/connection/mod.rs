@@ -8,6 +8,7 @@
 //! | `pulling` | messages that tasks take straight from a read |
 //! | `waiting` | tasks that wait for the end, or for the answer to a ping |
 //! | `deflate`, `compressors` | compression of messages |
+//! | `attached` | what an application attaches to a connection |
 //! | `budget` | the limit on what may wait on all connections of a loop together |
 //! | `listener`, `transport`, `remote` | what the application implements and holds |
 //! | `timed` | how long callbacks take |
@@ -15,6 +16,7 @@
 //! | `report` | how a connection came to be |
 //! | `upgraded` | connections whose opening handshake other code has done |
 
+mod attached;
 mod budget;
 #[cfg(feature = "deflate")]
 mod compressors;

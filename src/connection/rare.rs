@@ -6,8 +6,9 @@ use std::time::{Instant, SystemTime};
 
 use crate::connection::WSConnectReport;
 use crate::proto::WSDisconnectInfo;
-use crate::runtime::{TimerId, WSError};
+use crate::runtime::{LoopCore, TimerId, WSError, wake};
 
+use super::attached::Attached;
 #[cfg(feature = "deflate")]
 use super::deflate::ConnDeflate;
 use super::waiting::Waiters;
@@ -19,6 +20,7 @@ pub(super) struct Rare(OnceCell<Box<Contents>>);
 #[derive(Default)]
 struct Contents {
     ending: OnceCell<WSDisconnectInfo>,
+    attached: OnceCell<Box<Attached>>,
     changing: RefCell<Changing>,
 }
 
@@ -58,6 +60,16 @@ impl Rare {
         self.0.get()?.ending.get()
     }
 
+    /// Returns what the application has attached, made on first use.
+    pub(super) fn attached(&self) -> &Attached {
+        self.contents().attached.get_or_init(Box::default)
+    }
+
+    /// Returns what the application has attached, if there is anything.
+    pub(super) fn attached_so_far(&self) -> Option<&Attached> {
+        self.0.get()?.attached.get().map(|attached| &**attached)
+    }
+
     /// Keeps an error that is why the connection ends, unless there was one before.
     pub(super) fn keep_error(&self, error: WSError) {
         self.change(|rare| {
@@ -81,6 +93,24 @@ impl Rare {
     /// Calls the tasks in `wait_disconnected`.
     pub(super) fn with_end_waiters<R>(&self, call: impl FnOnce(&mut Waiters<()>) -> R) -> R {
         self.change(|rare| call(&mut rare.end_waiters))
+    }
+
+    /// Wakes the tasks in `wait_disconnected`.
+    pub(super) fn tell_end_waiters(&self) {
+        self.with_end_waiters(|waiters| waiters.tell(|| ())).into_iter().for_each(wake);
+    }
+
+    /// Wakes the tasks that measure the time of a ping: the answer has come, or the end.
+    pub(super) fn tell_pong_waiters(&self, core: &LoopCore) {
+        let woken = self.with_pong_waiters(|waiters| waiters.tell(|| core.clock()));
+        woken.into_iter().for_each(wake);
+    }
+
+    /// Ends the tasks that must not outlive the connection. Runs user code.
+    pub(super) fn end_tasks(&self, core: &LoopCore) {
+        if let Some(attached) = self.attached_so_far() {
+            attached.end_tasks(core);
+        }
     }
 
     /// Calls the tasks that measure the time of a ping.

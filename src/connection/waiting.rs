@@ -106,11 +106,26 @@ pub(crate) async fn measure_roundtrip_time(conn: Rc<Conn>, rounds: usize) -> Res
         while conn.is_pong_awaited() {
             NextPong::new(&conn).await?;
         }
-        let sent = std::future::poll_fn(|cx| conn.poll_ping(cx)).await?;
+        let sent = std::future::poll_fn(|cx| poll_ping(&conn, cx)).await?;
         let answered = NextPong::new(&conn).await?;
         times.push(answered.saturating_duration_since(sent));
     }
     Ok(times)
+}
+
+/// Sends a ping now, as soon as the listener is not in a callback. Returns the time.
+fn poll_ping(conn: &Rc<Conn>, cx: &Context<'_>) -> Poll<Result<Instant, WSError>> {
+    if conn.is_ending() {
+        return Poll::Ready(Err(WSError::Disconnected));
+    }
+    if !conn.is_listener_free() {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    let sent = conn.core().clock();
+    conn.ping();
+    conn.flush();
+    Poll::Ready(Ok(sent))
 }
 
 /// The wait for the next answer to a ping, and when it came. Dropping it takes its waker back.

@@ -10,7 +10,7 @@ use crate::runtime::{WSError, WSMetrics, WSPhase};
 
 use super::core::LoopCore;
 use super::remote::WSLoopRemote;
-use super::tasks::WSTask;
+use super::tasks::{WSTask, WSTaskScope};
 use super::timers::{TimerAction, TimerId};
 
 /// What code on the loop's own thread can ask of the loop. Cheap to clone; stays on this thread.
@@ -42,6 +42,11 @@ impl WSLoopHandle {
         F::Output: 'static,
     {
         self.core.tasks().spawn(future)
+    }
+
+    /// Returns a scope for tasks: they end when it is dropped.
+    pub fn task_scope(&self) -> WSTaskScope {
+        WSTaskScope::new(Rc::clone(&self.core))
     }
 
     /// Done when `duration` has passed.

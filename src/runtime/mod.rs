@@ -45,6 +45,6 @@ pub use run::WSLoop;
 pub(crate) use slots::Slots;
 pub(crate) use slots::Token;
 pub(crate) use source::{Command, Readiness, Shutdown, Source, TimerKind};
-pub use tasks::WSTask;
-pub(crate) use tasks::{Sleeper, TaskBody, TaskId};
+pub(crate) use tasks::{Sleeper, TaskBody, TaskGroup, TaskId};
+pub use tasks::{WSTask, WSTaskScope};
 pub(crate) use timers::TimerId;

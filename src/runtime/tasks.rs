@@ -4,11 +4,12 @@
 //! [`WSTask`], is a [`Link`]: a token and a flag. So dropping it drops no future, whatever the thread.
 
 mod local;
+mod scope;
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::ptr;
@@ -22,6 +23,8 @@ use super::inbox::Inbox;
 use super::slots::{Slots, Token};
 
 use self::local::LocalQueue;
+pub(crate) use self::scope::TaskGroup;
+pub use self::scope::WSTaskScope;
 
 /// What a task runs. The executor drops it where it ends, on the loop's thread, and catches the
 /// panics of all its methods and of its drop.
@@ -237,6 +240,29 @@ impl Executor {
         WSTask { link, join }
     }
 
+    /// [`spawn`](Self::spawn), and adds the task to a group.
+    pub(crate) fn spawn_in<F>(&self, group: impl FnOnce(TaskId, &Self), future: F) -> WSTask<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let task = self.spawn(future);
+        group(TaskId(task.link.token), self);
+        task
+    }
+
+    /// Returns `true` if the task has not ended.
+    fn has(&self, task: TaskId) -> bool {
+        self.tasks.borrow().get(task.0).is_some()
+    }
+
+    /// Ends a task: drops its future now or, if it is being polled, when that poll returns. Not
+    /// under a borrow, as the drop runs user code.
+    pub(crate) fn end_now(&self, task: TaskId) {
+        let task = self.tasks.borrow_mut().remove(task.0);
+        guard("dropping a task", || drop(task));
+    }
+
     /// Runs a body that nobody awaits.
     pub(crate) fn spawn_detached(&self, body: impl TaskBody + 'static) {
         self.spawn_body(body);
@@ -406,8 +432,9 @@ impl<F: Future> TaskBody for Awaited<F> {
 
 /// A spawned task, and its result when awaited.
 ///
-/// Dropping this lets the task run on; [`cancel`](Self::cancel) ends the task. A panic inside the task is logged, and comes out
-/// of the `await` too. When the loop goes before the task has ended, the `await` never ends.
+/// Dropping this lets the task run on; [`abort`](Self::abort) and [`cancel`](Self::cancel) end it.
+/// A panic inside the task is logged, and comes out of the `await` too. When the task is ended from
+/// outside, or the loop goes before the task has ended, the `await` never ends.
 #[derive(Debug)]
 #[must_use = "a dropped handle lets the task run on: say so with `.detach()`"]
 pub struct WSTask<T> {
@@ -419,11 +446,34 @@ impl<T> WSTask<T> {
     /// Lets the task run on by itself.
     pub fn detach(self) {}
 
-    /// Ends the task at its current `await`, dropping its future; gives the result if it had one already.
-    pub async fn cancel(self) -> Option<T> {
+    /// Ends the task at its current `await`, and does not wait for that. The loop drops the future
+    /// before it sleeps next. Without effect if the task has ended.
+    ///
+    /// [`cancel`](Self::cancel) also waits until the future is dropped.
+    pub fn abort(&self) {
         self.join.is_cancelled.store(true, Ordering::Release);
         self.link.wake_by_ref();
-        poll_fn(|cx| self.poll_outcome(cx)).await?.ok()
+    }
+
+    /// Ends the task as [`abort`](Self::abort) does. Returns a future that is ready once the task's
+    /// future is dropped, with the task's result if it had one already.
+    ///
+    /// The request is made by this call: dropping the returned future takes nothing back.
+    ///
+    /// ```
+    /// # use femtows::{WSLoop, WSLoopConfig};
+    /// # use std::time::Duration;
+    /// # let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
+    /// # let handle = event_loop.handle();
+    /// # event_loop.block_on(async move {
+    /// let sleep = handle.sleep(Duration::from_secs(3600));
+    /// assert_eq!(handle.spawn(sleep).cancel().await, None);
+    /// # })?;
+    /// # Ok::<(), femtows::WSError>(())
+    /// ```
+    pub fn cancel(self) -> impl Future<Output = Option<T>> {
+        self.abort();
+        Cancelled(self)
     }
 
     /// Whether the task has ended.
@@ -460,5 +510,16 @@ impl<T> Future for WSTask<T> {
             // The loop is gone, and the task with it.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+/// The wait for a cancelled task; see [`WSTask::cancel`].
+struct Cancelled<T>(WSTask<T>);
+
+impl<T> Future for Cancelled<T> {
+    type Output = Option<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.poll_outcome(cx).map(|outcome| outcome?.ok())
     }
 }

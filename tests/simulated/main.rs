@@ -1,6 +1,7 @@
 //! Whole connections over simulated links: random schedules, and the cases that deserve a test of their own.
 
 mod actions;
+mod attached;
 mod budget;
 mod closing;
 mod coverage;

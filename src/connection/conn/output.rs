@@ -588,7 +588,7 @@ impl Conn {
                 self.drop_leftover();
                 self.tell_receivers(|receivers| receivers.peer_ended());
             }
-            Event::HandshakeClosed => self.tell_end_waiters(),
+            Event::HandshakeClosed => self.rare.tell_end_waiters(),
             Event::SendPing => self.ping(),
         }
         self.follow();
