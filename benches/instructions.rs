@@ -185,7 +185,7 @@ struct Echo(Rc<Cell<usize>>);
 
 impl WSListener for Echo {
     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
-        transport.send_with(frame.msg_type(), frame.payload(), frame.send_options());
+        transport.send_frame(frame.msg_type(), frame.payload(), frame.send_options());
         self.0.set(self.0.get() + 1);
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use femtows::{
-    WSConnectConfig, WSFrame, WSListener, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType, WSPreparedFrame,
+    WSConnectConfig, WSFrame, WSListener, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType, WSPreparedMessage,
     WSResult, WSServerConfig, WSTransport, WSUpgradeRequest, ws_connect, ws_create_server,
 };
 
@@ -81,7 +81,7 @@ impl Publisher {
     fn publish(&self) {
         let tick = self.ticks.get() + 1;
         self.ticks.set(tick);
-        let frame = WSPreparedFrame::new(WSMsgType::Binary, tick.to_be_bytes());
+        let frame = WSPreparedMessage::new(WSMsgType::Binary, tick.to_be_bytes());
         for feed in &*self.feeds.borrow() {
             feed.send_prepared(&frame);
         }

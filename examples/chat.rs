@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use femtows::{
     WSCloseCode, WSConnectConfig, WSError, WSIntoUpgrade, WSLimits, WSLoop, WSLoopConfig, WSLoopHandle,
-    WSMessage, WSMessageAdapter, WSMessageListener, WSMsgType, WSPreparedFrame, WSResult, WSServer,
+    WSMessage, WSMessageAdapter, WSMessageListener, WSMsgType, WSPreparedMessage, WSResult, WSServer,
     WSServerConfig, WSTransport, WSUpgradeOutcome, WSUpgradeRequest, WSUpgradeResponse, ws_connect,
     ws_create_server,
 };
@@ -100,7 +100,7 @@ struct Member {
 
 impl Member {
     fn tell_room(&self, line: &str) {
-        let line = WSPreparedFrame::new(WSMsgType::Text, line);
+        let line = WSPreparedMessage::new(WSMsgType::Text, line);
         // The borrow is safe to hold: sending never calls back into this program.
         for member in self.rooms.borrow().get(&self.room).into_iter().flatten() {
             member.send_prepared(&line);

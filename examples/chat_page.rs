@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use femtows::message::{HandlerError, Routes, WebSocket, WebSocketConfig, serve_websocket};
 use femtows::{
-    WSCloseCode, WSLimits, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType, WSOriginPolicy, WSPreparedFrame,
+    WSCloseCode, WSLimits, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType, WSOriginPolicy, WSPreparedMessage,
     WSServer, WSServerConfig, WSTransport, WSUpgradeResponse,
 };
 use serde_json::{Value, json};
@@ -138,7 +138,7 @@ impl Seat {
     }
 
     fn tell_room(&self, event: &Value) {
-        let frame = WSPreparedFrame::new(WSMsgType::Text, event.to_string());
+        let frame = WSPreparedMessage::new(WSMsgType::Text, event.to_string());
         // The borrow is safe to hold: sending never calls back into this program, and never waits.
         for member in self.rooms.borrow().get(&self.room).into_iter().flat_map(BTreeMap::values) {
             member.send_prepared(&frame);

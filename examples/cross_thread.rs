@@ -12,7 +12,7 @@ use std::thread;
 
 use femtows::{
     WSCloseCode, WSConnectConfig, WSFrame, WSListener, WSLoop, WSLoopConfig, WSLoopRemote, WSMsgType,
-    WSPreparedFrame, WSRemote, WSResult, WSServerConfig, WSTransport, WSUpgradeRequest, ws_connect,
+    WSPreparedMessage, WSRemote, WSResult, WSServerConfig, WSTransport, WSUpgradeRequest, ws_connect,
     ws_create_server,
 };
 
@@ -59,7 +59,7 @@ fn work(remote: &WSLoopRemote, connections: &Receiver<WSRemote>) -> Result<(), A
     say(&format!("the loop answers: {} sockets", answer.recv()?));
 
     first.send(WSMsgType::Text, "for one")?;
-    let for_all = WSPreparedFrame::new(WSMsgType::Text, "for all, encoded once");
+    let for_all = WSPreparedMessage::new(WSMsgType::Text, "for all, encoded once");
     first.send_prepared(&for_all)?;
     second.send_prepared(&for_all)?;
 

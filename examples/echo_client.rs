@@ -120,7 +120,7 @@ impl Pinger {
     fn ping(&mut self, transport: &WSTransport) {
         let message = self.payload.advance();
         self.sent = Instant::now();
-        transport.send_message(WSMsgType::Binary, message);
+        transport.send(WSMsgType::Binary, message);
     }
 
     /// All round trips, then the end.

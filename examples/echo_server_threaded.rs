@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use femtows::{
-    WSCloseCode, WSFrame, WSListener, WSLoopHandle, WSMsgType, WSPerCoreConfig, WSPreparedFrame, WSResult,
+    WSCloseCode, WSFrame, WSListener, WSLoopHandle, WSMsgType, WSPerCoreConfig, WSPreparedMessage, WSResult,
     WSServerConfig, WSServerThreads, WSSpread, WSTransport, WSUpgradeRequest, ws_serve_per_core,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -46,7 +46,7 @@ impl WSListener for Echo {
 
     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
         if !frame.msg_type().is_control() {
-            transport.send_with(frame.msg_type(), frame.payload(), frame.send_options());
+            transport.send_frame(frame.msg_type(), frame.payload(), frame.send_options());
         }
         Ok(())
     }
@@ -64,7 +64,7 @@ fn make_factory(_: &WSLoopHandle) -> impl FnMut(&WSUpgradeRequest) -> Echo + use
 
 /// Sends to every connection on every thread; the frame is encoded once.
 fn tell_all(server: &WSServerThreads, text: &str) {
-    let frame = WSPreparedFrame::new(WSMsgType::Text, text);
+    let frame = WSPreparedMessage::new(WSMsgType::Text, text);
     let posted = server.post_each(move |_| {
         for transport in HERE.with(Rc::clone).borrow().iter() {
             transport.send_prepared(&frame);

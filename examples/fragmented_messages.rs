@@ -54,7 +54,7 @@ async fn send_in_fragments(handle: &WSLoopHandle, url: &str) -> Result<(), Box<d
         let msg_type = if at == 0 { WSMsgType::Text } else { WSMsgType::Continuation };
         let is_last = at + 1 == fragments.len();
         let options = if is_last { SendOptions::default() } else { SendOptions::MORE_FRAGMENTS };
-        transport.send_with(msg_type, fragment, options);
+        transport.send_frame(msg_type, fragment, options);
         if at == fragments.len() / 2 {
             transport.send_ping(format!("after {} fragments", at + 1))?;
         }

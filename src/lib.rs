@@ -34,7 +34,7 @@
 //! | receive | [`WSListener`] on frames, [`WSMessageListener`] on messages |
 //! | send | [`WSTransport`] (same thread), [`WSRemote`] (other threads), [`WSBuffer`], [`WSPreparedFrame`], [`WSPreparedMessage`] |
 //! | drive the protocol yourself | [`proto`], [`handshake`], [`mask`], [`buf`] |
-//! | compress messages | feature `deflate`: `WSDeflateConfig`, [`WSTransport::send_message`] |
+//! | compress messages | feature `deflate`: `WSDeflateConfig` in the configuration |
 //! | know more: threads, lifetimes, latency, back-pressure, defaults | the guide, [`manual`] |
 
 #[macro_use]

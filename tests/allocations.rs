@@ -426,7 +426,7 @@ impl WSMessageListener for CompressingEcho {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
         assert!(message.as_bytes() == b"Hello" || message.as_bytes() == [b'x'; 4000]);
         self.0.set(self.0.get() + 1);
-        transport.send_message(message.msg_type(), [b'x'; 100]);
+        transport.send(message.msg_type(), [b'x'; 100]);
         Ok(())
     }
 }

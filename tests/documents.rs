@@ -124,7 +124,7 @@ mod names {
 
     fn transport(transport: &WSTransport) {
         WSTransport::send(transport, WSMsgType::Text, "");
-        WSTransport::send_with(transport, WSMsgType::Text, "", femtows::SendOptions::default());
+        WSTransport::send_frame(transport, WSMsgType::Text, "", femtows::SendOptions::default());
         let _ = WSTransport::send_ping(transport, "");
         let _ = WSTransport::send_pong(transport, "");
         let _ = WSTransport::with_socket(transport, |_| ());

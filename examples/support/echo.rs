@@ -9,7 +9,7 @@ pub(crate) struct EchoFrames;
 impl WSListener for EchoFrames {
     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
         if !frame.msg_type().is_control() {
-            transport.send_with(frame.msg_type(), frame.payload(), frame.send_options());
+            transport.send_frame(frame.msg_type(), frame.payload(), frame.send_options());
         }
         Ok(())
     }
@@ -20,7 +20,7 @@ pub(crate) struct EchoMessages;
 
 impl WSMessageListener for EchoMessages {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        transport.send_message(message.msg_type(), message);
+        transport.send(message.msg_type(), message);
         Ok(())
     }
 }

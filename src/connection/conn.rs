@@ -1,6 +1,7 @@
 //! The open connection: its state, how it is driven, how it ends.
 
 mod input;
+mod lent;
 mod output;
 
 use std::cell::{Cell, OnceCell};
@@ -20,7 +21,7 @@ use crate::deflate::DeflateParameters;
 use crate::net::Io;
 use crate::proto::{
     self, Payload, Role, SendContext, WSCloseCode, WSCloseHandshake, WSDisconnectCause, WSDisconnectInfo,
-    WSProtocolError,
+    WSFrame, WSMsgType, WSProtocolError,
 };
 use crate::runtime::{
     Command, LoopCore, Readiness, Shutdown, Source, TimerKind, Token, WSError, WSListenerError, WSLoopHandle,
@@ -38,6 +39,7 @@ use super::listener::ListenerEvent;
 use super::rare::Rare;
 use super::waiting::Disconnected;
 use super::wire::Wire;
+use lent::LentStream;
 
 /// The connection may not need its compressor any more.
 #[cfg(feature = "deflate")]
@@ -225,17 +227,17 @@ impl Source for Conn {
 
     fn command(self: Rc<Self>, command: Command) {
         match command {
-            Command::Send { msg_type, payload, options } => {
+            Command::Send { msg_type, payload, compress } => {
+                self.send_message(msg_type, Payload::Shared(&payload), compress);
+            }
+            Command::SendFrame { msg_type, payload, options } => {
                 self.send_payload(msg_type, Payload::Shared(&payload), options);
             }
-            Command::SendMessage { msg_type, payload, compress } => {
-                self.send_shared_message(msg_type, &payload, compress);
+            Command::SendPrepared(message) => {
+                self.send_prepared(&message);
             }
-            Command::SendPrepared(frame) => {
-                self.send_prepared(&frame);
-            }
-            Command::SendPreparedMessage(message) => {
-                self.send_prepared_message(&message);
+            Command::SendPreparedFrame(frame) => {
+                self.send_prepared_frame(&frame);
             }
             Command::SendClose { code, reason } => {
                 self.send_close(code, &reason);
@@ -458,6 +460,26 @@ impl Conn {
     pub(super) fn is_pong_awaited(&self) -> bool {
         self.wire.proto().is_pong_awaited()
     }
+
+    /// Asks the listener whether a frame is the answer that is awaited; if so, takes it for that.
+    #[cold]
+    pub(super) fn is_awaited_pong(
+        &self,
+        transport: &WSTransport,
+        listener: &mut dyn WSListener,
+        frame: &WSFrame<'_>,
+    ) -> bool {
+        if frame.msg_type() == WSMsgType::Close {
+            return false;
+        }
+        let mut is_pong = false;
+        let asked = self.raise::<false>(listener, transport, ListenerEvent::IsPong(frame, &mut is_pong));
+        debug_assert!(asked.is_ok(), "the question has no error");
+        if is_pong {
+            self.pong_received();
+        }
+        is_pong
+    }
 }
 
 // --- questions ---------------------------------------------------------------------------------
@@ -527,8 +549,8 @@ impl Conn {
     pub(crate) fn with_socket<R>(self: &Rc<Self>, f: impl FnOnce(SockRef<'_>) -> R) -> Result<R, WSError> {
         // The closure may use the transport, so the borrow must not last. A duplicate of the
         // descriptor would do, too, but costs a descriptor.
-        let lent = LentStream { conn: self, io: self.wire.take_io() };
-        match lent.io.as_ref().and_then(Io::socket) {
+        let lent = LentStream::new(self);
+        match lent.socket() {
             Some(socket) => Ok(f(socket)),
             None => Err(WSError::Disconnected),
         }
@@ -554,29 +576,5 @@ impl Conn {
         let config = self.settings.deflate.as_ref()?;
         let context = DeflateContext { core: &self.core, token: self.token, config };
         self.rare.with_deflate(|deflate| call(deflate, context))
-    }
-}
-
-/// The stream while `with_socket` shows it. It goes back whether the closure returns or panics,
-/// unless the connection has ended.
-struct LentStream<'a> {
-    conn: &'a Rc<Conn>,
-    io: Option<Io>,
-}
-
-impl Drop for LentStream<'_> {
-    fn drop(&mut self) {
-        if self.conn.rare.ending().is_none() {
-            self.conn.wire.put_io(self.io.take());
-            // The closure may have sent.
-            self.conn.follow();
-            // It may even have run the loop, which found no stream to read or to write.
-            if self.conn.flags.clear(Flags::MISSED) {
-                self.conn.wire.with_io(|io| io.note(true));
-                self.conn.flush();
-                self.conn.wire.with_io(Io::leave_unread);
-                self.conn.core.make_ready(self.conn.token);
-            }
-        }
     }
 }

@@ -1,8 +1,6 @@
 //! Compression of messages on an open connection, and what the connections of a loop share for it.
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::buf::{ScratchBuffer, WS_HEADROOM};
 use crate::deflate::{
@@ -12,7 +10,10 @@ use crate::deflate::{
 use crate::handshake::{
     WSHandshakeError, WSRequestHead, WSUpgradeResponse, add_extension, extension_values, invalid_extensions,
 };
-use crate::proto::{Role, SendOptions, WSPreparedFrame, WSPreparedMessage, WSProtocolError};
+use crate::proto::{
+    MessageAssembler, Role, SendOptions, WSFrame, WSMsgType, WSPreparedFrame, WSPreparedMessage,
+    WSProtocolError,
+};
 use crate::runtime::{LoopCore, PerLoop, Token, WSLoopConfig};
 
 use super::compressors::{Compressors, OwnCompressor};
@@ -23,27 +24,34 @@ pub(super) const COMPRESSED: SendOptions = SendOptions { fin: true, rsv1: true, 
 /// A buffer that grew beyond this many bytes is not kept.
 const MAX_KEPT: usize = 1024 * 1024;
 
-/// Most buffers for inflated messages that are kept: more than one only if listeners hold messages of several connections at a time.
-const MAX_KEPT_BUFFERS: usize = 4;
-
 // --- per loop ------------------------------------------------------------------------------------------------------------------
 
 /// What all connections of a loop use in turn; made when it is first needed.
 #[derive(Default)]
 pub(crate) struct LoopDeflate {
     compressors: RefCell<Compressors>,
-    /// Where messages are compressed to; `None` while one is being sent.
-    output: Cell<Option<Box<ScratchBuffer>>>,
+    /// Where messages are compressed to.
+    pub(super) output: Scratch,
     /// Where messages are inflated to.
-    inflated: Arc<InflatedBuffers>,
+    pub(super) inflated: Scratch,
 }
 
-/// Behind a lock, which nobody else wants: what holds an inflated message may be moved to another thread when its connection is gone.
+/// Memory for one message at a time; `None` while it is in use.
 #[derive(Default)]
-struct InflatedBuffers(
-    #[expect(clippy::vec_box, reason = "a buffer changes hands as one pointer")]
-    Mutex<Vec<Box<InflatedBuffer>>>,
-);
+pub(super) struct Scratch(Cell<Option<Box<ScratchBuffer>>>);
+
+impl Scratch {
+    #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
+    pub(super) fn take(&self) -> Box<ScratchBuffer> {
+        self.0.take().unwrap_or_default()
+    }
+
+    pub(super) fn give(&self, buffer: Box<ScratchBuffer>) {
+        if buffer.capacity() <= MAX_KEPT {
+            self.0.set(Some(buffer));
+        }
+    }
+}
 
 impl PerLoop for LoopDeflate {
     fn new(_: &WSLoopConfig) -> Self {
@@ -52,73 +60,21 @@ impl PerLoop for LoopDeflate {
 }
 
 impl LoopDeflate {
-    fn take_inflated(&self) -> Inflated {
-        let buffer = self.inflated.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let buffer = buffer.unwrap_or_else(|| {
-            Box::new(InflatedBuffer { bytes: ScratchBuffer::default(), home: Arc::downgrade(&self.inflated) })
-        });
-        Inflated(Some(buffer))
-    }
-
-    #[expect(clippy::unnecessary_box_returns, reason = "a buffer changes hands as one pointer")]
-    pub(super) fn take_output(&self) -> Box<ScratchBuffer> {
-        let mut output = self.output.take().unwrap_or_default();
-        output.begin(WS_HEADROOM);
-        output
-    }
-
-    pub(super) fn give_output(&self, output: Box<ScratchBuffer>) {
-        if output.capacity() <= MAX_KEPT {
-            self.output.set(Some(output));
-        }
-    }
-
     pub(super) fn compressors(&self) -> RefMut<'_, Compressors> {
         self.compressors.borrow_mut()
     }
 
     /// Makes the compressed form of a frame, if it is shorter.
     fn prepare(&self, plain: &WSPreparedFrame, settings: DeflateSettings) -> Option<WSPreparedFrame> {
-        let mut output = self.take_output();
+        let mut output = self.output.take();
+        output.begin(WS_HEADROOM);
         let payload = plain.payload();
         let deflated = self.compressors().shared(MAX_WINDOW_BITS, settings).deflate(payload, &mut output);
         let compressed = &output.filled()[WS_HEADROOM..];
         let frame = (deflated && compressed.len() < payload.len())
             .then(|| WSPreparedFrame::with_options(plain.msg_type(), compressed, COMPRESSED));
-        self.give_output(output);
+        self.output.give(output);
         frame
-    }
-}
-
-/// An inflated message. Dropping it gives its memory back to the loop.
-#[derive(Default)]
-pub(crate) struct Inflated(Option<Box<InflatedBuffer>>);
-
-struct InflatedBuffer {
-    bytes: ScratchBuffer,
-    home: Weak<InflatedBuffers>,
-}
-
-impl Inflated {
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.0.as_ref().map_or(&[], |buffer| buffer.bytes.filled())
-    }
-}
-
-impl fmt::Debug for Inflated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inflated").field("len", &self.as_bytes().len()).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Inflated {
-    fn drop(&mut self) {
-        let Some(buffer) = self.0.take() else { return };
-        let Some(home) = buffer.home.upgrade() else { return };
-        let mut kept = home.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if buffer.bytes.capacity() <= MAX_KEPT && kept.len() < MAX_KEPT_BUFFERS {
-            kept.push(buffer);
-        }
     }
 }
 
@@ -131,8 +87,8 @@ pub(super) struct ConnDeflate {
     /// Only with context takeover.
     compressor: OwnCompressor,
     inflater: Inflater,
-    /// The message whose fragments are coming is compressed.
-    inbound_compressed: bool,
+    /// Fragments of a compressed message, and of no other.
+    fragments: MessageAssembler,
 }
 
 /// What compression needs of the connection and its loop.
@@ -149,32 +105,34 @@ impl ConnDeflate {
             own: parameters.sent_by(role),
             compressor: OwnCompressor::default(),
             inflater: Inflater::new(parameters.received_by(role)),
-            inbound_compressed: false,
+            fragments: MessageAssembler::default(),
         }
     }
 
     // --- in ------------------------------------------------------------------------------------
 
-    /// Returns `true` if the data frame with this RSV1 belongs to a compressed message. `begins` says
-    /// whether it begins one.
-    pub(super) fn is_compressed(&mut self, begins: bool, rsv1: bool) -> bool {
-        if begins {
-            self.inbound_compressed = rsv1;
+    /// Returns `true` if the frame belongs to a compressed message.
+    pub(super) fn is_compressed(&self, frame: &WSFrame<'_>) -> bool {
+        match frame.msg_type() {
+            WSMsgType::Text | WSMsgType::Binary => frame.rsv1(),
+            WSMsgType::Continuation => self.fragments.is_under_way(),
+            _ => false,
         }
-        self.inbound_compressed
     }
 
-    /// Inflates a message.
+    /// Takes a frame of a compressed message. If it ends the message, inflates that into `output` and
+    /// returns its type.
     pub(super) fn inflate(
         &mut self,
-        payload: &[u8],
+        frame: &WSFrame<'_>,
         limit: usize,
-        core: &LoopCore,
-    ) -> Result<Inflated, WSProtocolError> {
-        let mut message = core.local::<LoopDeflate>().take_inflated();
-        let Some(buffer) = &mut message.0 else { return Ok(message) };
-        self.inflater.inflate(payload, &mut buffer.bytes, limit)?;
-        Ok(message)
+        output: &mut ScratchBuffer,
+    ) -> Result<Option<WSMsgType>, WSProtocolError> {
+        let whole = self.fragments.push(frame.msg_type(), frame.fin(), frame.payload());
+        let Some((msg_type, payload)) = whole else { return Ok(None) };
+        self.inflater.inflate(payload, output, limit)?;
+        self.fragments.release();
+        Ok(Some(msg_type))
     }
 
     // --- out -----------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ pub(crate) use config::{
 pub use config::{WSLimits, WSTuning, WSWriteStrategy};
 pub(crate) use conn::Conn;
 #[cfg(feature = "deflate")]
-pub(crate) use deflate::{Inflated, accept_deflate, check_deflate};
+pub(crate) use deflate::{accept_deflate, check_deflate};
 pub use listener::{WSListener, WSResult};
 pub(crate) use pulling::{Offer, Receivers};
 pub use remote::WSRemote;

@@ -31,44 +31,35 @@ impl WSRemote {
         Self { token, on_loop }
     }
 
-    /// Sends a whole message, or a PING or PONG.
+    /// Sends a whole message, or a PING or PONG, as [`WSTransport::send`](crate::WSTransport::send).
     ///
     /// # Errors
     /// See [`WSRemoteError`].
     pub fn send(&self, msg_type: WSMsgType, payload: impl Into<Bytes>) -> Result<(), WSRemoteError> {
-        self.send_with(msg_type, payload, SendOptions::default())
+        self.send_with(msg_type, payload, WSMessageOptions::default())
     }
 
-    /// Sends a frame with chosen bits.
+    /// Sends a text message.
+    ///
+    /// # Errors
+    /// See [`WSRemoteError`].
+    pub fn send_text(&self, text: impl Into<String>) -> Result<(), WSRemoteError> {
+        self.send(WSMsgType::Text, text.into())
+    }
+
+    /// Sends a binary message.
+    ///
+    /// # Errors
+    /// See [`WSRemoteError`].
+    pub fn send_binary(&self, payload: impl Into<Bytes>) -> Result<(), WSRemoteError> {
+        self.send(WSMsgType::Binary, payload)
+    }
+
+    /// Sends a message as [`send`](Self::send) does, with options that overrule the configuration.
     ///
     /// # Errors
     /// See [`WSRemoteError`].
     pub fn send_with(
-        &self,
-        msg_type: WSMsgType,
-        payload: impl Into<Bytes>,
-        options: SendOptions,
-    ) -> Result<(), WSRemoteError> {
-        if msg_type == WSMsgType::Close {
-            return Err(WSRemoteError::IsClose);
-        }
-        self.on_loop.command(self.token, Command::Send { msg_type, payload: payload.into(), options })
-    }
-
-    /// Sends a whole message, compressed if that was agreed on: see
-    /// [`WSTransport::send_message`](crate::WSTransport::send_message).
-    ///
-    /// # Errors
-    /// See [`WSRemoteError`].
-    pub fn send_message(&self, msg_type: WSMsgType, payload: impl Into<Bytes>) -> Result<(), WSRemoteError> {
-        self.send_message_with(msg_type, payload, WSMessageOptions::default())
-    }
-
-    /// [`send_message`](Self::send_message) with a choice of its own.
-    ///
-    /// # Errors
-    /// See [`WSRemoteError`].
-    pub fn send_message_with(
         &self,
         msg_type: WSMsgType,
         payload: impl Into<Bytes>,
@@ -78,24 +69,40 @@ impl WSRemote {
             return Err(WSRemoteError::IsClose);
         }
         let compress = options.compress;
-        self.on_loop.command(self.token, Command::SendMessage { msg_type, payload: payload.into(), compress })
+        self.on_loop.command(self.token, Command::Send { msg_type, payload: payload.into(), compress })
     }
 
-    /// Sends a frame that was encoded once for many connections.
+    /// Sends a frame with chosen bits, such as a fragment. It is never compressed.
     ///
     /// # Errors
     /// See [`WSRemoteError`].
-    pub fn send_prepared(&self, frame: &WSPreparedFrame) -> Result<(), WSRemoteError> {
-        self.on_loop.command(self.token, Command::SendPrepared(frame.clone()))
+    pub fn send_frame(
+        &self,
+        msg_type: WSMsgType,
+        payload: impl Into<Bytes>,
+        options: SendOptions,
+    ) -> Result<(), WSRemoteError> {
+        if msg_type == WSMsgType::Close {
+            return Err(WSRemoteError::IsClose);
+        }
+        self.on_loop.command(self.token, Command::SendFrame { msg_type, payload: payload.into(), options })
     }
 
     /// Sends a message that was encoded once for many connections, in the form that fits this one: see
-    /// [`WSTransport::send_prepared_message`](crate::WSTransport::send_prepared_message).
+    /// [`WSTransport::send_prepared`](crate::WSTransport::send_prepared).
     ///
     /// # Errors
     /// See [`WSRemoteError`].
-    pub fn send_prepared_message(&self, message: &WSPreparedMessage) -> Result<(), WSRemoteError> {
-        self.on_loop.command(self.token, Command::SendPreparedMessage(message.clone()))
+    pub fn send_prepared(&self, message: &WSPreparedMessage) -> Result<(), WSRemoteError> {
+        self.on_loop.command(self.token, Command::SendPrepared(message.clone()))
+    }
+
+    /// Sends a frame that was encoded once for many connections. It is never compressed.
+    ///
+    /// # Errors
+    /// See [`WSRemoteError`].
+    pub fn send_prepared_frame(&self, frame: &WSPreparedFrame) -> Result<(), WSRemoteError> {
+        self.on_loop.command(self.token, Command::SendPreparedFrame(frame.clone()))
     }
 
     /// Sends CLOSE, as [`WSTransport::send_close`](crate::WSTransport::send_close). A full inbox

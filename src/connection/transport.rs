@@ -25,6 +25,13 @@ use crate::runtime::{WSError, WSLoopHandle};
 /// dispatch ends ([`WSWriteStrategy`](crate::WSWriteStrategy)); [`flush`](Self::flush) pushes them out at once. What the kernel
 /// refuses waits, up to [`max_outbound`](crate::WSLimits::max_outbound). The result of a send tells what became of the frame;
 /// ignoring it is fine. After CLOSE was sent, or when the connection is gone, sends have no effect.
+///
+/// # Compression
+/// If compression was negotiated (feature `deflate`), whatever sends a message compresses it according
+/// to the [configuration](crate::WSServerConfig::deflate): if it is
+/// [long enough](crate::WSDeflateConfig::threshold) and, unless messages refer to earlier ones, gets
+/// shorter. [`send_frame`](Self::send_frame) and [`send_prepared_frame`](Self::send_prepared_frame)
+/// send a frame as it is.
 #[derive(Clone)]
 pub struct WSTransport {
     conn: Rc<Conn>,
@@ -66,56 +73,63 @@ impl WSTransport {
         &self.conn
     }
 
-    /// Sends a whole message, or a PING or PONG. TEXT must be UTF-8; that is the caller's word and is not checked.
+    /// Sends a whole message, or a PING or PONG. TEXT must be UTF-8, which is not checked:
+    /// [`send_text`](Self::send_text) takes a `&str`.
     #[inline]
     pub fn send(&self, msg_type: WSMsgType, payload: impl AsRef<[u8]>) -> WSSendStatus {
-        self.conn.send(msg_type, payload.as_ref(), SendOptions::default())
+        self.conn.send(msg_type, payload.as_ref())
     }
 
-    /// Sends a frame with chosen bits: fragments, extensions.
+    /// Sends a text message.
     #[inline]
+    pub fn send_text(&self, text: impl AsRef<str>) -> WSSendStatus {
+        self.conn.send(WSMsgType::Text, text.as_ref().as_bytes())
+    }
+
+    /// Sends a binary message.
+    #[inline]
+    pub fn send_binary(&self, payload: impl AsRef<[u8]>) -> WSSendStatus {
+        self.conn.send(WSMsgType::Binary, payload.as_ref())
+    }
+
+    /// Sends a message as [`send`](Self::send) does, with options that overrule the configuration.
     pub fn send_with(
-        &self,
-        msg_type: WSMsgType,
-        payload: impl AsRef<[u8]>,
-        options: SendOptions,
-    ) -> WSSendStatus {
-        self.conn.send(msg_type, payload.as_ref(), options)
-    }
-
-    /// Sends a whole message: as [`send`](Self::send) does, but compressed if that was agreed on (feature `deflate`), the message is
-    /// [long enough](crate::WSDeflateConfig::threshold) and, unless messages refer to earlier ones, gets shorter by it.
-    ///
-    /// TEXT and BINARY only; anything else goes the way of [`send`](Self::send).
-    #[inline]
-    pub fn send_message(&self, msg_type: WSMsgType, payload: impl AsRef<[u8]>) -> WSSendStatus {
-        self.conn.send_message(msg_type, payload.as_ref(), None)
-    }
-
-    /// [`send_message`](Self::send_message) with a choice of its own.
-    #[inline]
-    pub fn send_message_with(
         &self,
         msg_type: WSMsgType,
         payload: impl AsRef<[u8]>,
         options: WSMessageOptions,
     ) -> WSSendStatus {
-        self.conn.send_message(msg_type, payload.as_ref(), options.compress)
+        self.conn.send_message(msg_type, Payload::Borrowed(payload.as_ref()), options.compress)
+    }
+
+    /// Sends a frame with chosen bits, such as a fragment. It is never compressed.
+    #[inline]
+    pub fn send_frame(
+        &self,
+        msg_type: WSMsgType,
+        payload: impl AsRef<[u8]>,
+        options: SendOptions,
+    ) -> WSSendStatus {
+        self.conn.send_frame(msg_type, payload.as_ref(), options)
     }
 
     /// Sends a message that was encoded once for many connections, in the form that fits this one.
     ///
     /// A compressed form makes this end forget its earlier messages: with context takeover, the next one compresses as if it were the
     /// first.
-    pub fn send_prepared_message(&self, message: &WSPreparedMessage) -> WSSendStatus {
-        self.conn.send_prepared_message(message)
+    pub fn send_prepared(&self, message: &WSPreparedMessage) -> WSSendStatus {
+        self.conn.send_prepared(message)
     }
 
-    /// Sends a frame from the caller's own memory, which is changed: the header is written in front of the payload, and a client masks
-    /// the payload in place.
+    /// Sends a message from the caller's own memory, which is changed: the header is written in front of
+    /// the payload, and a client masks the payload in place. If the message is compressed, the memory
+    /// stays as it is.
     ///
     /// The payload is `buffer[offset..]`; of the bytes before it, the last [`WS_HEADROOM`] are overwritten. The memory is the
     /// caller's again when this returns.
+    ///
+    /// With other options than the default ones, sends a frame with these bits, which is never
+    /// compressed.
     ///
     /// # Errors
     /// [`WSError::InvalidArgument`] if `offset` is less than [`WS_HEADROOM`] or beyond the end of
@@ -145,27 +159,22 @@ impl WSTransport {
         if offset > buffer.len() {
             return Err(WSError::InvalidArgument("offset is beyond the end of the buffer"));
         }
-        Ok(self.conn.send_payload(msg_type, Payload::InPlace(buffer, offset), options))
+        let payload = Payload::InPlace(buffer, offset);
+        if options == SendOptions::default() {
+            return Ok(self.conn.send_message(msg_type, payload, None));
+        }
+        Ok(self.conn.send_payload(msg_type, payload, options))
     }
 
-    /// Sends a whole message that owns its memory: it is not copied, whatever its size and whatever the kernel takes.
+    /// Sends a whole message that owns its memory. Unless it is compressed, it is not copied, whatever its
+    /// size and whatever the kernel takes.
     pub fn send_buffer(&self, msg_type: WSMsgType, buffer: WSBuffer) -> WSSendStatus {
-        self.send_buffer_with(msg_type, buffer, SendOptions::default())
+        self.conn.send_message(msg_type, Payload::Owned(buffer), None)
     }
 
-    /// [`send_buffer`](Self::send_buffer) with chosen bits.
-    pub fn send_buffer_with(
-        &self,
-        msg_type: WSMsgType,
-        buffer: WSBuffer,
-        options: SendOptions,
-    ) -> WSSendStatus {
-        self.conn.send_payload(msg_type, Payload::Owned(buffer), options)
-    }
-
-    /// Sends a frame that was encoded once for many connections.
-    pub fn send_prepared(&self, frame: &WSPreparedFrame) -> WSSendStatus {
-        self.conn.send_prepared(frame)
+    /// Sends a frame that was encoded once for many connections. It is never compressed.
+    pub fn send_prepared_frame(&self, frame: &WSPreparedFrame) -> WSSendStatus {
+        self.conn.send_prepared_frame(frame)
     }
 
     /// Sends a PING.
@@ -188,7 +197,7 @@ impl WSTransport {
         if payload.len() > MAX_CONTROL_PAYLOAD {
             return Err(WSError::InvalidArgument("payload of a control frame is over 125 bytes"));
         }
-        Ok(self.conn.send(msg_type, payload, SendOptions::default()))
+        Ok(self.conn.send(msg_type, payload))
     }
 
     /// Sends CLOSE: begins the closing handshake, or answers the peer's (RFC 6455 section 7.1.2). A second call has no effect.

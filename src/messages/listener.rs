@@ -97,8 +97,7 @@ pub trait WSMessageListener {
         Ok(())
     }
 
-    /// Whether a frame is the answer to a ping: see [`WSListener::is_user_specific_pong`]. Fragments and compressed messages are not
-    /// asked about.
+    /// Whether a frame is the answer to a ping: see [`WSListener::is_user_specific_pong`]. Fragments are not asked about.
     fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
         frame.msg_type() == WSMsgType::Pong
     }
@@ -144,7 +143,7 @@ impl<L: WSMessageListener> WSListener for WSMessageAdapter<L> {
         if frame.msg_type().is_control() {
             return self.listener.on_ws_control(transport, frame);
         }
-        match self.reader.push(transport, frame) {
+        match self.reader.push(frame) {
             Ok(Some(message)) => {
                 let result = self.listener.on_ws_message(transport, message);
                 self.reader.release();
@@ -167,10 +166,9 @@ impl<L: WSMessageListener> WSListener for WSMessageAdapter<L> {
     }
 
     fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
-        // A piece that was taken away would tear its message; one that is compressed, those that refer to it.
+        // A piece that was taken away would tear its message.
         let is_piece = !frame.fin() || frame.msg_type() == WSMsgType::Continuation;
-        let is_compressed = cfg!(feature = "deflate") && frame.rsv1();
-        !is_piece && !is_compressed && self.listener.is_user_specific_pong(frame)
+        !is_piece && self.listener.is_user_specific_pong(frame)
     }
 
     fn pause_writing(&mut self, transport: &WSTransport) {

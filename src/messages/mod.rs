@@ -4,6 +4,6 @@ mod inbound;
 mod listener;
 mod owned;
 
-pub(crate) use inbound::{MessageReader, bad_text};
+pub(crate) use inbound::MessageReader;
 pub use listener::{WSMessage, WSMessageAdapter, WSMessageListener};
 pub use owned::Message;

@@ -181,6 +181,12 @@ impl Connection {
         self.receiver.expect_compression();
     }
 
+    /// See [`Receiver::checks_text`].
+    #[cfg(feature = "deflate")]
+    pub(crate) fn checks_text(&self) -> bool {
+        self.receiver.checks_text()
+    }
+
     /// Looks for a frame at the front of `bytes`. See [`Receiver::poll`].
     ///
     /// # Errors

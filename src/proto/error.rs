@@ -20,4 +20,9 @@ impl WSProtocolError {
     pub fn new(code: WSCloseCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into() }
     }
+
+    #[cold]
+    pub(crate) fn bad_text() -> Self {
+        Self::new(WSCloseCode::INVALID_TEXT, "text is not UTF-8")
+    }
 }

@@ -37,6 +37,12 @@ impl MessageAssembler {
         None
     }
 
+    /// Returns `true` while fragments are held.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.partial.is_some()
+    }
+
     /// Gives the memory of the last assembled message back.
     #[inline]
     pub fn release(&mut self) {

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::time::SystemTime;
 
+#[cfg(feature = "deflate")]
+use super::FrameHeader;
 use super::{FrameHead, SendOptions, WSCloseCode, WSMsgType, WSProtocolError, parse_close_payload};
 
 /// A frame that arrived, borrowed from the receive buffer for the time of one callback.
@@ -37,6 +39,16 @@ impl<'a> WSFrame<'a> {
         self
     }
 
+    /// Returns the message that this frame ends as one frame, with its inflated payload.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn inflated<'b>(&self, msg_type: WSMsgType, payload: &'b mut [u8]) -> WSFrame<'b>
+    where
+        'a: 'b,
+    {
+        let header = FrameHeader::new(msg_type, SendOptions::default(), None, payload.len());
+        WSFrame { head: FrameHead { header, ..self.head }, payload, received_at: self.received_at }
+    }
+
     /// Whether the frame is [long](crate::proto::FrameHeader::is_long).
     #[inline]
     pub(crate) fn is_long(&self) -> bool {
@@ -54,13 +66,15 @@ impl<'a> WSFrame<'a> {
         self.head.header.msg_type()
     }
 
-    /// Whether this frame ends its message (RFC 6455 section 5.4).
+    /// Whether this frame ends its message (RFC 6455 section 5.4). A compressed message arrives
+    /// inflated, as one frame.
     #[inline]
     pub fn fin(&self) -> bool {
         self.head.header.fin()
     }
 
-    /// First reserved bit. Set only with `allow_reserved_bits` or a negotiated extension.
+    /// First reserved bit. Set only with `allow_reserved_bits`, and not for a compressed message, which
+    /// arrives inflated.
     #[inline]
     pub fn rsv1(&self) -> bool {
         self.head.header.rsv1()
@@ -90,7 +104,8 @@ impl<'a> WSFrame<'a> {
         self.head.last_in_buffer
     }
 
-    /// How many bytes are in the receive buffer behind this frame.
+    /// How many bytes are in the receive buffer behind this frame, as they came: inflated messages
+    /// behind it may be longer.
     #[inline]
     pub fn tail_size(&self) -> usize {
         self.head.tail_size
@@ -125,8 +140,7 @@ impl<'a> WSFrame<'a> {
     /// 1007 if it is not UTF-8; returned from the callback it closes the connection as RFC 6455 section 8.1 asks.
     #[inline]
     pub fn payload_as_utf8(&self) -> Result<&str, WSProtocolError> {
-        simdutf8::basic::from_utf8(self.payload)
-            .map_err(|_| WSProtocolError::new(WSCloseCode::INVALID_TEXT, "text is not UTF-8"))
+        simdutf8::basic::from_utf8(self.payload).map_err(|_| WSProtocolError::bad_text())
     }
 
     /// The payload as ASCII text.

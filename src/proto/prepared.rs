@@ -63,7 +63,7 @@ impl WSPreparedFrame {
 }
 
 /// A message that was encoded once, to be sent to any number of connections, on any number of loops, compressed or not as each has
-/// agreed to: [`WSTransport::send_prepared_message`](crate::WSTransport::send_prepared_message).
+/// agreed to: [`WSTransport::send_prepared`](crate::WSTransport::send_prepared).
 ///
 /// Clones share the memory. The compressed form is made once, for the first connection that wants it; it refers to nothing outside of
 /// the message, so that it is right for all.

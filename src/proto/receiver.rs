@@ -238,6 +238,13 @@ impl Receiver {
         self.deflate = true;
     }
 
+    /// Returns `true` if all text is checked here, but for that of compressed messages: whoever
+    /// inflates them checks it.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn checks_text(&self) -> bool {
+        self.text_check == TextCheck::All
+    }
+
     /// Looks for a frame at the front of `bytes`. See the contract of the type.
     ///
     /// # Errors
@@ -509,7 +516,8 @@ impl Receiver {
         if header.payload_len() > max_frame_size {
             return Err(too_big("frame", header.payload_len(), max_frame_size));
         }
-        if self.count_messages {
+        // The fragments of a compressed message are put together below every listener.
+        if self.count_messages || self.message == Message::Compressed {
             // Neither sum can overflow: both are below 2^63.
             self.message_len += header.payload_len();
             let max_message_size = self.limit(rules.max_message_size);
@@ -517,12 +525,9 @@ impl Receiver {
                 return Err(too_big("message", self.message_len, max_message_size));
             }
             self.fragments += 1;
-            if self.fragments > rules.max_fragments.max(1) {
-                return Err(too_big(
-                    "number of fragments",
-                    self.fragments.into(),
-                    rules.max_fragments.into(),
-                ));
+            let (count, most) = (self.fragments.into(), rules.max_fragments.max(1).into());
+            if count > most {
+                return Err(too_big("number of fragments", count, most));
             }
         }
         Ok(())
@@ -551,7 +556,7 @@ impl Receiver {
             mask::mask_with_offset(fresh, key, self.unmasked);
         }
         self.unmasked += fresh.len();
-        self.utf8.push(fresh).map_err(|_| bad_text())
+        self.utf8.push(fresh).map_err(|_| WSProtocolError::bad_text())
     }
 
     fn check_whole_frame(&mut self, header: &FrameHeader, payload: &[u8]) -> Result<(), WSProtocolError> {
@@ -561,12 +566,12 @@ impl Receiver {
         let whole = header.msg_type() == WSMsgType::Text && header.fin() && self.unmasked == 0;
         if whole {
             if self.text_check == TextCheck::All && simdutf8::basic::from_utf8(payload).is_err() {
-                return Err(bad_text());
+                return Err(WSProtocolError::bad_text());
             }
         } else if self.is_text(header) {
-            self.utf8.push(&payload[self.unmasked..]).map_err(|_| bad_text())?;
+            self.utf8.push(&payload[self.unmasked..]).map_err(|_| WSProtocolError::bad_text())?;
             if header.fin() {
-                self.utf8.finish().map_err(|_| bad_text())?;
+                self.utf8.finish().map_err(|_| WSProtocolError::bad_text())?;
             }
         }
         Ok(())
@@ -581,11 +586,6 @@ impl Receiver {
 #[cold]
 fn violation(message: &'static str) -> WSProtocolError {
     WSProtocolError::new(WSCloseCode::PROTOCOL_ERROR, message)
-}
-
-#[cold]
-fn bad_text() -> WSProtocolError {
-    WSProtocolError::new(WSCloseCode::INVALID_TEXT, "text is not UTF-8")
 }
 
 #[cold]

@@ -65,10 +65,10 @@ pub(crate) enum Shutdown<'a> {
 
 /// A request of another thread to one source.
 pub(crate) enum Command {
-    Send { msg_type: WSMsgType, payload: Bytes, options: SendOptions },
-    SendMessage { msg_type: WSMsgType, payload: Bytes, compress: Option<bool> },
-    SendPrepared(WSPreparedFrame),
-    SendPreparedMessage(WSPreparedMessage),
+    Send { msg_type: WSMsgType, payload: Bytes, compress: Option<bool> },
+    SendFrame { msg_type: WSMsgType, payload: Bytes, options: SendOptions },
+    SendPrepared(WSPreparedMessage),
+    SendPreparedFrame(WSPreparedFrame),
     SendClose { code: WSCloseCode, reason: Box<str> },
     Disconnect { graceful: bool },
 }
@@ -78,9 +78,9 @@ impl Command {
     /// the command keeps them alive.
     pub(super) fn size_behind(&self) -> usize {
         match self {
-            Self::Send { payload, .. } | Self::SendMessage { payload, .. } => payload.len(),
-            Self::SendPrepared(frame) => frame.payload().len(),
-            Self::SendPreparedMessage(message) => message.payload().len(),
+            Self::Send { payload, .. } | Self::SendFrame { payload, .. } => payload.len(),
+            Self::SendPrepared(message) => message.payload().len(),
+            Self::SendPreparedFrame(frame) => frame.payload().len(),
             Self::SendClose { reason, .. } => reason.len(),
             Self::Disconnect { .. } => 0,
         }

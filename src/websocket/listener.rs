@@ -53,7 +53,7 @@ impl WSListener for Under {
             _ if frame.is_long() => self.received_long(frame),
             _ => {
                 let is_whole = MessageReader::is_whole(frame);
-                match self.reader.push(transport, frame) {
+                match self.reader.push(frame) {
                     Ok(Some(message)) => {
                         self.shared.received(Message::from(message));
                         if !is_whole {

@@ -4,8 +4,11 @@ use std::cell::RefCell;
 use std::fmt::Write;
 use std::rc::Rc;
 
-use femtows::testkit::Random;
-use femtows::{WSFrame, WSListener, WSMessage, WSMessageListener, WSMsgType, WSResult, WSTransport};
+use femtows::testkit::{Random, TestKit};
+use femtows::{
+    WSConnectConfig, WSDeflateConfig, WSFrame, WSHeaders, WSListener, WSMessage, WSMessageListener,
+    WSMsgType, WSResult, WSTransport,
+};
 
 /// A message as it was sent or received.
 pub(crate) type Said = (WSMsgType, Vec<u8>);
@@ -15,7 +18,7 @@ pub(crate) struct Echo;
 
 impl WSMessageListener for Echo {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        assert!(transport.send_message(message.msg_type(), message).is_accepted());
+        assert!(transport.send(message.msg_type(), message).is_accepted());
         Ok(())
     }
 }
@@ -69,6 +72,22 @@ impl WSListener for Frames {
         }
         Ok(())
     }
+}
+
+const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
+
+/// Makes the configuration of a client that offers what `deflate` offers, but by a header of its own.
+/// So the server compresses, and the listener of the client gets the frames as they are on the wire.
+pub(crate) fn reading_the_wire(deflate: &WSDeflateConfig) -> WSConnectConfig {
+    let mut kit = TestKit::new(1);
+    let config = WSConnectConfig::default().deflate(deflate.clone());
+    let (mut peer, _client) = kit.raw_client(Frames::default(), config);
+    kit.run_until_idle();
+    let request = String::from_utf8(peer.read()).expect("ASCII");
+    let header = request.lines().find_map(|line| line.strip_prefix(EXTENSIONS)).expect("an offer");
+    let mut headers = WSHeaders::new();
+    headers.append(EXTENSIONS, header.trim_start_matches(": ")).expect("a header");
+    WSConnectConfig::default().extra_headers(headers).allow_reserved_bits(true)
 }
 
 /// Text like a feed's, or noise; short, or long.

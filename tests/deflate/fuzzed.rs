@@ -14,7 +14,7 @@ struct Echo;
 impl WSMessageListener for Echo {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
         assert!(message.as_bytes().len() <= LIMIT);
-        transport.send_message(message.msg_type(), message);
+        transport.send(message.msg_type(), message);
         Ok(())
     }
 }
@@ -50,7 +50,7 @@ pub(crate) fn run(script: &[u8]) {
             rsv2: bits >> 4 == 15,
             rsv3: false,
         };
-        pair.client.send_with(msg_type, payload, options);
+        pair.client.send_frame(msg_type, payload, options);
         script = rest;
     }
     kit.run_until_idle();

@@ -8,7 +8,7 @@ use femtows::{
 };
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-use crate::ends::{Frames, Messages, Said, random_message};
+use crate::ends::{Frames, Messages, Said, random_message, reading_the_wire};
 
 const TEXT: &str = "all work and no play makes a dull feed, all work and no play makes a dull feed, all work";
 
@@ -23,6 +23,13 @@ fn pair<S: WSListener + 'static>(
     let server_config = WSServerConfig::default().deflate(deflate.clone());
     let client_config = WSConnectConfig::default().deflate(deflate.clone());
     kit.pair(move |_: &_| server(), client, server_config, client_config).expect("a connection")
+}
+
+/// A client that gets the frames as they are on the wire.
+fn pair_on_the_wire(kit: &mut TestKit, deflate: &WSDeflateConfig, frames: &Frames) -> Pair {
+    let server = WSServerConfig::default().deflate(deflate.clone());
+    let client = reading_the_wire(deflate);
+    kit.pair(|_: &_| Frames::default(), frames.clone(), server, client).expect("a connection")
 }
 
 /// Mostly none, sometimes long enough for a compressor to go.
@@ -50,10 +57,10 @@ fn a_compressor_that_is_not_used_forgets_between_once_and_twice_the_time() {
             let mut kit = TestKit::new(1);
             let frames = Frames::default();
             let deflate = deflate.clone().level(level);
-            let pair = pair(&mut kit, &deflate, Frames::default, frames.clone());
+            let pair = pair_on_the_wire(&mut kit, &deflate, &frames);
             let mut lengths = Vec::new();
             for _ in 0..2 {
-                pair.server.send_message(WSMsgType::Text, TEXT);
+                pair.server.send(WSMsgType::Text, TEXT);
                 kit.run_until_idle();
                 lengths.extend(frames.take().into_iter().map(|(_, payload)| payload.len()));
                 kit.advance(seconds(pause));
@@ -69,9 +76,9 @@ fn messages_in_between_keep_it() {
     let mut kit = TestKit::new(1);
     let frames = Frames::default();
     let deflate = WSDeflateConfig::default().threshold(0).context_takeover(true);
-    let pair = pair(&mut kit, &deflate, Frames::default, frames.clone());
+    let pair = pair_on_the_wire(&mut kit, &deflate, &frames);
     for _ in 0..10 {
-        pair.server.send_message(WSMsgType::Text, TEXT);
+        pair.server.send(WSMsgType::Text, TEXT);
         kit.advance(Duration::from_millis(4_900));
     }
     let lengths: Vec<_> = frames.take().into_iter().map(|(_, payload)| payload.len()).collect();
@@ -85,7 +92,7 @@ fn an_idle_connection_has_no_timer_and_a_closed_one_leaves_none() {
         let mut kit = TestKit::new(1);
         let pair = pair(&mut kit, &deflate, Frames::default, Frames::default());
         for transport in [&pair.server, &pair.client] {
-            assert!(transport.send_message(WSMsgType::Text, TEXT).is_accepted());
+            assert!(transport.send(WSMsgType::Text, TEXT).is_accepted());
         }
         kit.run_until_idle();
         assert!(kit.next_due().is_some());
@@ -116,7 +123,7 @@ fn both_ends_of_the_library_understand_each_other() {
                 let (msg_type, payload) = random_message(&mut random);
                 let to = random.below(2);
                 let transport = if to == 0 { &pair.client } else { &pair.server };
-                assert!(transport.send_message(msg_type, &payload).is_accepted());
+                assert!(transport.send(msg_type, &payload).is_accepted());
                 expected[to].push((msg_type, payload));
                 pause(&mut kit, &mut random);
             }
@@ -140,14 +147,14 @@ fn zlib_understands_what_is_sent() {
             let mut ends: Vec<_> = (0..3)
                 .map(|_| {
                     let frames = Frames::default();
-                    let pair = pair(&mut kit, &deflate, Frames::default, frames.clone());
+                    let pair = pair_on_the_wire(&mut kit, &deflate, &frames);
                     (pair, frames, Decompress::new_with_window_bits(false, bits))
                 })
                 .collect();
             for _ in 0..80 {
                 let (pair, frames, zlib) = &mut ends[random.below(3)];
                 let (msg_type, message) = random_message(&mut random);
-                assert!(pair.server.send_message(msg_type, &message).is_accepted());
+                assert!(pair.server.send(msg_type, &message).is_accepted());
                 pause(&mut kit, &mut random);
                 kit.run_until_idle();
                 let (is_compressed, mut payload) = frames.take().pop().expect("it has come");
@@ -183,7 +190,7 @@ fn what_zlib_says_is_understood() {
             let mut payload = Vec::with_capacity(message.len() * 2 + 100);
             zlib.compress_vec(&message, &mut payload, FlushCompress::Sync).expect("room for it");
             payload.truncate(payload.len() - FLUSH_TAIL.len());
-            assert!(pair.client.send_with(msg_type, &payload, WHOLE).is_accepted());
+            assert!(pair.client.send_frame(msg_type, &payload, WHOLE).is_accepted());
             pause(&mut kit, &mut random);
             kit.run_until_idle();
             assert_eq!(messages.take(), [(msg_type, message)], "{bits}");
@@ -199,9 +206,9 @@ fn the_longest_compressor_idle_timeout_keeps_the_compressor() {
         .threshold(0)
         .context_takeover(true)
         .compressor_idle_timeout(Some(Duration::MAX));
-    let pair = pair(&mut kit, &deflate, Frames::default, frames.clone());
+    let pair = pair_on_the_wire(&mut kit, &deflate, &frames);
     for _ in 0..2 {
-        assert!(pair.server.send_message(WSMsgType::Text, TEXT).is_accepted());
+        assert!(pair.server.send(WSMsgType::Text, TEXT).is_accepted());
         kit.advance(Duration::from_secs(1_000_000));
     }
     let lengths: Vec<_> = frames.take().into_iter().map(|(_, payload)| payload.len()).collect();

@@ -26,7 +26,7 @@ fn pair<L: WSListener + 'static>(
 }
 
 /// The payload of a compressed message.
-fn deflated(compress: &mut Compress, message: &[u8]) -> Vec<u8> {
+pub(crate) fn deflated(compress: &mut Compress, message: &[u8]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(message.len() * 2 + 100);
     compress.compress_vec(message, &mut payload, FlushCompress::Sync).expect("room for it");
     assert!(payload.ends_with(&[0, 0, 0xff, 0xff]));
@@ -65,7 +65,7 @@ fn fragments_may_be_cut_anywhere_and_control_frames_come_between() {
                 let (msg_type, rsv1) =
                     if n == 0 { (msg_type, true) } else { (WSMsgType::Continuation, false) };
                 let options = SendOptions { fin: n + 1 == pieces, rsv1, rsv2: false, rsv3: false };
-                assert!(pair.client.send_with(msg_type, &payload[ends[0]..ends[1]], options).is_accepted());
+                assert!(pair.client.send_frame(msg_type, &payload[ends[0]..ends[1]], options).is_accepted());
                 if n + 1 < pieces && random.chance(50) {
                     pair.client.send_ping([n as u8]).expect("a short payload");
                     expected.push((WSMsgType::Ping, vec![n as u8]));
@@ -88,18 +88,18 @@ fn rsv1_belongs_to_the_first_frame_of_a_message() {
     type Send = fn(&Pair);
     let cases: [(&str, Send); 4] = [
         ("a continuation", |pair| {
-            pair.client.send_with(WSMsgType::Text, [0x00], BEGINS);
-            pair.client.send_with(WSMsgType::Continuation, [0x00], WHOLE);
+            pair.client.send_frame(WSMsgType::Text, [0x00], BEGINS);
+            pair.client.send_frame(WSMsgType::Continuation, [0x00], WHOLE);
         }),
         ("a continuation of what is not compressed", |pair| {
-            pair.client.send_with(WSMsgType::Text, [], SendOptions::MORE_FRAGMENTS);
-            pair.client.send_with(WSMsgType::Continuation, [0x00], WHOLE);
+            pair.client.send_frame(WSMsgType::Text, [], SendOptions::MORE_FRAGMENTS);
+            pair.client.send_frame(WSMsgType::Continuation, [0x00], WHOLE);
         }),
         ("a control frame", |pair| {
-            pair.client.send_with(WSMsgType::Ping, [], WHOLE);
+            pair.client.send_frame(WSMsgType::Ping, [], WHOLE);
         }),
         ("RSV2 with it", |pair| {
-            pair.client.send_with(WSMsgType::Text, [0x00], SendOptions { rsv2: true, ..WHOLE });
+            pair.client.send_frame(WSMsgType::Text, [0x00], SendOptions { rsv2: true, ..WHOLE });
         }),
     ];
     for (what, send) in cases {
@@ -124,10 +124,10 @@ fn text_is_checked_when_it_is_inflated() {
             // Bytes of the compressed form are no text.
             let payload = deflated(&mut Compress::new(Compression::fast(), false), text);
             match cut {
-                None => pair.client.send_with(WSMsgType::Text, payload, WHOLE),
+                None => pair.client.send_frame(WSMsgType::Text, payload, WHOLE),
                 Some(cut) => {
-                    pair.client.send_with(WSMsgType::Text, &payload[..cut], BEGINS);
-                    pair.client.send_with(WSMsgType::Continuation, &payload[cut..], ENDS)
+                    pair.client.send_frame(WSMsgType::Text, &payload[..cut], BEGINS);
+                    pair.client.send_frame(WSMsgType::Continuation, &payload[cut..], ENDS)
                 }
             };
             kit.run_until_idle();
@@ -143,7 +143,7 @@ fn corrupt_messages_are_1007() {
     let mut kit = TestKit::new(1);
     let messages = Messages::default();
     let pair = pair(&mut kit, WSServerConfig::default(), move || WSMessageAdapter::new(messages.clone()));
-    pair.client.send_with(WSMsgType::Binary, [0x07, 0x00], WHOLE);
+    pair.client.send_frame(WSMsgType::Binary, [0x07, 0x00], WHOLE);
     kit.run_until_idle();
     assert_eq!(code_of_the_end(&pair), Some(WSCloseCode::INVALID_TEXT));
 }
@@ -163,32 +163,10 @@ fn the_limit_is_on_what_comes_out() {
         let mut payload = deflated(&mut Compress::new(Compression::best(), false), &message);
         // Empty blocks make it longer still.
         payload.splice(0..0, [0x00, 0x00, 0x00, 0xff, 0xff].repeat(20));
-        pair.client.send_with(WSMsgType::Binary, payload, WHOLE);
+        pair.client.send_frame(WSMsgType::Binary, payload, WHOLE);
         kit.run_until_idle();
         let expected = is_good.then_some((WSMsgType::Binary, message));
         assert_eq!(messages.take(), Vec::from_iter(expected));
         assert_eq!(code_of_the_end(&pair), (!is_good).then_some(WSCloseCode::MESSAGE_TOO_BIG));
-    }
-}
-
-#[test]
-fn frames_come_as_they_are() {
-    for validate_utf8 in [false, true] {
-        let mut kit = TestKit::new(1);
-        let frames = Frames::default();
-        let listener = frames.clone();
-        let config = WSServerConfig::default().validate_utf8(validate_utf8);
-        let pair = pair(&mut kit, config, move || listener.clone());
-        pair.client.send_with(WSMsgType::Text, [0xf2, 0x48, 0xcd], BEGINS);
-        pair.client.send_with(WSMsgType::Continuation, [0xc9, 0xc9, 0x07, 0x00], ENDS);
-        pair.client.send(WSMsgType::Text, "plain");
-        kit.run_until_idle();
-        let expected = [
-            (true, vec![0xf2, 0x48, 0xcd]),
-            (false, vec![0xc9, 0xc9, 0x07, 0x00]),
-            (false, b"plain".to_vec()),
-        ];
-        assert_eq!(frames.take(), expected);
-        assert_eq!(code_of_the_end(&pair), None);
     }
 }

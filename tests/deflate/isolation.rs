@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use femtows::deflate::internal::{DeflateDirection, DeflateSettings, Deflater, Inflater, ScratchBuffer};
-use femtows::testkit::{Pair, Random, TestKit};
+use femtows::testkit::{Peer, Random, TestKit};
 use femtows::{
     WSConnectConfig, WSDeflateConfig, WSLimits, WSMessageOptions, WSMsgType, WSOverflowPolicy,
-    WSPreparedMessage, WSServerConfig,
+    WSPreparedMessage, WSServerConfig, WSTransport,
 };
 
-use crate::ends::{DataFrame, Frames};
+use crate::ends::{DataFrame, Frames, reading_the_wire};
+use crate::support::wire::Frame;
 
 /// Makes a message: a record of a feed with some bytes of its own, or anything.
 ///
@@ -256,45 +257,74 @@ fn action(random: &mut Random) -> Action {
     }
 }
 
-fn perform(kit: &mut TestKit, pair: &Pair, action: &Action) {
-    let end = |is_server| if is_server { &pair.server } else { &pair.client };
+fn perform(kit: &mut TestKit, watched: &Watched, action: &Action) {
+    let end = |is_server| if is_server { &watched.server } else { &watched.client };
     match action {
         Action::Send { is_server, message, compress } => {
             let options = WSMessageOptions { compress: *compress };
-            end(*is_server).send_message_with(WSMsgType::Binary, message, options);
+            end(*is_server).send_with(WSMsgType::Binary, message, options);
         }
         Action::Overflow { is_server, message } => {
-            let status = end(*is_server).send_message(WSMsgType::Binary, message);
+            let status = end(*is_server).send(WSMsgType::Binary, message);
             assert!(!status.is_accepted(), "{status:?}");
         }
         Action::Prepared { is_server, message } => {
             let prepared = WSPreparedMessage::new(WSMsgType::Binary, message);
-            end(*is_server).send_prepared_message(&prepared);
+            end(*is_server).send_prepared(&prepared);
         }
         Action::Wait(time) => kit.advance(*time),
     }
     kit.run_until_idle();
 }
 
-/// A connection and the frames that its two ends received.
+/// The server of one connection and the client of another, and their peers, which get the frames as
+/// they are on the wire.
 struct Watched {
-    pair: Pair,
-    ends: [Frames; 2],
+    server: WSTransport,
+    client: WSTransport,
+    at_client: Frames,
+    at_server: Peer,
+}
+
+impl Watched {
+    fn disconnect(&self) {
+        self.server.disconnect(false);
+        self.client.disconnect(false);
+    }
+
+    /// Returns the frames that each peer has received.
+    fn frames(mut self) -> [Vec<DataFrame>; 2] {
+        let (mut at_server, bytes) = (Vec::new(), self.at_server.read());
+        let mut rest = &bytes[..];
+        while let Some((frame, wire_len)) = Frame::decode(rest, true) {
+            at_server.push((frame.rsv & 4 != 0, frame.payload));
+            rest = &rest[wire_len..];
+        }
+        [at_server, self.at_client.take()]
+    }
 }
 
 fn open(kit: &mut TestKit, deflate: &WSDeflateConfig) -> Watched {
-    let ends = [Frames::default(), Frames::default()];
+    let at_client = Frames::default();
     let limits = WSLimits::default().max_outbound(79_000).overflow_policy(WSOverflowPolicy::DropNew);
     let server = WSServerConfig::default().deflate(deflate.clone()).limits(limits.clone());
     let client = WSConnectConfig::default().deflate(deflate.clone()).limits(limits);
-    let listener = ends[0].clone();
+    let wire = reading_the_wire(deflate);
     let pair =
-        kit.pair(move |_: &_| listener.clone(), ends[1].clone(), server, client).expect("a connection");
-    Watched { pair, ends }
+        kit.pair(|_: &_| Frames::default(), at_client.clone(), server.clone(), wire).expect("a connection");
+    let (mut at_server, connecting) = kit.raw_client(Frames::default(), client);
+    kit.run_until_idle();
+    // A server answers to the offer; its connection is not used.
+    let mut offering = kit.raw_server(|_: &_| Frames::default(), server);
+    offering.write(&at_server.read());
+    kit.run_until_idle();
+    at_server.write(&offering.read());
+    let client = kit.block_on(connecting).expect("a connection");
+    Watched { server: pair.server, client, at_client, at_server }
 }
 
-/// Returns the frames that both ends of a connection receive if it does `actions` on a loop with
-/// `others` other connections, which come and go.
+/// Returns the frames that a client and a server receive if `actions` happen on a loop with `others`
+/// other connections, which come and go.
 fn received(deflate: &WSDeflateConfig, actions: &[Action], others: usize, seed: u64) -> [Vec<DataFrame>; 2] {
     let mut random = Random::new(seed);
     let mut kit = TestKit::new(seed);
@@ -304,7 +334,7 @@ fn received(deflate: &WSDeflateConfig, actions: &[Action], others: usize, seed: 
             let which = random.below(others);
             if random.chance(15) {
                 // Its compressors go back to the loop.
-                foreign[which].pair.client.disconnect(false);
+                foreign[which].disconnect();
                 kit.run_until_idle();
                 foreign[which] = open(kit, deflate);
             }
@@ -315,16 +345,16 @@ fn received(deflate: &WSDeflateConfig, actions: &[Action], others: usize, seed: 
                     action => break action,
                 }
             };
-            perform(kit, &foreign[which].pair, &action);
+            perform(kit, &foreign[which], &action);
         }
     };
     disturb(&mut kit);
     let watched = open(&mut kit, deflate);
     for action in actions {
         disturb(&mut kit);
-        perform(&mut kit, &watched.pair, action);
+        perform(&mut kit, &watched, action);
     }
-    watched.ends.map(|end| end.take())
+    watched.frames()
 }
 
 #[test]

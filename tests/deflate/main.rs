@@ -3,6 +3,7 @@
 mod agreement;
 mod attack;
 mod ends;
+mod frames;
 mod fuzzed;
 mod idle;
 mod inbound;

@@ -6,7 +6,7 @@ use femtows::{
     WSMsgType, WSOverflowPolicy, WSSendStatus, WSServerConfig,
 };
 
-use crate::ends::{Frames, Messages};
+use crate::ends::{Frames, Messages, reading_the_wire};
 
 const TEXT: &str = "all work and no play makes a dull feed, all work and no play makes a dull feed, all work";
 
@@ -16,13 +16,16 @@ fn pair(
     limits: WSLimits,
     listener: impl WSListener + 'static,
 ) -> Pair {
-    kit.pair(
-        |_: &_| Frames::default(),
-        listener,
-        WSServerConfig::default().deflate(deflate.clone()).limits(limits),
-        WSConnectConfig::default().deflate(deflate.clone()),
-    )
-    .expect("a connection")
+    let client = WSConnectConfig::default().deflate(deflate.clone());
+    let server = WSServerConfig::default().deflate(deflate.clone()).limits(limits);
+    kit.pair(|_: &_| Frames::default(), listener, server, client).expect("a connection")
+}
+
+/// A client that gets the frames as they are on the wire.
+fn pair_on_the_wire(kit: &mut TestKit, deflate: &WSDeflateConfig, frames: &Frames) -> Pair {
+    let server = WSServerConfig::default().deflate(deflate.clone());
+    let client = reading_the_wire(deflate);
+    kit.pair(|_: &_| Frames::default(), frames.clone(), server, client).expect("a connection")
 }
 
 /// What it is, configuration, payload, wish, and whether it is compressed.
@@ -53,8 +56,8 @@ fn what_is_long_enough_and_gets_shorter_is_compressed() {
     for (what, deflate, payload, compress, is_compressed) in cases {
         let mut kit = TestKit::new(1);
         let frames = Frames::default();
-        let pair = pair(&mut kit, deflate, WSLimits::default(), frames.clone());
-        assert!(pair.server.send_message_with(WSMsgType::Binary, payload, options(compress)).is_accepted());
+        let pair = pair_on_the_wire(&mut kit, deflate, &frames);
+        assert!(pair.server.send_with(WSMsgType::Binary, payload, options(compress)).is_accepted());
         kit.run_until_idle();
         let came = frames.take();
         assert_eq!(came.len(), 1, "{what}");
@@ -69,9 +72,9 @@ fn later_messages_get_shorter_only_with_context() {
         let mut kit = TestKit::new(1);
         let frames = Frames::default();
         let deflate = WSDeflateConfig::default().threshold(0).context_takeover(takeover).level(6);
-        let pair = pair(&mut kit, &deflate, WSLimits::default(), frames.clone());
+        let pair = pair_on_the_wire(&mut kit, &deflate, &frames);
         for _ in 0..2 {
-            pair.server.send_message(WSMsgType::Text, TEXT);
+            pair.server.send(WSMsgType::Text, TEXT);
         }
         kit.run_until_idle();
         let came = frames.take();
@@ -86,9 +89,9 @@ fn other_frames_go_their_usual_way() {
     let messages = Messages::default();
     let listener = WSMessageAdapter::new(messages.clone());
     let pair = pair(&mut kit, &WSDeflateConfig::default(), WSLimits::default(), listener);
-    let status = pair.server.send_message(WSMsgType::Close, []);
+    let status = pair.server.send(WSMsgType::Close, []);
     assert_eq!(status, WSSendStatus::Dropped(WSDropReason::IsClose));
-    assert!(pair.server.send_message(WSMsgType::Pong, [b'x'; 100]).is_accepted());
+    assert!(pair.server.send(WSMsgType::Pong, [b'x'; 100]).is_accepted());
     kit.run_until_idle();
     assert_eq!(messages.take(), [(WSMsgType::Pong, vec![b'x'; 100])]);
 }
@@ -111,7 +114,7 @@ fn a_dropped_message_leaves_no_trace() {
                 let number = random.below(5);
                 let noise: Vec<u64> = (0..random.below(12)).map(|_| random.next_u64()).collect();
                 let text = format!("{number} {TEXT} {noise:x?} {}", &TEXT[number..20 + number]);
-                match pair.server.send_message(WSMsgType::Text, &text) {
+                match pair.server.send(WSMsgType::Text, &text) {
                     WSSendStatus::Dropped(reason) => {
                         assert_eq!(reason, WSDropReason::Overflow);
                         dropped += 1;

@@ -38,7 +38,7 @@ fn echoes_come_back_whatever_was_agreed_on() {
             pair.link.to_client().max_write(1 + random.below(3000));
             let sent: Vec<_> = (0..12).map(|_| random_message(&mut random)).collect();
             for (msg_type, payload) in &sent {
-                assert!(pair.client.send_message(*msg_type, payload).is_accepted());
+                assert!(pair.client.send(*msg_type, payload).is_accepted());
                 if random.chance(30) {
                     kit.run_until_idle();
                 }
@@ -65,7 +65,7 @@ fn who_does_not_want_it_does_without() {
             .expect("a connection");
         assert_eq!(pair.client.response().unwrap().get_header("sec-websocket-extensions"), None);
         let sent = random_message(&mut Random::new(1));
-        assert!(pair.client.send_message(sent.0, &sent.1).is_accepted());
+        assert!(pair.client.send(sent.0, &sent.1).is_accepted());
         kit.run_until_idle();
         assert_eq!(messages.take(), [sent]);
     }

@@ -6,7 +6,7 @@ use femtows::{
     WSTransport,
 };
 
-use crate::ends::{Frames, Messages, random_message};
+use crate::ends::{Frames, Messages, random_message, reading_the_wire};
 
 fn config(bits: u8, takeover: bool) -> WSDeflateConfig {
     WSDeflateConfig::default().max_window_bits(bits).context_takeover(takeover)
@@ -45,12 +45,12 @@ fn they_stand_among_others_whatever_was_agreed_on() {
             if random.chance(50) {
                 let prepared = WSPreparedMessage::new(msg_type, &payload);
                 for (transport, _, expected) in &mut ends {
-                    assert!(transport.send_prepared_message(&prepared).is_accepted());
+                    assert!(transport.send_prepared(&prepared).is_accepted());
                     expected.push((msg_type, payload.clone()));
                 }
             } else {
                 for (transport, _, expected) in &mut ends {
-                    assert!(transport.send_message(msg_type, &payload).is_accepted());
+                    assert!(transport.send(msg_type, &payload).is_accepted());
                     expected.push((msg_type, payload.clone()));
                 }
             }
@@ -73,10 +73,10 @@ fn a_form_that_the_peer_could_not_read_is_not_sent() {
         let frames = Frames::default();
         let deflate = config(bits, true);
         let server = WSServerConfig::default().deflate(deflate.clone());
-        let client = WSConnectConfig::default().deflate(deflate);
+        let client = reading_the_wire(&deflate);
         let pair = kit.pair(|_: &_| Frames::default(), frames.clone(), server, client).expect("a connection");
         let prepared = WSPreparedMessage::new(WSMsgType::Binary, &message);
-        assert!(pair.server.send_prepared_message(&prepared).is_accepted());
+        assert!(pair.server.send_prepared(&prepared).is_accepted());
         kit.run_until_idle();
         let came = frames.take();
         assert_eq!(came.iter().map(|(rsv1, _)| *rsv1).collect::<Vec<_>>(), [is_compressed], "{bits}");

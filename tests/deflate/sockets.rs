@@ -8,7 +8,7 @@ use femtows::{
     WSMsgType, WSPreparedMessage, WSRemote, WSServerConfig, WSUpgradeRequest, ws_connect, ws_create_server,
 };
 
-use crate::ends::{Echo, Frames, Messages, random_message};
+use crate::ends::{Echo, Frames, Messages, random_message, reading_the_wire};
 
 #[test]
 fn echoes_over_tcp() {
@@ -27,7 +27,7 @@ fn echoes_over_tcp() {
         let mut random = Random::new(31);
         let sent: Vec<_> = (0..50).map(|_| random_message(&mut random)).collect();
         for (msg_type, payload) in &sent {
-            assert!(client.send_message(*msg_type, payload).is_accepted());
+            assert!(client.send(*msg_type, payload).is_accepted());
         }
         let mut came = Vec::new();
         for _ in 0..6_000 {
@@ -45,8 +45,10 @@ fn echoes_over_tcp() {
 fn another_thread_sends_messages_compressed_or_not() {
     let mut kit = TestKit::new(5);
     let (frames, messages) = (Frames::default(), Messages::default());
-    let as_frames = remote_to(&mut kit, frames.clone());
-    let as_messages = remote_to(&mut kit, WSMessageAdapter::new(messages.clone()));
+    let deflate = WSDeflateConfig::default().context_takeover(true);
+    let as_frames = remote_to(&mut kit, frames.clone(), reading_the_wire(&deflate));
+    let config = WSConnectConfig::default().deflate(deflate);
+    let as_messages = remote_to(&mut kit, WSMessageAdapter::new(messages.clone()), config);
     let sending = move || [as_frames, as_messages].iter().for_each(send_four);
     std::thread::spawn(sending).join().expect("the thread");
     kit.run_until_idle();
@@ -58,21 +60,19 @@ fn another_thread_sends_messages_compressed_or_not() {
 }
 
 /// The server's end of a connection to `client`, with compression agreed on.
-fn remote_to(kit: &mut TestKit, client: impl WSListener + 'static) -> WSRemote {
-    let deflate = WSDeflateConfig::default().context_takeover(true);
-    let server = WSServerConfig::default().deflate(deflate.clone());
-    let config = WSConnectConfig::default().deflate(deflate);
+fn remote_to(kit: &mut TestKit, client: impl WSListener + 'static, config: WSConnectConfig) -> WSRemote {
+    let server = WSServerConfig::default().deflate(WSDeflateConfig::default().context_takeover(true));
     kit.pair(|_: &_| Frames::default(), client, server, config).expect("a connection").server.remote()
 }
 
 fn send_four(remote: &WSRemote) {
     let send = |text: String, compress| {
         let options = WSMessageOptions { compress };
-        remote.send_message_with(WSMsgType::Text, text, options).expect("the loop lives");
+        remote.send_with(WSMsgType::Text, text, options).expect("the loop lives");
     };
-    remote.send_message(WSMsgType::Text, "a".repeat(900)).expect("the loop lives");
+    remote.send(WSMsgType::Text, "a".repeat(900)).expect("the loop lives");
     send("b".repeat(900), Some(false));
     let prepared = WSPreparedMessage::new(WSMsgType::Text, "c".repeat(900));
-    remote.send_prepared_message(&prepared).expect("the loop lives");
+    remote.send_prepared(&prepared).expect("the loop lives");
     send("d".into(), Some(true));
 }

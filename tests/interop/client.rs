@@ -105,7 +105,7 @@ impl Session {
     fn send(&self, msg_type: WSMsgType, payload: &[u8], fin: bool) {
         let payload = payload.to_vec();
         let options = SendOptions { fin, ..SendOptions::default() };
-        let send = move |transport: &WSTransport| transport.send_with(msg_type, payload, options);
+        let send = move |transport: &WSTransport| transport.send_frame(msg_type, payload, options);
         assert!(self.client.on.ask_transport(0, send).is_accepted());
     }
 
@@ -173,7 +173,7 @@ pub(crate) fn echoes_compressed(server: &PeerServer, config: WSConnectConfig) {
             for size in SIZES {
                 let payload = payload(msg_type, size);
                 let message = payload.clone();
-                let send = move |transport: &WSTransport| transport.send_message(msg_type, message);
+                let send = move |transport: &WSTransport| transport.send(msg_type, message);
                 assert!(session.client.on.ask_transport(0, send).is_accepted());
                 session.expect(msg_type, &payload, None);
             }

@@ -13,7 +13,7 @@ pub(crate) struct EchoMessages;
 
 impl WSMessageListener for EchoMessages {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        transport.send_message(message.msg_type(), message);
+        transport.send(message.msg_type(), message);
         Ok(())
     }
 }

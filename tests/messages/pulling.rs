@@ -23,7 +23,7 @@ struct Echo(Log<Message>);
 
 impl WSMessageListener for Echo {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        transport.send_message(message.msg_type(), message);
+        transport.send(message.msg_type(), message);
         self.0.add(message.into());
         Ok(())
     }

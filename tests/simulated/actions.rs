@@ -115,8 +115,8 @@ fn send_somehow(world: &World, transport: &WSTransport, frame: &NextFrame) -> WS
     let NextFrame { msg_type, options, piece } = frame;
     let payload = piece.bytes();
     match world.below(6) {
-        0 => transport.send_buffer_with(*msg_type, WSBuffer::from(payload), *options),
-        1 => transport.send_prepared(&WSPreparedFrame::with_options(*msg_type, payload, *options)),
+        0 if *options == SendOptions::default() => transport.send_buffer(*msg_type, WSBuffer::from(payload)),
+        1 => transport.send_prepared_frame(&WSPreparedFrame::with_options(*msg_type, payload, *options)),
         2 => {
             let offset = WS_HEADROOM + world.below(3);
             let mut memory = vec![0; offset];
@@ -126,7 +126,7 @@ fn send_somehow(world: &World, transport: &WSTransport, frame: &NextFrame) -> WS
                 .expect("the offset leaves room for a header")
         }
         3 if options.fin => transport.send(*msg_type, payload),
-        _ => transport.send_with(*msg_type, payload, *options),
+        _ => transport.send_frame(*msg_type, payload, *options),
     }
 }
 

@@ -109,7 +109,7 @@ fn what_is_new_is_dropped_and_counted() {
     let prepared = WSPreparedFrame::new(WSMsgType::Text, vec![0; 20_000]);
     let mut external = vec![0; 20_014];
     assert_eq!(slow.send(1, 20_000), full);
-    assert_eq!(transport.send_prepared(&prepared), full);
+    assert_eq!(transport.send_prepared_frame(&prepared), full);
     assert_eq!(transport.send_buffer(WSMsgType::Text, WSBuffer::from(&vec![0; 20_000][..])), full);
     let reused =
         transport.send_reuse_external_buffer(WSMsgType::Text, &mut external, 14, SendOptions::default());
@@ -120,7 +120,7 @@ fn what_is_new_is_dropped_and_counted() {
     assert_eq!(transport.send_ping("still there?").unwrap(), WSSendStatus::Queued, "control frames pass");
     // A dropped fragment tears its message.
     let fragment = SendOptions { fin: false, ..SendOptions::default() };
-    assert_eq!(transport.send_with(WSMsgType::Text, vec![0; 20_000], fragment), full);
+    assert_eq!(transport.send_frame(WSMsgType::Text, vec![0; 20_000], fragment), full);
     assert!(!slow.is_open(1));
 
     slow.drain(0);

@@ -56,7 +56,7 @@ impl World {
             0 if len <= 125 => (WSMsgType::Ping, transport.send_ping(&payload).unwrap()),
             1 => {
                 let frame = WSPreparedFrame::new(WSMsgType::Binary, &payload);
-                (WSMsgType::Binary, transport.send_prepared(&frame))
+                (WSMsgType::Binary, transport.send_prepared_frame(&frame))
             }
             2 => {
                 let mut buffer = WSBuffer::with_capacity(len);
@@ -74,7 +74,9 @@ impl World {
                 (WSMsgType::Binary, status.unwrap())
             }
             4 => return transport.flush(),
-            5 => (WSMsgType::Binary, transport.send_message(WSMsgType::Binary, &payload)),
+            5 => {
+                (WSMsgType::Binary, transport.send_frame(WSMsgType::Binary, &payload, SendOptions::default()))
+            }
             _ => (WSMsgType::Binary, transport.send(WSMsgType::Binary, &payload)),
         };
         if status.is_accepted() {

@@ -38,7 +38,7 @@ fn what_went_in_and_out_is_counted_to_the_byte() {
     transport
         .send_reuse_external_buffer(WSMsgType::Binary, &mut memory, WS_HEADROOM, SendOptions::default())
         .unwrap();
-    transport.send_prepared(&WSPreparedFrame::new(WSMsgType::Text, "prepared"));
+    transport.send_prepared_frame(&WSPreparedFrame::new(WSMsgType::Text, "prepared"));
     transport.send(WSMsgType::Binary, vec![2; 20_000]);
     kit.run_until_idle();
     let seen = metrics.snapshot();

@@ -156,7 +156,7 @@ fn aborted(kit: &mut TestKit, config: WSServerConfig, count: usize, len: usize) 
         peer.link().to_client().capacity(1);
         peer.link().to_client().stall();
         peers.push(peer);
-        logs.nth(nth).transport().send_prepared(&frame);
+        logs.nth(nth).transport().send_prepared_frame(&frame);
     }
     kit.handle().outbound().aborted
 }

@@ -196,7 +196,7 @@ fn drop_new_closes_rather_than_tear_a_message() {
     server.on.ask_transport(0, |transport| {
         fill(transport, 40_000);
         let options = SendOptions { fin: false, ..SendOptions::default() };
-        let status = transport.send_with(WSMsgType::Binary, vec![0; 40_000], options);
+        let status = transport.send_frame(WSMsgType::Binary, vec![0; 40_000], options);
         assert_eq!(status, WSSendStatus::Dropped(WSDropReason::Overflow));
     });
     assert_eq!(events.until_disconnected().cause, WSDisconnectCause::Overflow);

@@ -243,7 +243,7 @@ fn nothing_is_sent_behind_a_close() {
                 transport.send_ping("after").unwrap(),
                 transport.send_pong("after").unwrap(),
                 transport.send_buffer(WSMsgType::Text, "after".into()),
-                transport.send_prepared(&prepared),
+                transport.send_prepared_frame(&prepared),
             ]
         });
         assert_eq!(statuses, [WSSendStatus::Dropped(WSDropReason::CloseSent); 6]);

@@ -30,14 +30,14 @@ fn another_thread_sends_in_order() {
     assert_eq!(remote.id(), server.on.ask_transport(0, WSTransport::id));
     let options = SendOptions { fin: false, ..SendOptions::default() };
     remote.send(WSMsgType::Text, "one").unwrap();
-    remote.send_with(WSMsgType::Binary, "two", options).unwrap();
-    remote.send_with(WSMsgType::Continuation, pattern(200_000), SendOptions::default()).unwrap();
-    remote.send_prepared(&WSPreparedFrame::new(WSMsgType::Ping, "four")).unwrap();
-    remote.send_message(WSMsgType::Text, "whole").unwrap();
-    remote.send_message(WSMsgType::Binary, pattern(100_000)).unwrap();
-    remote.send_prepared_message(&WSPreparedMessage::new(WSMsgType::Binary, "for many")).unwrap();
+    remote.send_frame(WSMsgType::Binary, "two", options).unwrap();
+    remote.send_frame(WSMsgType::Continuation, pattern(200_000), SendOptions::default()).unwrap();
+    remote.send_prepared_frame(&WSPreparedFrame::new(WSMsgType::Ping, "four")).unwrap();
+    remote.send(WSMsgType::Text, "whole").unwrap();
+    remote.send(WSMsgType::Binary, pattern(100_000)).unwrap();
+    remote.send_prepared(&WSPreparedMessage::new(WSMsgType::Binary, "for many")).unwrap();
     assert_eq!(remote.send(WSMsgType::Close, ""), Err(WSRemoteError::IsClose));
-    assert_eq!(remote.send_message(WSMsgType::Close, ""), Err(WSRemoteError::IsClose));
+    assert_eq!(remote.send(WSMsgType::Close, ""), Err(WSRemoteError::IsClose));
     remote.send_close(WSCloseCode(4000), "five").unwrap();
     remote.send(WSMsgType::Text, "too late").unwrap();
     let wanted = [
@@ -100,7 +100,7 @@ fn a_stale_remote_reaches_nobody() {
         "same slot"
     );
     stale.send(WSMsgType::Text, "not for you").unwrap();
-    stale.send_prepared(&WSPreparedFrame::new(WSMsgType::Text, "nor this")).unwrap();
+    stale.send_prepared_frame(&WSPreparedFrame::new(WSMsgType::Text, "nor this")).unwrap();
     stale.send_close(WSCloseCode::OK, "").unwrap();
     stale.disconnect(false).unwrap();
     server.on.ask(|_| ());
@@ -147,11 +147,11 @@ fn the_inbox_is_bounded_by_bytes() {
     let kilobyte = [3; 1000];
     assert_eq!(remote.send(WSMsgType::Binary, kilobyte.to_vec()), Err(WSRemoteError::InboxFull));
     assert_eq!(
-        remote.send_prepared(&WSPreparedFrame::new(WSMsgType::Binary, kilobyte)),
+        remote.send_prepared_frame(&WSPreparedFrame::new(WSMsgType::Binary, kilobyte)),
         Err(WSRemoteError::InboxFull)
     );
     assert_eq!(
-        remote.send_prepared_message(&WSPreparedMessage::new(WSMsgType::Binary, kilobyte)),
+        remote.send_prepared(&WSPreparedMessage::new(WSMsgType::Binary, kilobyte)),
         Err(WSRemoteError::InboxFull)
     );
     assert_eq!(on.remote.post(move |_| _ = std::hint::black_box(kilobyte)), Err(WSRemoteError::InboxFull));

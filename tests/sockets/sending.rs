@@ -1,8 +1,8 @@
 //! The ways to send.
 
 use femtows::{
-    SendOptions, WS_HEADROOM, WSBuffer, WSConnectConfig, WSDropReason, WSError, WSMsgType, WSPreparedFrame,
-    WSSendStatus, WSServerConfig, WSTransport, WSTuning, WSWriteStrategy,
+    SendOptions, WS_HEADROOM, WSBuffer, WSConnectConfig, WSDropReason, WSError, WSMessageOptions, WSMsgType,
+    WSPreparedFrame, WSPreparedMessage, WSSendStatus, WSServerConfig, WSTransport, WSTuning, WSWriteStrategy,
 };
 
 use crate::support::pattern;
@@ -39,19 +39,25 @@ fn send_in_all_ways(transport: &WSTransport) -> Vec<Frame> {
         let mut memory = [&[0; WS_HEADROOM + 3][..], &payload].concat();
         let statuses = [
             transport.send(WSMsgType::Binary, &payload),
-            transport.send_buffer(WSMsgType::Text, owned.clone()),
-            transport.send_buffer_with(WSMsgType::Text, owned, options),
-            transport.send_prepared(&WSPreparedFrame::new(WSMsgType::Continuation, &payload)),
+            transport.send_buffer(WSMsgType::Text, owned),
+            transport.send_binary(&payload),
+            transport.send_text("a".repeat(len)),
+            transport.send_with(WSMsgType::Text, &payload, WSMessageOptions::default()),
+            transport.send_prepared(&WSPreparedMessage::new(WSMsgType::Text, &payload)),
+            transport.send_prepared_frame(&WSPreparedFrame::new(WSMsgType::Continuation, &payload)),
             transport
                 .send_reuse_external_buffer(WSMsgType::Binary, &mut memory, WS_HEADROOM + 3, options)
                 .unwrap(),
-            transport.send_with(WSMsgType::Continuation, &payload, options),
+            transport.send_frame(WSMsgType::Continuation, &payload, options),
         ];
         assert!(statuses.iter().all(|status| status.is_accepted()), "{statuses:?}");
         sent.extend([
             Frame::new(BINARY, &payload),
             Frame::new(TEXT, &payload),
-            Frame::new(TEXT, &payload).bits(false, 5),
+            Frame::new(BINARY, &payload),
+            Frame::new(TEXT, "a".repeat(len)),
+            Frame::new(TEXT, &payload),
+            Frame::new(TEXT, &payload),
             Frame::new(CONTINUATION, &payload),
             Frame::new(BINARY, &payload).bits(false, 5),
             Frame::new(CONTINUATION, &payload).bits(false, 5),
@@ -90,7 +96,7 @@ fn one_prepared_frame_for_many_connections() {
         let frame = WSPreparedFrame::new(WSMsgType::Binary, pattern(len));
         server.on.ask(move |_| {
             for transport in crate::support::running::opened() {
-                assert!(transport.send_prepared(&frame).is_accepted());
+                assert!(transport.send_prepared_frame(&frame).is_accepted());
             }
         });
         for peer in &mut peers {
@@ -119,7 +125,7 @@ fn arguments_out_of_range() {
         assert_eq!(transport.send(WSMsgType::Close, ""), dropped(WSDropReason::IsClose));
         assert_eq!(transport.send(WSMsgType::Ping, [0; 126]), dropped(WSDropReason::InvalidControl));
         let options = SendOptions { fin: false, ..SendOptions::default() };
-        assert_eq!(transport.send_with(WSMsgType::Pong, "", options), dropped(WSDropReason::InvalidControl));
+        assert_eq!(transport.send_frame(WSMsgType::Pong, "", options), dropped(WSDropReason::InvalidControl));
     });
     assert_eq!(peer.read_frame(), Frame::text(""));
     assert_eq!(peer.read_frame().payload.len(), 6);

@@ -248,7 +248,7 @@ struct Flood(WSPreparedFrame);
 
 impl WSListener for Flood {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
-        transport.send_prepared(&self.0);
+        transport.send_prepared_frame(&self.0);
         Ok(())
     }
 

@@ -97,7 +97,7 @@ impl Probe {
 #[expect(clippy::unnecessary_wraps, reason = "the body of a callback")]
 pub(crate) fn echo(transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
     if !frame.msg_type().is_control() {
-        transport.send_with(frame.msg_type(), frame.payload(), frame.send_options());
+        transport.send_frame(frame.msg_type(), frame.payload(), frame.send_options());
     }
     Ok(())
 }

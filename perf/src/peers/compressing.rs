@@ -11,7 +11,7 @@ pub(super) const PEERS: &[Peer] = &[
         "femtows-deflate",
         &["serve", "femtows", "--api", "messages", "--deflate", "alone"],
         false,
-        "WSMessageListener and `send_message`, `WSDeflateConfig::default()`.",
+        "WSMessageListener, `WSDeflateConfig::default()`.",
     ),
     own(
         "femtows-deflate-async",
@@ -23,7 +23,7 @@ pub(super) const PEERS: &[Peer] = &[
         "femtows-small-feeds",
         &["serve", "femtows", "--api", "messages", "--deflate", "small-feeds"],
         true,
-        "WSMessageListener and `send_message`, `WSDeflateConfig::small_feeds()`: window of 4 KiB, memory level 5, level 1.",
+        "WSMessageListener, `WSDeflateConfig::small_feeds()`: window of 4 KiB, memory level 5, level 1.",
     ),
     own(
         "femtows-small-feeds-async",

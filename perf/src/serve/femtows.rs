@@ -85,7 +85,6 @@ pub(crate) fn serve(
         ("/sub", _) => Subscriber(Rc::clone(&subscribers)).into_upgrade(),
         ("/pub", _) => Publisher(Rc::clone(&subscribers)).into_upgrade(),
         (_, Api::Frames) => EchoFrames.into_upgrade(),
-        (_, Api::Messages) if deflate != Deflate::Off => WSMessageAdapter::new(EchoCompressed).into_upgrade(),
         (_, Api::Messages) => WSMessageAdapter::new(EchoMessages).into_upgrade(),
         (_, Api::Async) => tasks(request),
     };
@@ -100,7 +99,7 @@ struct EchoFrames;
 impl WSListener for EchoFrames {
     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
         if !frame.msg_type().is_control() {
-            transport.send_with(frame.msg_type(), frame.payload(), frame.send_options());
+            transport.send_frame(frame.msg_type(), frame.payload(), frame.send_options());
         }
         Ok(())
     }
@@ -111,15 +110,6 @@ struct EchoMessages;
 impl WSMessageListener for EchoMessages {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
         transport.send(message.msg_type(), message);
-        Ok(())
-    }
-}
-
-struct EchoCompressed;
-
-impl WSMessageListener for EchoCompressed {
-    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        transport.send_message(message.msg_type(), message);
         Ok(())
     }
 }
@@ -161,7 +151,7 @@ impl WSListener for Publisher {
         }
         let message = WSPreparedFrame::with_options(frame.msg_type(), frame.payload(), frame.send_options());
         for subscriber in &*self.0.borrow() {
-            subscriber.send_prepared(&message);
+            subscriber.send_prepared_frame(&message);
         }
         Ok(())
     }

@@ -386,9 +386,11 @@ macro_rules! connection_setters {
 
         /// Compression of messages (permessage-deflate, RFC 7692): offered by a client, accepted by a server. Default `None`: neither.
         ///
-        /// Messages then are sent compressed by [`WSTransport::send_message`](crate::WSTransport::send_message), and inflated before
-        /// a [`WSMessageListener`](crate::WSMessageListener) gets them. A [`WSListener`](crate::WSListener) gets the frames of
-        /// compressed messages as they are, with [`rsv1`](crate::WSFrame::rsv1) set in the first.
+        /// Nothing else is needed. Whatever sends a message then compresses it
+        /// ([`WSTransport`](crate::WSTransport#compression)), and messages that arrive compressed are
+        /// inflated before they are delivered. A [`WSListener`](crate::WSListener) gets such a message as
+        /// one frame with [`fin`](crate::WSFrame::fin) and without [`rsv1`](crate::WSFrame::rsv1). The
+        /// limit of its inflated size is [`max_message_size`](crate::WSLimits::max_message_size).
         #[cfg(feature = "deflate")]
         #[must_use]
         pub fn deflate(mut self, config: impl Into<Option<$crate::deflate::WSDeflateConfig>>) -> Self {

@@ -10,6 +10,8 @@ use crate::net::{Io, Read};
 use crate::proto::{Disposition, WSFrame, WSMsgType, WSProtocolError};
 use crate::runtime::{WSListenerError, guard};
 
+#[cfg(feature = "deflate")]
+use super::super::deflate::LoopDeflate;
 use super::super::flags::Flags;
 use super::super::listener::{ListenerEvent, Nobody};
 use super::super::pulling::Pull;
@@ -380,12 +382,47 @@ impl Conn {
         let wire_len = head.wire_len();
         let payload = &mut bytes[head.header.header_len()..wire_len];
         let mut frame = WSFrame::new(head, payload).with_received_at(received_at);
+        #[cfg(feature = "deflate")]
+        if self.is_compressed(&frame) {
+            self.deliver_compressed(transport, listener, &frame)?;
+            return Ok(wire_len);
+        }
         if frame.msg_type().is_control() {
             self.deliver_control(transport, listener, &mut frame)?;
         } else {
             self.deliver_one(transport, listener, &mut frame);
         }
         Ok(wire_len)
+    }
+
+    #[cfg(feature = "deflate")]
+    fn is_compressed(&self, frame: &WSFrame<'_>) -> bool {
+        self.flags.has(Flags::DEFLATE)
+            && self.with_deflate(|deflate, _| deflate.is_compressed(frame)) == Some(true)
+    }
+
+    /// Takes a frame of a compressed message. If it ends the message, delivers that, inflated, as one
+    /// frame.
+    #[cfg(feature = "deflate")]
+    fn deliver_compressed(
+        self: &Rc<Self>,
+        transport: &WSTransport,
+        listener: &mut dyn WSListener,
+        last: &WSFrame<'_>,
+    ) -> Result<(), WSProtocolError> {
+        let shared = self.core.local::<LoopDeflate>();
+        let limit = usize::try_from(self.settings.rules.max_message_size).unwrap_or(usize::MAX);
+        let mut inflated = shared.inflated.take();
+        let taken = self.with_deflate(|deflate, _| deflate.inflate(last, limit, &mut inflated));
+        if let Some(msg_type) = taken.transpose()?.flatten() {
+            let mut message = last.inflated(msg_type, inflated.filled_mut());
+            if msg_type == WSMsgType::Text && self.wire.proto().checks_text() {
+                message.payload_as_utf8()?;
+            }
+            self.deliver_one(transport, listener, &mut message);
+        }
+        shared.inflated.give(inflated);
+        Ok(())
     }
 
     /// Delivers a frame, unless it is the answer to a ping.
@@ -421,26 +458,6 @@ impl Conn {
             self.touch();
         }
         Ok(())
-    }
-
-    /// Asks the listener whether a frame is the answer that is awaited; if so, takes it for that.
-    #[cold]
-    fn is_awaited_pong(
-        &self,
-        transport: &WSTransport,
-        listener: &mut dyn WSListener,
-        frame: &WSFrame<'_>,
-    ) -> bool {
-        if frame.msg_type() == WSMsgType::Close {
-            return false;
-        }
-        let mut is_pong = false;
-        let asked = self.raise::<false>(listener, transport, ListenerEvent::IsPong(frame, &mut is_pong));
-        debug_assert!(asked.is_ok(), "the question has no error");
-        if is_pong {
-            self.pong_received();
-        }
-        is_pong
     }
 
     /// Callbacks that became due run before the next frame: the listener is in its place meanwhile, as they may be its own.

@@ -3,12 +3,8 @@
 use std::io;
 use std::rc::{Rc, Weak};
 
-use bytes::Bytes;
-
 #[cfg(feature = "deflate")]
 use crate::buf::WS_HEADROOM;
-#[cfg(feature = "deflate")]
-use crate::connection::Inflated;
 use crate::connection::{Receivers, WSSendStatus, WSTransport};
 use crate::net::Io;
 use crate::proto::{
@@ -26,54 +22,77 @@ use super::super::wire::Gathered;
 use super::{Conn, EVENT};
 
 impl Conn {
-    /// Sends a frame from borrowed memory. Mostly it is appended to what is gathered; everything else
-    /// is the business of [`send_any`](Self::send_any).
+    /// Sends a message, or a control frame, from borrowed memory.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "mostly the type is a constant, and so is the byte")]
+    pub(crate) fn send(self: &Rc<Self>, msg_type: WSMsgType, payload: &[u8]) -> WSSendStatus {
+        self.send_borrowed::<true>(FirstByte::new(msg_type, SendOptions::default()), payload)
+    }
+
+    /// Sends a frame from borrowed memory. It is never compressed.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "mostly both are constants, and so is the byte")]
-    pub(crate) fn send(
+    pub(crate) fn send_frame(
         self: &Rc<Self>,
         msg_type: WSMsgType,
         payload: &[u8],
         options: SendOptions,
     ) -> WSSendStatus {
-        self.send_borrowed(FirstByte::new(msg_type, options), payload)
+        self.send_borrowed::<false>(FirstByte::new(msg_type, options), payload)
     }
 
+    /// Appends the frame to the gathered ones, which is all that most need. The rest is up
+    /// to [`send_message`](Self::send_message) and [`send_any`](Self::send_any).
     #[inline]
-    fn send_borrowed(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
+    fn send_borrowed<const MESSAGE: bool>(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
         if payload.len() > MAX_SHORT_PAYLOAD {
-            self.send_longer(first, payload)
+            self.send_longer::<MESSAGE>(first, payload)
         } else if self.append::<2>(first, payload) {
             WSSendStatus::Queued
         } else {
-            self.send_any(first, Payload::Borrowed(payload))
+            self.send_otherwise::<MESSAGE>(first, payload)
         }
     }
 
     /// By itself, so that nothing has to be saved for the call that copies the payload on the way of
     /// those that are short.
     #[inline(never)]
-    fn send_longer(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
+    fn send_longer<const MESSAGE: bool>(self: &Rc<Self>, first: FirstByte, payload: &[u8]) -> WSSendStatus {
         if self.append::<4>(first, payload) {
             WSSendStatus::Queued
         } else {
-            self.send_any(first, Payload::Borrowed(payload))
+            self.send_otherwise::<MESSAGE>(first, payload)
         }
     }
 
     #[inline]
+    fn send_otherwise<const MESSAGE: bool>(
+        self: &Rc<Self>,
+        first: FirstByte,
+        payload: &[u8],
+    ) -> WSSendStatus {
+        let payload = Payload::Borrowed(payload);
+        if MESSAGE && self.flags.has(Flags::DEFLATE) {
+            self.send_message(first.msg_type(), payload, None)
+        } else {
+            self.send_any(first, payload)
+        }
+    }
+
+    /// A connection with compression appends nothing here: its messages are compressed first.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the way of nearly all frames, in each of its callers")]
     fn append<const HEADER: usize>(&self, first: FirstByte, payload: &[u8]) -> bool {
-        self.flags.has(Flags::CORKED) && self.wire.proto_mut().append::<HEADER>(first, payload)
+        self.flags.all(Flags::CORKED | Flags::DEFLATE) == Flags::CORKED
+            && self.wire.proto_mut().append::<HEADER>(first, payload)
     }
 
     /// Appends a message to what is gathered. Returns `false`, and does nothing, if it has to go
-    /// through [`send_message`](Self::send_message).
+    /// through [`send`](Self::send).
     #[inline]
     pub(crate) fn gather_message(&self, msg_type: WSMsgType, payload: &[u8]) -> bool {
         let first = FirstByte::new(msg_type, SendOptions::default());
-        if self.flags.has(Flags::DEFLATE) {
-            false
-        } else if payload.len() > MAX_SHORT_PAYLOAD {
+        if payload.len() > MAX_SHORT_PAYLOAD {
             self.gather_longer(first, payload)
         } else {
             self.append::<2>(first, payload)
@@ -198,7 +217,7 @@ impl Conn {
         corks
     }
 
-    /// Sends a frame of memory that is not only borrowed.
+    /// Sends a frame in whatever memory it is. It is never compressed.
     pub(crate) fn send_payload(
         self: &Rc<Self>,
         msg_type: WSMsgType,
@@ -209,83 +228,68 @@ impl Conn {
     }
 
     /// Sends a frame that was encoded once for many connections.
-    pub(crate) fn send_prepared(self: &Rc<Self>, frame: &WSPreparedFrame) -> WSSendStatus {
+    pub(crate) fn send_prepared_frame(self: &Rc<Self>, frame: &WSPreparedFrame) -> WSSendStatus {
         self.send_payload(frame.msg_type(), Payload::Prepared(frame), frame.options())
     }
 
     // --- messages ------------------------------------------------------------------------------
 
-    /// Sends a message, compressed if that was agreed on; `compress` overrules what the configuration
-    /// says.
-    #[inline]
-    pub(crate) fn send_message(
-        self: &Rc<Self>,
-        msg_type: WSMsgType,
-        payload: &[u8],
-        compress: Option<bool>,
-    ) -> WSSendStatus {
-        if self.flags.has(Flags::DEFLATE) {
-            return self.send_compressing(msg_type, Payload::Borrowed(payload), compress);
-        }
-        self.send(msg_type, payload, SendOptions::default())
-    }
-
-    /// [`send_message`](Self::send_message), without copying what is not compressed if it is large
-    /// and this is a server.
-    pub(super) fn send_shared_message(
-        self: &Rc<Self>,
-        msg_type: WSMsgType,
-        payload: &Bytes,
-        compress: Option<bool>,
-    ) -> WSSendStatus {
-        self.send_compressing(msg_type, Payload::Shared(payload), compress)
-    }
-
-    pub(crate) fn send_prepared_message(self: &Rc<Self>, message: &WSPreparedMessage) -> WSSendStatus {
-        #[cfg(feature = "deflate")]
-        if let Some(Some(frame)) = self.with_deflate(|deflate, context| deflate.prepared(message, context)) {
-            let status = self.send_prepared(frame);
-            // The peer's window goes on with a message that this end's compressor has not seen:
-            // distances would count from another place.
-            self.with_deflate(|deflate, _| deflate.forget());
-            return status;
-        }
-        self.send_prepared(message.plain())
-    }
-
-    /// Sends a message on a connection that may have compression.
+    /// Sends a message, or a control frame, in whatever memory it is. `compress` overrules the
+    /// configuration.
     #[inline(never)]
     #[cfg_attr(not(feature = "deflate"), expect(unused_variables, reason = "nothing is compressed"))]
-    fn send_compressing(
+    pub(crate) fn send_message(
         self: &Rc<Self>,
         msg_type: WSMsgType,
         payload: Payload<'_>,
         compress: Option<bool>,
     ) -> WSSendStatus {
         #[cfg(feature = "deflate")]
-        if self.flags.has(Flags::DEFLATE) && matches!(msg_type, WSMsgType::Text | WSMsgType::Binary) {
-            let shared = self.core.local::<LoopDeflate>();
-            let mut output = shared.take_output();
-            let is_deflated = self.with_deflate(|deflate, context| {
-                deflate.deflate(payload.as_bytes(), compress, &mut output, context)
-            });
-            let status = (is_deflated == Some(true)).then(|| match self.protocol_role() {
-                Role::Server => self.send(msg_type, &output.filled()[WS_HEADROOM..], COMPRESSED),
-                Role::Client => {
-                    let in_place = Payload::InPlace(output.filled_mut(), WS_HEADROOM);
-                    self.send_payload(msg_type, in_place, COMPRESSED)
-                }
-            });
-            shared.give_output(output);
-            if status.is_some_and(|status| !status.is_accepted()) {
-                // The peer will not get what later messages would refer to.
-                self.with_deflate(|deflate, _| deflate.forget());
-            }
-            if let Some(status) = status {
-                return status;
-            }
+        if self.flags.has(Flags::DEFLATE)
+            && matches!(msg_type, WSMsgType::Text | WSMsgType::Binary)
+            && let Some(status) = self.send_compressed(msg_type, payload.as_bytes(), compress)
+        {
+            return status;
         }
         self.send_payload(msg_type, payload, SendOptions::default())
+    }
+
+    /// Compresses a message into memory of the loop and sends it. `None` if it is to be sent as it is.
+    #[cfg(feature = "deflate")]
+    fn send_compressed(
+        self: &Rc<Self>,
+        msg_type: WSMsgType,
+        payload: &[u8],
+        compress: Option<bool>,
+    ) -> Option<WSSendStatus> {
+        let shared = self.core.local::<LoopDeflate>();
+        let mut output = shared.output.take();
+        output.begin(WS_HEADROOM);
+        let deflated =
+            self.with_deflate(|deflate, context| deflate.deflate(payload, compress, &mut output, context));
+        let status = (deflated == Some(true)).then(|| {
+            let in_place = Payload::InPlace(output.filled_mut(), WS_HEADROOM);
+            self.send_payload(msg_type, in_place, COMPRESSED)
+        });
+        shared.output.give(output);
+        if status.is_some_and(|status| !status.is_accepted()) {
+            // The peer will not get what later messages would refer to.
+            self.with_deflate(|deflate, _| deflate.forget());
+        }
+        status
+    }
+
+    /// Sends a message that was encoded once for many connections.
+    pub(crate) fn send_prepared(self: &Rc<Self>, message: &WSPreparedMessage) -> WSSendStatus {
+        #[cfg(feature = "deflate")]
+        if let Some(Some(frame)) = self.with_deflate(|deflate, context| deflate.prepared(message, context)) {
+            let status = self.send_prepared_frame(frame);
+            // The peer's window goes on with a message that this end's compressor has not seen:
+            // distances would count from another place.
+            self.with_deflate(|deflate, _| deflate.forget());
+            return status;
+        }
+        self.send_prepared_frame(message.plain())
     }
 
     // --- reading on and off --------------------------------------------------------------------
@@ -333,22 +337,6 @@ impl Conn {
     /// effects of that frame, such as a CLOSE or an error.
     pub(crate) fn yield_to_tasks(&self) {
         self.flags.set(Flags::YIELDS);
-    }
-
-    /// Returns `true` if the data frame with this RSV1 belongs to a compressed message. `begins` says
-    /// whether it begins one.
-    #[cfg(feature = "deflate")]
-    pub(crate) fn is_compressed(&self, begins: bool, rsv1: bool) -> bool {
-        self.flags.has(Flags::DEFLATE)
-            && self.with_deflate(|deflate, _| deflate.is_compressed(begins, rsv1)) == Some(true)
-    }
-
-    /// Inflates a message.
-    #[cfg(feature = "deflate")]
-    pub(crate) fn inflate(&self, payload: &[u8]) -> Result<Inflated, proto::WSProtocolError> {
-        let limit = usize::try_from(self.settings.rules.max_message_size).unwrap_or(usize::MAX);
-        let inflated = self.with_deflate(|deflate, context| deflate.inflate(payload, limit, context.core));
-        inflated.unwrap_or_else(|| Ok(Inflated::default()))
     }
 
     // --- control frames, the queue -------------------------------------------------------------

@@ -3,7 +3,7 @@
 use std::task::{Poll, Waker};
 
 use crate::connection::{Offer, Receivers, WSTransport};
-use crate::messages::{Message, bad_text};
+use crate::messages::Message;
 use crate::proto::{WSCloseCode, WSProtocolError};
 use crate::runtime::{Sleeper, wake};
 
@@ -59,7 +59,7 @@ impl Shared {
             let text = simdutf8::basic::from_utf8(pull.unmasked()).map(Box::<str>::from);
             pull.finish();
             let Ok(text) = text else {
-                transport.conn().peer_failed(&bad_text());
+                transport.conn().peer_failed(&WSProtocolError::bad_text());
                 return self.poll_queue(place, waker);
             };
             self.leave_first(place);

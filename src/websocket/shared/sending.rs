@@ -92,7 +92,7 @@ impl Shared {
     ) -> Result<(), WebSocketError> {
         let Some(transport) = self.transport() else { return Err(not_accepted()) };
         check_size(transport, payload.len())?;
-        self.outcome(transport, transport.send_message(msg_type, payload))
+        self.outcome(transport, transport.send(msg_type, payload))
     }
 
     /// What it means to the application that something was sent, or was not.
