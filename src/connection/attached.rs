@@ -1,22 +1,37 @@
-//! What an application attaches to a connection: tasks.
+//! What an application attaches to a connection: tasks, handles for other threads.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::future::Future;
+use std::sync::Arc;
 
 use crate::connection::WSTransport;
 use crate::runtime::{LoopCore, TaskGroup, WSTask};
+
+use super::backlog::Backlog;
 
 /// Few connections have any of this.
 #[derive(Default)]
 pub(super) struct Attached {
     /// Tasks that do not outlive the connection.
     tasks: RefCell<TaskGroup>,
+    /// What the handles on other threads share.
+    backlog: OnceCell<Arc<Backlog>>,
 }
 
 impl Attached {
     /// Ends the tasks that must not outlive the connection. Runs user code.
     pub(super) fn end_tasks(&self, core: &LoopCore) {
         self.tasks.take().end(core.tasks());
+    }
+
+    /// Returns what the handles on other threads share, made on first use.
+    pub(super) fn backlog(&self, core: &LoopCore) -> &Arc<Backlog> {
+        self.backlog.get_or_init(|| Arc::new(Backlog::new(core.remote())))
+    }
+
+    /// Returns what the handles on other threads share, if there is one.
+    pub(super) fn backlog_so_far(&self) -> Option<&Backlog> {
+        self.backlog.get().map(|backlog| &**backlog)
     }
 }
 

@@ -31,6 +31,7 @@ use crate::sys;
 #[cfg(feature = "tls")]
 use crate::tls::{WSTlsError, WSTlsInfo};
 
+use super::backlog::Backlog;
 #[cfg(feature = "deflate")]
 use super::deflate::{ConnDeflate, DeflateContext};
 use super::flags::Flags;
@@ -50,6 +51,9 @@ const EVENT: u8 = 0;
 
 /// `on_ws_disconnected` is due.
 const DISCONNECTED: u8 = 1;
+
+/// Other threads wait for what has happened.
+const AWAITED: u8 = 2;
 
 /// An open connection: what is behind a transport, and a source of the loop.
 ///
@@ -217,6 +221,7 @@ impl Source for Conn {
         match kind {
             EVENT => self.run_event(),
             DISCONNECTED => self.run_disconnected(),
+            AWAITED => self.rare.backlog().into_iter().for_each(Backlog::wake),
             _ => debug_assert!(false, "not a deferred call of a connection: {kind}"),
         }
     }
@@ -226,6 +231,9 @@ impl Source for Conn {
     }
 
     fn command(self: Rc<Self>, command: Command) {
+        if let Some(backlog) = self.rare.backlog() {
+            backlog.arrived(command.adds_to_backlog());
+        }
         match command {
             Command::Send { msg_type, payload, compress } => {
                 self.send_message(msg_type, Payload::Shared(&payload), compress);
@@ -244,6 +252,7 @@ impl Source for Conn {
             }
             Command::Disconnect { graceful } => self.disconnect(graceful),
         }
+        self.report();
     }
 
     fn shut_down(self: Rc<Self>, how: Shutdown<'_>) -> bool {
@@ -322,6 +331,7 @@ impl Conn {
             self.rare.set_deflate(None);
         }
         self.settings.closed(self.token);
+        self.report();
         self.core.defer_source(self, DISCONNECTED);
         drop(self.core.remove(self.token));
     }
@@ -336,6 +346,7 @@ impl Conn {
         self.flags.set(Flags::GONE);
         self.rare.tell_end_waiters();
         self.rare.tell_pong_waiters(&self.core);
+        self.report();
     }
 
     /// Returns what `wait_disconnected` returns, once `on_ws_disconnected` has returned.
@@ -489,8 +500,32 @@ impl Conn {
         self.token.to_u64()
     }
 
-    pub(crate) fn remote(&self) -> WSRemote {
-        WSRemote::new(self.token, self.core.remote())
+    pub(crate) fn remote(self: &Rc<Self>) -> WSRemote {
+        let backlog = Arc::clone(self.rare.attached().backlog(&self.core));
+        if !self.flags.has(Flags::REMOTE) {
+            self.flags.set(Flags::REMOTE);
+            self.report();
+        }
+        WSRemote::new(self.token, backlog)
+    }
+
+    /// Reports backlog and end to the handles on other threads, if there are any.
+    pub(super) fn report(self: &Rc<Self>) {
+        if !self.flags.has(Flags::REMOTE) {
+            return;
+        }
+        let Some(backlog) = self.rare.backlog() else { return };
+        let is_awaited = match self.rare.ending() {
+            Some(info) if self.flags.has(Flags::GONE) => return backlog.closed(info),
+            Some(_) => backlog.ended(),
+            None => {
+                let (is_refused, high) = self.wire.proto().pressure();
+                backlog.report(if is_refused { self.buffered_amount() } else { 0 }, high)
+            }
+        };
+        if is_awaited {
+            self.core.defer_source(self, AWAITED);
+        }
     }
 
     pub(crate) fn loop_handle(&self) -> WSLoopHandle {
@@ -547,13 +582,7 @@ impl Conn {
     }
 
     pub(crate) fn with_socket<R>(self: &Rc<Self>, f: impl FnOnce(SockRef<'_>) -> R) -> Result<R, WSError> {
-        // The closure may use the transport, so the borrow must not last. A duplicate of the
-        // descriptor would do, too, but costs a descriptor.
-        let lent = LentStream::new(self);
-        match lent.socket() {
-            Some(socket) => Ok(f(socket)),
-            None => Err(WSError::Disconnected),
-        }
+        LentStream::of(self).show(f)
     }
 
     /// Calls the protocol with what it borrows from the loop.

@@ -34,6 +34,9 @@ impl Flags {
     /// The time that callbacks take is measured.
     pub(super) const MEASURED: u32 = 1 << 12;
 
+    /// Other threads have handles to it.
+    pub(super) const REMOTE: u32 = 1 << 13;
+
     /// Any of these: receiving has to look at more than the socket.
     pub(super) const RECEIVED_SLOWLY: u32 =
         Self::GONE | Self::WATCHED | Self::STAMPED | Self::LEFTOVER | Self::SERVES_TASKS | Self::MEASURED;

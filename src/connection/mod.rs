@@ -9,6 +9,7 @@
 //! | `waiting` | tasks that wait for the end, or for the answer to a ping |
 //! | `deflate`, `compressors` | compression of messages |
 //! | `attached` | what an application attaches to a connection |
+//! | `backlog` | what handles on other threads know of a connection |
 //! | `budget` | the limit on what may wait on all connections of a loop together |
 //! | `listener`, `transport`, `remote` | what the application implements and holds |
 //! | `timed` | how long callbacks take |
@@ -17,6 +18,7 @@
 //! | `upgraded` | connections whose opening handshake other code has done |
 
 mod attached;
+mod backlog;
 mod budget;
 #[cfg(feature = "deflate")]
 mod compressors;

@@ -9,6 +9,7 @@ use crate::proto::WSDisconnectInfo;
 use crate::runtime::{LoopCore, TimerId, WSError, wake};
 
 use super::attached::Attached;
+use super::backlog::Backlog;
 #[cfg(feature = "deflate")]
 use super::deflate::ConnDeflate;
 use super::waiting::Waiters;
@@ -68,6 +69,11 @@ impl Rare {
     /// Returns what the application has attached, if there is anything.
     pub(super) fn attached_so_far(&self) -> Option<&Attached> {
         self.0.get()?.attached.get().map(|attached| &**attached)
+    }
+
+    /// Returns what the handles on other threads share, if there is one.
+    pub(super) fn backlog(&self) -> Option<&Backlog> {
+        self.attached_so_far()?.backlog_so_far()
     }
 
     /// Keeps an error that is why the connection ends, unless there was one before.

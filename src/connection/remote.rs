@@ -1,15 +1,19 @@
 //! The handle to a connection for other threads.
 
 use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::connection::WSMessageOptions;
 use crate::proto::{
-    MAX_CLOSE_REASON, SendOptions, WSCloseCode, WSMsgType, WSPreparedFrame, WSPreparedMessage,
-    truncate_at_char,
+    MAX_CLOSE_REASON, SendOptions, WSCloseCode, WSDisconnectInfo, WSMsgType, WSPreparedFrame,
+    WSPreparedMessage, truncate_at_char,
 };
-use crate::runtime::{Command, Once, Token, WSLoopRemote, WSRemoteError};
+use crate::runtime::{Command, Once, Token, WSRemoteError};
+
+use super::backlog::{Backlog, Closed, Ready};
 
 const CLOSE: Once = Once::first(0);
 const DISCONNECT: Once = Once::first(1);
@@ -18,16 +22,32 @@ const ABORT: Once = Once::first(2);
 
 /// What other threads can ask of a connection. `Send` and `Sync`; clones are handles to the same connection.
 ///
-/// `Ok` says that the request is on its way to the loop. A request that arrives after the connection has ended has no effect: it can
-/// never reach another connection.
+/// `Ok` says that the request is on its way to the loop. After the connection has ended a send fails
+/// with [`WSRemoteError::Disconnected`]. A request that is under way at that moment has no effect:
+/// it can never reach another connection.
+///
+/// A thread that sends faster than the peer reads makes the connection overflow
+/// ([`max_outbound`](crate::WSLimits::max_outbound)). [`ready`](Self::ready) waits for room; its
+/// future and that of [`closed`](Self::closed) run on any executor:
+///
+/// ```no_run
+/// # use femtows::*;
+/// async fn feed(remote: WSRemote, ticks: impl Iterator<Item = String>) -> Result<(), WSRemoteError> {
+///     for tick in ticks {
+///         remote.ready().await?;
+///         remote.send(WSMsgType::Text, tick)?;
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct WSRemote {
     token: Token,
-    on_loop: WSLoopRemote,
+    on_loop: Arc<Backlog>,
 }
 
 impl WSRemote {
-    pub(crate) fn new(token: Token, on_loop: WSLoopRemote) -> Self {
+    pub(super) fn new(token: Token, on_loop: Arc<Backlog>) -> Self {
         Self { token, on_loop }
     }
 
@@ -129,6 +149,43 @@ impl WSRemote {
     /// The same number as [`WSTransport::id`](crate::WSTransport::id).
     pub fn id(&self) -> u64 {
         self.token.to_u64()
+    }
+}
+
+/// What waits, and the end.
+impl WSRemote {
+    /// Returns the bytes that wait to be sent: the payloads of requests that the loop has not
+    /// carried out, and what the kernel has refused, as the loop last reported it. Zero once the
+    /// connection has ended.
+    ///
+    /// The loop reports when it carries out requests of a remote, when the kernel begins or ceases
+    /// to refuse bytes, and when it takes some of what it refused.
+    pub fn buffered_amount(&self) -> usize {
+        self.on_loop.amount()
+    }
+
+    /// Returns `true` once the socket is closed. Sends fail from then on.
+    pub fn is_disconnected(&self) -> bool {
+        self.on_loop.has_ended()
+    }
+
+    /// Waits until [`buffered_amount`](Self::buffered_amount) is not above the connection's
+    /// [high watermark](crate::WSTuning::write_watermarks). The future is `Send` and runs on any
+    /// executor; dropping it has no effect.
+    ///
+    /// Room is not reserved: threads that wait at the same time all go on.
+    ///
+    /// # Errors
+    /// [`WSRemoteError::Disconnected`] once the connection has ended.
+    pub fn ready(&self) -> impl Future<Output = Result<(), WSRemoteError>> + Send + use<> {
+        Ready::new(&self.on_loop)
+    }
+
+    /// Waits until the socket is closed *and* `on_ws_disconnected` has returned, as
+    /// [`WSTransport::wait_disconnected`](crate::WSTransport::wait_disconnected) does. Returns the
+    /// record of the end. The future is `Send` and runs on any executor; dropping it has no effect.
+    pub fn closed(&self) -> impl Future<Output = WSDisconnectInfo> + Send + use<> {
+        Closed::new(&self.on_loop)
     }
 }
 

@@ -110,6 +110,9 @@ pub enum WSRemoteError {
     /// bytes.
     #[error("the inbox of the event loop is full")]
     InboxFull,
+    /// The connection has ended.
+    #[error("the connection has ended")]
+    Disconnected,
     /// CLOSE frames are sent with `send_close` only.
     #[error("CLOSE is sent with send_close")]
     IsClose,
@@ -250,6 +253,10 @@ impl Inbox {
         queue.closed = true;
         self.any.store(false, Ordering::SeqCst);
         queue.take()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     pub(super) fn request_stop(&self) {

@@ -24,6 +24,11 @@ impl WSLoopRemote {
         Arc::ptr_eq(&self.inbox, &other.inbox)
     }
 
+    /// Returns the error of every request, once the loop is gone.
+    pub(crate) fn refusal(&self) -> Option<WSRemoteError> {
+        self.inbox.is_closed().then_some(WSRemoteError::LoopClosed)
+    }
+
     /// Calls `f` on the loop's thread.
     ///
     /// # Errors

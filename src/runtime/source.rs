@@ -87,6 +87,16 @@ impl Command {
     }
 }
 
+impl Command {
+    /// Returns the payload bytes that it adds to the backlog of its connection.
+    pub(crate) fn adds_to_backlog(&self) -> usize {
+        match self {
+            Self::SendClose { .. } | Self::Disconnect { .. } => 0,
+            _ => self.size_behind(),
+        }
+    }
+}
+
 /// The readiness of a socket, as the kernel reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Readiness {

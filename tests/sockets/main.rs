@@ -7,6 +7,7 @@ mod support;
 mod admission;
 mod adoption;
 mod asking;
+mod awaited;
 mod backlog;
 mod backpressure;
 mod callbacks;

@@ -99,8 +99,9 @@ fn a_stale_remote_reaches_nobody() {
         stale.id() & 0xffff_ffff,
         "same slot"
     );
-    stale.send(WSMsgType::Text, "not for you").unwrap();
-    stale.send_prepared_frame(&WSPreparedFrame::new(WSMsgType::Text, "nor this")).unwrap();
+    let gone = Err(WSRemoteError::Disconnected);
+    assert_eq!(stale.send(WSMsgType::Text, "not for you"), gone);
+    assert_eq!(stale.send_prepared_frame(&WSPreparedFrame::new(WSMsgType::Text, "nor this")), gone);
     stale.send_close(WSCloseCode::OK, "").unwrap();
     stale.disconnect(false).unwrap();
     server.on.ask(|_| ());

@@ -1,28 +1,33 @@
-//! The stream while an application has it.
+//! The stream while `with_socket` shows it.
 
 use std::rc::Rc;
 
 use socket2::SockRef;
 
 use crate::net::Io;
+use crate::runtime::WSError;
 
 use super::super::flags::Flags;
 use super::Conn;
 
-/// The stream while `with_socket` shows it. It goes back whether the closure returns or panics,
-/// unless the connection has ended.
+/// The stream of a connection, taken out. It goes back whether the closure returns or panics, unless
+/// the connection has ended.
+///
+/// The closure may use the transport, so a borrow must not last. A duplicate of the descriptor would
+/// do, too, but costs a descriptor.
 pub(super) struct LentStream<'a> {
     conn: &'a Rc<Conn>,
     io: Option<Io>,
 }
 
 impl<'a> LentStream<'a> {
-    pub(super) fn new(conn: &'a Rc<Conn>) -> Self {
+    pub(super) fn of(conn: &'a Rc<Conn>) -> Self {
         Self { conn, io: conn.wire.take_io() }
     }
 
-    pub(super) fn socket(&self) -> Option<SockRef<'_>> {
-        self.io.as_ref().and_then(Io::socket)
+    /// Calls `f` with the socket.
+    pub(super) fn show<R>(&self, f: impl FnOnce(SockRef<'_>) -> R) -> Result<R, WSError> {
+        self.io.as_ref().and_then(Io::socket).map(f).ok_or(WSError::Disconnected)
     }
 }
 

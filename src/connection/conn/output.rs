@@ -465,6 +465,7 @@ impl Conn {
             self.write();
         }
         self.act();
+        self.report();
     }
 
     /// Changes the state of the protocol, then does what follows from that.
@@ -522,6 +523,7 @@ impl Conn {
         }
         let refused = if self.wire.proto().is_refused() { self.buffered_amount() } else { 0 };
         self.account(refused);
+        self.report();
     }
 
     fn shutdown_write(&self) {

@@ -165,6 +165,11 @@ impl Connection {
         own.unwrap_or((self.rules.low_watermark, self.rules.high_watermark))
     }
 
+    /// Returns `true` while the kernel refuses bytes, and the high watermark.
+    pub(crate) fn pressure(&self) -> (bool, usize) {
+        (self.is_refused(), self.watermarks().1)
+    }
+
     /// Returns `true` while the backlog is above the high watermark, or was and has not sunk to the
     /// low one since. [`Event::ResumeWriting`] then follows, even without
     /// [`Event::PauseWriting`].
