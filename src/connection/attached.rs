@@ -71,7 +71,7 @@ impl WSTransport {
         F::Output: 'static,
     {
         let conn = self.conn();
-        let has_ended = conn.disconnect_info().is_some();
+        let has_ended = conn.rare().ending().is_some();
         conn.core().tasks().spawn_in(
             |task, executor| {
                 if has_ended {

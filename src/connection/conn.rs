@@ -511,10 +511,8 @@ impl Conn {
 
     /// Reports backlog and end to the handles on other threads, if there are any.
     pub(super) fn report(self: &Rc<Self>) {
-        if !self.flags.has(Flags::REMOTE) {
-            return;
-        }
-        let Some(backlog) = self.rare.backlog() else { return };
+        let backlog = if self.flags.has(Flags::REMOTE) { self.rare.backlog() } else { None };
+        let Some(backlog) = backlog else { return };
         let is_awaited = match self.rare.ending() {
             Some(info) if self.flags.has(Flags::GONE) => return backlog.closed(info),
             Some(_) => backlog.ended(),
@@ -544,16 +542,8 @@ impl Conn {
         self.handshake.as_deref()
     }
 
-    pub(crate) fn connect_report(&self) -> Option<Rc<WSConnectReport>> {
-        self.rare.connect_report()
-    }
-
     pub(crate) fn set_connect_report(&self, report: WSConnectReport) {
         self.rare.set_connect_report(report);
-    }
-
-    pub(crate) fn disconnect_info(&self) -> Option<&WSDisconnectInfo> {
-        self.rare.ending()
     }
 
     pub(crate) fn close_handshake(&self) -> Option<WSCloseHandshake> {

@@ -293,7 +293,7 @@ impl WSTransport {
 
     /// Why the connection ended; `None` while it is open.
     pub fn disconnect_info(&self) -> Option<&WSDisconnectInfo> {
-        self.conn.disconnect_info()
+        self.conn.rare().ending()
     }
 
     /// The request of the opening handshake, unless [`keep_handshake`](crate::WSTuning::keep_handshake) is off.
@@ -313,7 +313,7 @@ impl WSTransport {
 
     /// How the connection came to be: what each phase took, which addresses were tried. `None` at a server.
     pub fn connect_report(&self) -> Option<Rc<WSConnectReport>> {
-        self.conn.connect_report()
+        self.conn.rare().connect_report()
     }
 
     /// The CLOSE frames exchanged so far.

@@ -145,7 +145,7 @@ impl Future for NextPong<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.conn.disconnect_info().is_some() {
+        if this.conn.rare().ending().is_some() {
             return Poll::Ready(Err(WSError::Disconnected));
         }
         // As in `Disconnected`.
