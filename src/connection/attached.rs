@@ -1,11 +1,12 @@
-//! What an application attaches to a connection: tasks, handles for other threads.
+//! What an application attaches to a connection: tasks, values, handles for other threads.
 
 use std::cell::{OnceCell, RefCell};
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::connection::WSTransport;
-use crate::runtime::{LoopCore, TaskGroup, WSTask};
+use crate::runtime::{AnyMap, LoopCore, TaskGroup, WSTask};
 
 use super::backlog::Backlog;
 
@@ -14,6 +15,8 @@ use super::backlog::Backlog;
 pub(super) struct Attached {
     /// Tasks that do not outlive the connection.
     tasks: RefCell<TaskGroup>,
+    /// The application's values.
+    data: AnyMap,
     /// What the handles on other threads share.
     backlog: OnceCell<Arc<Backlog>>,
 }
@@ -22,6 +25,11 @@ impl Attached {
     /// Ends the tasks that must not outlive the connection. Runs user code.
     pub(super) fn end_tasks(&self, core: &LoopCore) {
         self.tasks.take().end(core.tasks());
+    }
+
+    /// Drops the application's values. Runs user code.
+    pub(super) fn drop_data(&self) {
+        self.data.clear();
     }
 
     /// Returns what the handles on other threads share, made on first use.
@@ -36,6 +44,45 @@ impl Attached {
 }
 
 impl WSTransport {
+    /// Attaches a value to the connection, in place of an earlier one of the same type. A
+    /// connection has at most one value of each type; use `Cell` or `RefCell` inside to change it.
+    ///
+    /// Values may hold transports. They are dropped when
+    /// [`on_ws_disconnected`](crate::WSListener::on_ws_disconnected) has returned; from then on this
+    /// drops the value at once.
+    ///
+    /// ```
+    /// # use femtows::*;
+    /// struct User(String);
+    ///
+    /// # struct Greeter;
+    /// impl WSListener for Greeter {
+    ///     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
+    ///         let name = transport.request().and_then(|request| request.get_header("x-user"));
+    ///         transport.set_data(User(name.unwrap_or_default().into_owned()));
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn on_ws_frame(&mut self, transport: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+    ///         if let Some(user) = transport.data::<User>() {
+    ///             transport.send(WSMsgType::Text, &user.0);
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn set_data<T: 'static>(&self, value: T) {
+        if !self.conn().is_gone() {
+            self.conn().rare().attached().data.set(Rc::new(value));
+        }
+    }
+
+    /// Returns the connection's value of type `T`, if one [was set](Self::set_data). The lookup
+    /// compares the types of the values that are set, of which there are few.
+    pub fn data<T: 'static>(&self) -> Option<Rc<T>> {
+        self.conn().rare().attached_so_far()?.data.get()
+    }
+
     /// Runs a future on the loop until this connection has ended: what is left of it is dropped
     /// before [`on_ws_disconnected`](crate::WSListener::on_ws_disconnected) is called.
     ///

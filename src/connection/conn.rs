@@ -344,6 +344,7 @@ impl Conn {
         // The listener may hold its own transport: dropping it here undoes the circle.
         guard("dropping a listener", || drop(self.listener.take()));
         self.flags.set(Flags::GONE);
+        self.rare.drop_data();
         self.rare.tell_end_waiters();
         self.rare.tell_pong_waiters(&self.core);
         self.report();
@@ -351,7 +352,12 @@ impl Conn {
 
     /// Returns what `wait_disconnected` returns, once `on_ws_disconnected` has returned.
     pub(super) fn result(&self) -> Option<Result<(), WSError>> {
-        self.flags.has(Flags::GONE).then(|| self.rare.error().map_or(Ok(()), Err))
+        self.is_gone().then(|| self.rare.error().map_or(Ok(()), Err))
+    }
+
+    /// Returns `true` once `on_ws_disconnected` has returned.
+    pub(super) fn is_gone(&self) -> bool {
+        self.flags.has(Flags::GONE)
     }
 
     /// Ready once `on_ws_disconnected` has returned.
@@ -514,7 +520,7 @@ impl Conn {
         let backlog = if self.flags.has(Flags::REMOTE) { self.rare.backlog() } else { None };
         let Some(backlog) = backlog else { return };
         let is_awaited = match self.rare.ending() {
-            Some(info) if self.flags.has(Flags::GONE) => return backlog.closed(info),
+            Some(info) if self.is_gone() => return backlog.closed(info),
             Some(_) => backlog.ended(),
             None => {
                 let (is_refused, high) = self.wire.proto().pressure();

@@ -119,6 +119,13 @@ impl Rare {
         }
     }
 
+    /// Drops the application's values. Runs user code.
+    pub(super) fn drop_data(&self) {
+        if let Some(attached) = self.attached_so_far() {
+            attached.drop_data();
+        }
+    }
+
     /// Calls the tasks that measure the time of a ping.
     pub(super) fn with_pong_waiters<R>(&self, call: impl FnOnce(&mut Waiters<Instant>) -> R) -> R {
         self.change(|rare| call(&mut rare.pong_waiters))

@@ -17,6 +17,7 @@ use crate::mask::MaskKeys;
 use crate::runtime::{WSListenerError, WSLoopConfig, WSMetrics};
 use crate::sys;
 
+use super::any_map::AnyMap;
 use super::buffers::Buffers;
 use super::deferred::{Deferred, Pending};
 use super::handle::WSLoopHandle;
@@ -542,6 +543,7 @@ impl LoopCore {
     pub(crate) fn close(self: &Rc<Self>) {
         self.closed.set(true);
         self.dispatching.set(true);
+        let locals = self.local::<AnyMap>();
         loop {
             let any_source = self.slots_in_use() > 0;
             self.shut_down(Shutdown::LoopDropped);
@@ -549,7 +551,7 @@ impl LoopCore {
             self.ready.borrow_mut().clear();
             let timers = self.timers.borrow_mut().take_all();
             let mail = self.inbox.close();
-            let dropped_tasks = self.tasks.clear();
+            let dropped_tasks = self.tasks.clear() | locals.clear();
             // Dropping futures and callbacks runs user code, which may have left something behind.
             if !any_source && timers.is_empty() && mail.is_empty() && !dropped_tasks && !self.has_work() {
                 break;

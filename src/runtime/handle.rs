@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::runtime::{WSError, WSMetrics, WSPhase};
 
+use super::any_map::AnyMap;
 use super::core::LoopCore;
 use super::remote::WSLoopRemote;
 use super::tasks::{WSTask, WSTaskScope};
@@ -42,6 +43,42 @@ impl WSLoopHandle {
         F::Output: 'static,
     {
         self.core.tasks().spawn(future)
+    }
+
+    /// Returns this loop's value of type `T`, made with [`Default`] on first use: what connections,
+    /// timers and tasks of one thread share, such as a list of subscribers. Each loop has a value
+    /// of its own; use `Cell` or `RefCell` inside to change it.
+    ///
+    /// The values are dropped with the loop, after all connections have ended.
+    ///
+    /// ```
+    /// # use femtows::*;
+    /// # use std::cell::Cell;
+    /// #[derive(Default)]
+    /// struct Counters {
+    ///     frames: Cell<u64>,
+    /// }
+    ///
+    /// # let event_loop = WSLoop::new(WSLoopConfig::default())?;
+    /// let counters = event_loop.handle().local::<Counters>();
+    /// counters.frames.set(1);
+    /// assert_eq!(event_loop.handle().local::<Counters>().frames.get(), 1);
+    /// # Ok::<(), WSError>(())
+    /// ```
+    pub fn local<T: Default + 'static>(&self) -> Rc<T> {
+        let values = self.core.local::<AnyMap>();
+        if let Some(value) = values.get() {
+            return value;
+        }
+        let made = Rc::new(T::default());
+        // Making it may have made one before. A loop that is gone keeps none: it would never be
+        // dropped if it held the loop.
+        values.get().unwrap_or_else(|| {
+            if !self.core.is_closed() {
+                values.set(Rc::clone(&made));
+            }
+            made
+        })
     }
 
     /// Returns a scope for tasks: they end when it is dropped.

@@ -9,12 +9,14 @@
 //! | `core` | the state of the loop; the end of a dispatch (deferred callbacks, tasks, `drive`) |
 //! | `source` | the interface of what lives in a slot |
 //! | `per_loop` | state of upper layers, one of each type per loop |
+//! | `any_map` | values of the application, one of each type |
 //! | `deferred` | calls that run later |
 //! | `buffers` | the receive buffer of the loop, the pool |
 //! | `slots`, `timers`, `tasks`, `inbox` | the parts of the loop |
 //! | `handle`, `remote` | what the application holds |
 //! | `config`, `error`, `metrics` | configuration, errors, counters |
 
+mod any_map;
 mod buffers;
 mod config;
 mod core;
@@ -31,6 +33,7 @@ mod source;
 mod tasks;
 mod timers;
 
+pub(crate) use any_map::AnyMap;
 pub use config::{WSBudgetPolicy, WSBusyPoll, WSLoopConfig};
 pub(crate) use core::{LoopCore, guard, random, wake};
 pub use error::{WSError, WSListenerError, WSPhase};

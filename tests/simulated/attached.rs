@@ -195,3 +195,104 @@ fn cancelling_and_aborting_need_no_await() {
     done.abort();
     assert_eq!(kit.block_on(done.cancel()), Some(3), "a result that is there stays");
 }
+
+/// Looks at the values of its connection and of its loop.
+#[derive(Default)]
+struct Holder;
+
+struct Name(&'static str);
+
+/// A value that holds its own connection.
+struct Circle(WSTransport, Rc<RefCell<Vec<&'static str>>>);
+
+impl Drop for Circle {
+    fn drop(&mut self) {
+        self.1.borrow_mut().push("circle dropped");
+        self.0.set_data(Name("set too late"));
+    }
+}
+
+#[derive(Default)]
+struct Names(RefCell<Vec<&'static str>>);
+
+impl WSListener for Holder {
+    fn on_ws_frame(&mut self, _: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
+        Ok(())
+    }
+
+    fn on_ws_disconnected(&mut self, transport: &WSTransport) {
+        let name = transport.data::<Name>().map_or("nameless", |name| name.0);
+        transport.loop_handle().local::<Names>().0.borrow_mut().push(name);
+    }
+}
+
+#[test]
+fn values_of_a_connection_are_there_until_on_ws_disconnected_has_returned() {
+    let mut kit = TestKit::new(7);
+    let mut peer = kit.raw_server(|_: &WSUpgradeRequest| Holder, WSServerConfig::default());
+    peer.upgrade(&mut kit);
+    let transport = kit.transport(peer.link(), proto::Role::Server).unwrap();
+    assert!(transport.data::<Name>().is_none());
+    transport.set_data(Name("first"));
+    let first = transport.data::<Name>().unwrap();
+    transport.set_data(Name("second"));
+    let log = Rc::new(RefCell::new(Vec::new()));
+    transport.set_data(Circle(transport.clone(), Rc::clone(&log)));
+    assert_eq!((first.0, transport.data::<Name>().unwrap().0), ("first", "second"));
+    peer.close();
+    kit.run_until_idle();
+    assert_eq!(*kit.handle().local::<Names>().0.borrow(), ["second"]);
+    assert_eq!(*log.borrow(), ["circle dropped"]);
+    assert!(transport.data::<Name>().is_none(), "neither the old one nor one that came too late");
+}
+
+#[derive(Clone, Default)]
+struct Drops(Rc<RefCell<Vec<&'static str>>>);
+
+/// A value that holds its own loop.
+#[derive(Default)]
+struct Looped(RefCell<Option<(WSLoopHandle, Drops)>>);
+
+impl Drop for Looped {
+    fn drop(&mut self) {
+        if let Some((handle, drops)) = self.0.take() {
+            drops.0.borrow_mut().push("value dropped");
+            assert!(handle.local::<Looped>().0.borrow().is_none(), "a new one, which is not kept");
+        }
+    }
+}
+
+#[test]
+fn values_of_a_loop_are_one_of_each_type_and_end_with_it() {
+    let (kit, other) = (TestKit::new(8), TestKit::new(9));
+    let handle = kit.handle();
+    assert!(Rc::ptr_eq(&handle.local::<Names>(), &handle.local::<Names>()));
+    assert!(!Rc::ptr_eq(&handle.local::<Names>(), &other.handle().local::<Names>()));
+    let drops = Drops::default();
+    handle.local::<Looped>().0.replace(Some((handle.clone(), drops.clone())));
+    drop(kit);
+    assert_eq!(*drops.0.borrow(), ["value dropped"]);
+    assert!(
+        !Rc::ptr_eq(&handle.local::<Names>(), &handle.local::<Names>()),
+        "a loop that is gone keeps none"
+    );
+}
+
+#[test]
+fn making_a_value_of_a_loop_may_ask_for_it() {
+    thread_local! {
+        static HANDLE: RefCell<Option<WSLoopHandle>> = const { RefCell::new(None) };
+    }
+    struct Nested(u8);
+    impl Default for Nested {
+        fn default() -> Self {
+            match HANDLE.take() {
+                Some(handle) => Self(handle.local::<Self>().0 + 1),
+                None => Self(1),
+            }
+        }
+    }
+    let kit = TestKit::new(10);
+    HANDLE.set(Some(kit.handle()));
+    assert_eq!(kit.handle().local::<Nested>().0, 1, "the one that was made first");
+}
