@@ -11,7 +11,7 @@
 #                     frames, messages, async, both (frames and messages, the default) or all: the API the example is to use
 #   --deflate, --deflate-context
 #                     with compression, groups 12 and 13 too: of each message by itself, or with reference to earlier ones; through
-#                     messages and async, unless an API is named behind it
+#                     all APIs, unless one is named behind it
 #   --server-cmd CMD  test another server: CMD is a shell command, {addr} in it becomes HOST:PORT (port 0);
 #                     its first line of output has to be `listening on ws://HOST:PORT`, SIGTERM ends it
 #   --client-cmd CMD  test another client: {url} and {agent} in CMD become the fuzzing server and the agent's name
@@ -42,7 +42,7 @@ while [ $# -gt 0 ]; do
         --side) side=${2:?}; shift ;;
         --server-api) server_api=${2:?}; shift ;;
         --client-api) client_api=${2:?}; shift ;;
-        --deflate | --deflate-context) deflate=$1 server_api='messages async' client_api='messages async' ;;
+        --deflate | --deflate-context) deflate=$1 server_api=all client_api=all ;;
         --server-cmd) server_cmd=${2:?}; shift ;;
         --client-cmd) client_cmd=${2:?}; shift ;;
         -h | --help) sed -n '2,/^set -e/{/^set -e/!s/^# \{0,1\}//p}' "$0"; exit 0 ;;

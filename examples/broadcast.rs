@@ -81,9 +81,9 @@ impl Publisher {
     fn publish(&self) {
         let tick = self.ticks.get() + 1;
         self.ticks.set(tick);
-        let frame = WSPreparedMessage::new(WSMsgType::Binary, tick.to_be_bytes());
+        let message = WSPreparedMessage::new(WSMsgType::Binary, tick.to_be_bytes());
         for feed in &*self.feeds.borrow() {
-            feed.send_prepared(&frame);
+            feed.send_prepared(&message);
         }
     }
 

@@ -138,10 +138,10 @@ impl Seat {
     }
 
     fn tell_room(&self, event: &Value) {
-        let frame = WSPreparedMessage::new(WSMsgType::Text, event.to_string());
+        let message = WSPreparedMessage::new(WSMsgType::Text, event.to_string());
         // The borrow is safe to hold: sending never calls back into this program, and never waits.
         for member in self.rooms.borrow().get(&self.room).into_iter().flat_map(BTreeMap::values) {
-            member.send_prepared(&frame);
+            member.send_prepared(&message);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Talking to a loop from another thread: calls through `WSLoopRemote`, frames through `WSRemote`.
+//! Talking to a loop from another thread: calls through `WSLoopRemote`, messages through `WSRemote`.
 //!
 //! ```text
 //! cargo run --example cross_thread

@@ -17,8 +17,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use femtows::{
-    WSCloseCode, WSConnectConfig, WSError, WSFrame, WSListener, WSLoop, WSLoopConfig, WSLoopRemote,
-    WSMsgType, WSResult, WSServerConfig, WSTransport, WSUpgradeRequest, ws_connect, ws_create_server,
+    WSCloseCode, WSConnectConfig, WSError, WSLoop, WSLoopConfig, WSLoopRemote, WSMessage, WSMessageAdapter,
+    WSMessageListener, WSResult, WSServerConfig, WSTransport, WSUpgradeRequest, ws_connect, ws_create_server,
 };
 
 #[path = "support/histogram.rs"]
@@ -74,11 +74,9 @@ fn main() -> Result<(), AnyError> {
 /// The server's side: everything that it gets goes back.
 struct Echo;
 
-impl WSListener for Echo {
-    fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
-        if !frame.msg_type().is_control() {
-            transport.send(frame.msg_type(), frame.payload());
-        }
+impl WSMessageListener for Echo {
+    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
+        transport.send(message.msg_type(), message);
         Ok(())
     }
 }
@@ -96,7 +94,7 @@ impl EchoServer {
         let thread = thread::spawn(move || {
             let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
             let handle = event_loop.handle();
-            let factory = |_: &WSUpgradeRequest| Echo;
+            let factory = |_: &WSUpgradeRequest| WSMessageAdapter::new(Echo);
             let config = WSServerConfig::default().pause_reading_on_backlog(true);
             let server = ws_create_server(&handle, factory, "127.0.0.1:0", config)?;
             // The other side of the channel waits for exactly this.
@@ -127,22 +125,19 @@ impl Pinger {
     fn ping(&mut self, transport: &WSTransport) {
         let message = self.payload.advance();
         self.sent = Instant::now();
-        transport.send(WSMsgType::Binary, message);
+        transport.send_binary(message);
     }
 }
 
-impl WSListener for Pinger {
+impl WSMessageListener for Pinger {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
         self.ping(transport);
         Ok(())
     }
 
-    fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
-        if frame.msg_type().is_control() {
-            return Ok(());
-        }
+    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
         let back = Instant::now();
-        self.payload.check(frame.payload())?;
+        self.payload.check(message.as_bytes())?;
         if self.clock.counts(self.sent) {
             self.times.borrow_mut().record(back - self.sent);
         }
@@ -168,7 +163,8 @@ fn femtows_round(
         sent: Instant::now(),
     };
     let handle = event_loop.handle();
-    let transport = event_loop.block_on(ws_connect(&handle, pinger, url, WSConnectConfig::default()))??;
+    let listener = WSMessageAdapter::new(pinger);
+    let transport = event_loop.block_on(ws_connect(&handle, listener, url, WSConnectConfig::default()))??;
     event_loop.block_on(transport.wait_disconnected())?
 }
 

@@ -1,7 +1,7 @@
 //! An echo server.
 //!
 //! ```text
-//! echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages|async] [--validate-utf8] [--spin MICROS]
+//! echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api messages|frames|async] [--validate-utf8] [--spin MICROS]
 //!             [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] [--deflate | --deflate-context]
 //!             [--tls-cert FILE --tls-key FILE]
 //! ```
@@ -36,7 +36,7 @@ use args::Args;
 use deflate::Deflate;
 use echo::{EchoFrames, EchoMessages, echo_websocket};
 
-const USAGE: &str = "echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api frames|messages|async] [--validate-utf8] \
+const USAGE: &str = "echo_server [--addr 127.0.0.1:9001] [--threads 1] [--api messages|frames|async] [--validate-utf8] \
                      [--spin MICROS] [--max-frame BYTES] [--max-message BYTES] [--deadline-ms 5000] \
                      [--deflate | --deflate-context] [--tls-cert FILE --tls-key FILE]";
 
@@ -62,8 +62,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let addr = args.value("--addr").unwrap_or_else(|| "127.0.0.1:9001".into());
     let threads = args.number("--threads").unwrap_or(1);
     let api = match args.value("--api").as_deref() {
-        None | Some("frames") => Api::Frames,
-        Some("messages") => Api::Messages,
+        None | Some("messages") => Api::Messages,
+        Some("frames") => Api::Frames,
         Some("async") => Api::Async,
         Some(other) => args.fail(&format!("unknown api {other:?}")),
     };

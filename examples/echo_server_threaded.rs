@@ -15,8 +15,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use femtows::{
-    WSCloseCode, WSFrame, WSListener, WSLoopHandle, WSMsgType, WSPerCoreConfig, WSPreparedMessage, WSResult,
-    WSServerConfig, WSServerThreads, WSSpread, WSTransport, WSUpgradeRequest, ws_serve_per_core,
+    WSCloseCode, WSLoopHandle, WSMessage, WSMessageAdapter, WSMessageListener, WSMsgType, WSPerCoreConfig,
+    WSPreparedMessage, WSResult, WSServerConfig, WSServerThreads, WSSpread, WSTransport, WSUpgradeRequest,
+    ws_serve_per_core,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -38,16 +39,14 @@ struct Echo {
     here: Rc<RefCell<Vec<WSTransport>>>,
 }
 
-impl WSListener for Echo {
+impl WSMessageListener for Echo {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
         self.here.borrow_mut().push(transport.clone());
         Ok(())
     }
 
-    fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
-        if !frame.msg_type().is_control() {
-            transport.send_frame(frame.msg_type(), frame.payload(), frame.send_options());
-        }
+    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
+        transport.send(message.msg_type(), message);
         Ok(())
     }
 
@@ -57,17 +56,17 @@ impl WSListener for Echo {
 }
 
 /// Runs once on each thread; what it returns stays there, and so need not be `Send`.
-fn make_factory(_: &WSLoopHandle) -> impl FnMut(&WSUpgradeRequest) -> Echo + use<> {
+fn make_factory(_: &WSLoopHandle) -> impl FnMut(&WSUpgradeRequest) -> WSMessageAdapter<Echo> + use<> {
     let here = HERE.with(Rc::clone);
-    move |_| Echo { here: Rc::clone(&here) }
+    move |_| WSMessageAdapter::new(Echo { here: Rc::clone(&here) })
 }
 
-/// Sends to every connection on every thread; the frame is encoded once.
+/// Sends to every connection on every thread; the message is encoded once.
 fn tell_all(server: &WSServerThreads, text: &str) {
-    let frame = WSPreparedMessage::new(WSMsgType::Text, text);
+    let message = WSPreparedMessage::new(WSMsgType::Text, text);
     let posted = server.post_each(move |_| {
         for transport in HERE.with(Rc::clone).borrow().iter() {
-            transport.send_prepared(&frame);
+            transport.send_prepared(&message);
         }
     });
     if let Err(error) = posted {

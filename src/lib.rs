@@ -7,11 +7,9 @@
 //!
 //! struct Echo;
 //!
-//! impl WSListener for Echo {
-//!     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
-//!         if !frame.msg_type().is_control() {
-//!             transport.send(frame.msg_type(), frame.payload());
-//!         }
+//! impl WSMessageListener for Echo {
+//!     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
+//!         transport.send(message.msg_type(), message);
 //!         Ok(())
 //!     }
 //! }
@@ -19,7 +17,7 @@
 //! fn main() -> Result<(), WSError> {
 //!     let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
 //!     let config = WSServerConfig::default().pause_reading_on_backlog(true);
-//!     let factory = |_: &WSUpgradeRequest| Echo;
+//!     let factory = |_: &WSUpgradeRequest| WSMessageAdapter::new(Echo);
 //!     ws_create_server(&event_loop.handle(), factory, "127.0.0.1:9001", config)?;
 //!     event_loop.run()
 //! }
@@ -31,8 +29,8 @@
 //! | serve | [`ws_create_server`], [`ws_create_server_on`], [`WSServer::take_over`], [`WSServerConfig`], [`Routes`], [`WSIntoUpgrade`], [`WSDeferredUpgrade`] |
 //! | serve on many cores | [`ws_serve_per_core`], [`WSServerThreads`] |
 //! | connect | [`ws_connect`], [`ws_connect_over`], [`ws_take_over`], [`WSConnectConfig`], [`WSProxy`], [`WSConnectReport`], [`WSReconnect`] |
-//! | receive | [`WSListener`] on frames, [`WSMessageListener`] on messages |
-//! | send | [`WSTransport`] (same thread), [`WSRemote`] (other threads), [`WSBuffer`], [`WSPreparedFrame`], [`WSPreparedMessage`] |
+//! | receive | [`WSMessageListener`] on messages, [`WSListener`] on frames |
+//! | send | [`WSTransport`] (same thread), [`WSRemote`] (other threads), [`WSBuffer`], [`WSPreparedMessage`], [`WSPreparedFrame`] |
 //! | drive the protocol yourself | [`proto`], [`handshake`], [`mask`], [`buf`] |
 //! | compress messages | feature `deflate`: `WSDeflateConfig` in the configuration |
 //! | know more: threads, lifetimes, latency, back-pressure, defaults | the guide, [`manual`] |

@@ -8,6 +8,8 @@ pub type WSResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The receiver of a connection's events. Each connection has its own.
 ///
+/// This one receives frames. [`WSMessageListener`](crate::WSMessageListener) receives whole messages.
+///
 /// All callbacks run on the thread of the loop, one at a time, never from inside a `send`. Any of them may use any transport
 /// of the same loop. While one runs, frames that it sends are gathered (see [`WSWriteStrategy`](crate::WSWriteStrategy)).
 ///
@@ -24,7 +26,8 @@ pub trait WSListener {
 
     /// A frame arrived: TEXT, BINARY, CONTINUATION, CLOSE, PONG, and PING unless pings are answered automatically.
     ///
-    /// `frame` is borrowed from the receive buffer until this returns.
+    /// `frame` is borrowed from the receive buffer until this returns. A message may arrive in several
+    /// frames ([`fin`](WSFrame::fin)); a compressed one arrives inflated and in one.
     ///
     /// # Errors
     /// Close the connection with 1011 if `disconnect_on_error` is set, else are logged; a

@@ -14,15 +14,16 @@
 //!
 //! struct Echo;
 //!
-//! impl WSListener for Echo {
-//!     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
-//!         transport.send(frame.msg_type(), frame.payload());
+//! impl WSMessageListener for Echo {
+//!     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
+//!         transport.send(message.msg_type(), message);
 //!         Ok(())
 //!     }
 //! }
 //!
 //! let mut kit = TestKit::new(1);
-//! let mut peer = kit.raw_server(|_: &WSUpgradeRequest| Echo, WSServerConfig::default());
+//! let factory = |_: &WSUpgradeRequest| WSMessageAdapter::new(Echo);
+//! let mut peer = kit.raw_server(factory, WSServerConfig::default());
 //! peer.upgrade(&mut kit);
 //! peer.link().to_server().max_read(1).delay(Duration::from_millis(20));
 //! peer.send_frame(WSMsgType::Text, b"slow, and byte by byte");
