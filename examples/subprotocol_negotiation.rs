@@ -10,9 +10,10 @@ use std::error::Error;
 use std::time::Duration;
 
 use femtows::{
-    WSCloseCode, WSConnectConfig, WSDeferredUpgrade, WSError, WSFrame, WSHeaders, WSIntoUpgrade, WSListener,
-    WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType, WSResult, WSServerConfig, WSTransport, WSUpgradeOutcome,
-    WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_connect, ws_create_server,
+    WSCloseCode, WSConnectConfig, WSConnectError, WSDeferredUpgrade, WSFrame, WSHeaders, WSIntoUpgrade,
+    WSListener, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType, WSResult, WSServerConfig, WSTransport,
+    WSUpgradeOutcome, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, ws_connect,
+    ws_create_server,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -105,7 +106,7 @@ async fn visit(handle: &WSLoopHandle, host: &str, path: &str, config: WSConnectC
                 println!("  {error}");
             }
         }
-        Err(WSError::Handshake(refused)) => {
+        Err(WSConnectError::Handshake(refused)) => {
             println!("  refused: {refused}");
             if let Some(response) = &refused.response {
                 println!("  body: {}", String::from_utf8_lossy(response.body()).trim_end());

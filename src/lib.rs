@@ -28,7 +28,7 @@
 //! | run things | [`WSLoop`], [`WSLoopHandle`] (same thread), [`WSLoopRemote`] (other threads) |
 //! | serve | [`ws_create_server`], [`ws_create_server_on`], [`WSServer::take_over`], [`WSServerConfig`], [`Routes`], [`WSIntoUpgrade`], [`WSDeferredUpgrade`] |
 //! | serve on many cores | [`ws_serve_per_core`], [`WSServerThreads`] |
-//! | connect | [`ws_connect`], [`ws_connect_over`], [`ws_take_over`], [`WSConnectConfig`], [`WSProxy`], [`WSConnectReport`], [`WSReconnect`] |
+//! | connect | [`ws_connect`], [`ws_connect_over`], [`ws_take_over`], [`WSConnectConfig`], [`WSConnectError`], [`WSProxy`], [`WSConnectReport`], [`WSReconnect`] |
 //! | receive | [`WSMessageListener`] on messages, [`WSListener`] on frames |
 //! | send | [`WSTransport`] (same thread), [`WSRemote`] (other threads), [`WSBuffer`], [`WSPreparedMessage`], [`WSPreparedFrame`] |
 //! | drive the protocol yourself | [`proto`], [`handshake`], [`mask`], [`buf`] |
@@ -122,12 +122,12 @@ pub use rustls;
 
 pub use buf::{WS_HEADROOM, WSBuffer};
 pub use client::{
-    WSBackoff, WSConnectConfig, WSReconnect, WSRetry, ws_connect, ws_connect_over, ws_connect_with,
-    ws_take_over,
+    WSBackoff, WSConnectConfig, WSConnectError, WSReconnect, WSRetry, ws_connect, ws_connect_over,
+    ws_connect_with, ws_take_over,
 };
 pub use connection::{
-    WSAttemptOutcome, WSConnectAttempt, WSConnectReport, WSDropped, WSLimits, WSListener, WSMessageOptions,
-    WSRemote, WSResult, WSSendStatus, WSTransport, WSTuning, WSUpgraded, WSWriteStrategy,
+    WSAttemptOutcome, WSConfigError, WSConnectAttempt, WSConnectReport, WSDropped, WSLimits, WSListener,
+    WSMessageOptions, WSRemote, WSResult, WSSendStatus, WSTransport, WSTuning, WSUpgraded, WSWriteStrategy,
 };
 #[cfg(feature = "deflate")]
 pub use deflate::WSDeflateConfig;

@@ -90,11 +90,12 @@ fn names_that_the_documents_give_compile() {
 #[expect(dead_code, unused_imports, reason = "that it compiles is the test")]
 mod names {
     use femtows::{
-        WSAutoPingStrategy, WSClose, WSCloseCode, WSCloseHandshake, WSConnectConfig, WSError, WSFrame,
-        WSHandshakeError, WSHandshakeErrorKind, WSIntoUpgrade, WSInvalidUrl, WSListener, WSLoopConfig,
-        WSMessageListener, WSMsgType, WSProtocolError, WSProxy, WSRemote, WSRequestHead, WSServerConfig,
-        WSTransport, WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener, WSUrl, ws_connect,
-        ws_connect_over, ws_connect_with, ws_create_server, ws_create_server_on,
+        WSAutoPingStrategy, WSClose, WSCloseCode, WSCloseHandshake, WSConfigError, WSConnectConfig,
+        WSConnectError, WSError, WSFrame, WSHandshakeError, WSHandshakeErrorKind, WSIntoUpgrade,
+        WSInvalidUrl, WSListener, WSLoopConfig, WSMessageListener, WSMsgType, WSProtocolError, WSProxy,
+        WSRemote, WSRequestHead, WSServerConfig, WSTransport, WSUpgradeRequest, WSUpgradeResponse,
+        WSUpgradeResponseWithListener, WSUrl, ws_connect, ws_connect_over, ws_connect_with, ws_create_server,
+        ws_create_server_on,
     };
 
     macro_rules! field {
@@ -183,7 +184,7 @@ mod names {
     }
 
     fn error(kind: &WSHandshakeErrorKind) {
-        let _ = (WSError::Handshake, WSError::Protocol, WSError::InvalidUrl);
+        let _ = (WSConnectError::Handshake, WSError::Protocol, WSConfigError::Url);
         field!(WSHandshakeError::raw_header);
         field!(WSHandshakeError::raw_body);
         field!(WSHandshakeError::response);

@@ -16,9 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use femtows::{
-    WSConnectConfig, WSDeferredUpgrade, WSDropReason, WSError, WSFrame, WSListener, WSLoop, WSLoopConfig,
-    WSMsgType, WSResult, WSSendStatus, WSServerConfig, WSTransport, WSUpgradeRequest, ws_connect,
-    ws_create_server,
+    WSConnectConfig, WSConnectError, WSDeferredUpgrade, WSDropReason, WSFrame, WSListener, WSLoop,
+    WSLoopConfig, WSMsgType, WSResult, WSSendStatus, WSServerConfig, WSTransport, WSUpgradeRequest,
+    ws_connect, ws_create_server,
 };
 
 use support::peer::{Peer, PeerServer, status, upgrade_request};
@@ -256,7 +256,7 @@ fn a_server_that_ends_before_it_was_asked_is_seen_at_once() {
     peer.shutdown_write();
     thread::sleep(Duration::from_millis(50));
     let error = block_on(&mut event_loop, connecting).unwrap_err();
-    assert!(matches!(error, WSError::Handshake(_)), "{error}");
+    assert!(matches!(error, WSConnectError::Handshake(_)), "{error}");
 }
 
 /// A future whose drop panics.
@@ -318,7 +318,7 @@ fn who_waits_no_more_leaves_nothing_behind() {
 }
 
 /// A `ws_connect` under way.
-type Connect = Pin<Box<dyn Future<Output = Result<WSTransport, WSError>>>>;
+type Connect = Pin<Box<dyn Future<Output = Result<WSTransport, WSConnectError>>>>;
 
 /// Gives up the connect that made it, from its own `on_ws_connected`.
 struct GivesUp {

@@ -81,10 +81,9 @@ impl WSConnectConfig {
 
     /// Adds a header to the [`extra_headers`](Self::extra_headers).
     ///
-    /// An invalid name or value is the error of the connect, [`WSError::InvalidHeader`], before
-    /// anything is sent. [`WSHeaders::append`] describes them.
-    ///
-    /// [`WSError::InvalidHeader`]: crate::WSError::InvalidHeader
+    /// An invalid name or value is the error of the connect,
+    /// [`WSConfigError::Header`](crate::WSConfigError::Header), before anything is sent.
+    /// [`WSHeaders::append`] describes them.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let added = self.extra_headers.append(name, value);
@@ -174,7 +173,7 @@ impl WSConnectConfig {
     ///
     /// Called on the loop, which it must not block, once per URL: the one asked for, then each that a redirection leads to. `Ok(None)`
     /// goes the usual way. With a [`proxy`](Self::proxy) the socket is taken to be connected to that. An error is a
-    /// [`WSError::Io`](crate::WSError::Io).
+    /// [`WSConnectError::Io`](crate::WSConnectError::Io).
     #[must_use]
     pub fn socket_factory(
         mut self,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::client::WSConnectConfig;
-use crate::connection::{Settings, WSListener, WSTransport};
+use crate::connection::{Settings, WSConfigError, WSListener, WSTransport};
 #[cfg(feature = "deflate")]
 use crate::deflate::{self, DEFLATE_EXTENSION, WSDeflateConfig};
 #[cfg(feature = "deflate")]
@@ -12,8 +12,9 @@ use crate::handshake::WSHeaders;
 use crate::handshake::{
     ClientHandshake, ClientHandshakeConfig, WSHandshakeErrorKind, WSRequestHead, WSUpgradeResponse, WSUrl,
 };
-use crate::runtime::{WSError, WSHandshakeFailure, WSLoopHandle, WSPhase, random};
+use crate::runtime::{WSHandshakeFailure, WSLoopHandle, WSPhase, random};
 
+use super::WSConnectError;
 use super::dial::{Dial, require_supported};
 use super::opening::OpenRequest;
 use super::redirect;
@@ -38,18 +39,17 @@ use super::report::Journey;
 /// [`WSTransport::connect_report`] tells what each phase took.
 ///
 /// # Errors
-/// - [`WSError::InvalidUrl`], [`WSError::InvalidArgument`], [`WSError::InvalidHeader`],
-///   [`WSError::InvalidRequest`], [`WSError::TlsUnsupported`]: the arguments;
-/// - [`WSError::Resolve`], [`WSError::Io`], [`WSError::Proxy`], [`WSError::Timeout`]: the way to the server;
-/// - `WSError::Tls`, `WSError::TlsConfig` (feature `tls`): the server's certificate, or what was configured;
-/// - [`WSError::Handshake`]: the server's answer, which the error carries;
-/// - [`WSError::Disconnected`]: the loop is gone.
+/// - [`WSConnectError::Config`]: the arguments, and what was configured;
+/// - [`WSConnectError::Resolve`], [`WSConnectError::Io`], [`WSConnectError::Proxy`], [`WSConnectError::Timeout`]: the way to the server;
+/// - `WSConnectError::Tls` (feature `tls`): the server's certificate, or TLS itself;
+/// - [`WSConnectError::Handshake`]: the server's answer, which the error carries;
+/// - [`WSConnectError::Gone`]: the loop is gone.
 pub fn ws_connect<L: WSListener + 'static>(
     handle: &WSLoopHandle,
     listener: L,
     url: &str,
     config: WSConnectConfig,
-) -> impl Future<Output = Result<WSTransport, WSError>> + use<L> {
+) -> impl Future<Output = Result<WSTransport, WSConnectError>> + use<L> {
     ws_connect_with(handle, |_, _| listener, url, config)
 }
 
@@ -62,7 +62,7 @@ pub fn ws_connect_with<F, L>(
     factory: F,
     url: &str,
     config: WSConnectConfig,
-) -> impl Future<Output = Result<WSTransport, WSError>> + use<F, L>
+) -> impl Future<Output = Result<WSTransport, WSConnectError>> + use<F, L>
 where
     F: FnOnce(&WSRequestHead, &WSUpgradeResponse) -> L + 'static,
     L: WSListener + 'static,
@@ -70,9 +70,9 @@ where
     let handle = handle.clone();
     let url = WSUrl::parse(url);
     async move {
-        let url = url?;
+        let url = url.map_err(WSConfigError::from)?;
         if handle.core().is_closed() {
-            return Err(WSError::Disconnected);
+            return Err(WSConnectError::Gone);
         }
         require_supported(&url, config.proxy.as_ref())?;
         config.connection.check()?;
@@ -88,13 +88,13 @@ pub(crate) async fn within_opening_time(
     handle: &WSLoopHandle,
     timeout: Option<Duration>,
     phase: impl Fn() -> WSPhase,
-    open: impl Future<Output = Result<WSTransport, WSError>>,
-) -> Result<WSTransport, WSError> {
+    open: impl Future<Output = Result<WSTransport, WSConnectError>>,
+) -> Result<WSTransport, WSConnectError> {
     let result = match timeout {
         None => open.await,
         Some(timeout) => {
             let result = handle.timeout(timeout, open).await;
-            result.unwrap_or_else(|_| Err(WSError::Timeout { phase: phase(), timeout }))
+            result.unwrap_or_else(|_| Err(WSConnectError::Timeout { phase: phase(), timeout }))
         }
     };
     if let Err(error) = &result {
@@ -104,17 +104,19 @@ pub(crate) async fn within_opening_time(
 }
 
 /// Counts an attempt that failed for another reason than the caller's own.
-fn count_failure(handle: &WSLoopHandle, error: &WSError) {
+fn count_failure(handle: &WSLoopHandle, error: &WSConnectError) {
     let kind = match error {
-        WSError::Timeout { .. } => WSHandshakeFailure::Timeout,
-        WSError::Handshake(error) if matches!(error.kind, WSHandshakeErrorKind::InvalidStatus(_)) => {
+        WSConnectError::Timeout { .. } => WSHandshakeFailure::Timeout,
+        WSConnectError::Handshake(error) if matches!(error.kind, WSHandshakeErrorKind::InvalidStatus(_)) => {
             WSHandshakeFailure::Refused
         }
-        WSError::Handshake(_) => WSHandshakeFailure::Invalid,
+        WSConnectError::Handshake(_) => WSHandshakeFailure::Invalid,
         #[cfg(feature = "tls")]
-        WSError::Tls(_) => WSHandshakeFailure::Tls,
-        WSError::Listener(_) => WSHandshakeFailure::Internal,
-        WSError::Io { .. } | WSError::Resolve { .. } | WSError::Proxy(_) => WSHandshakeFailure::Io,
+        WSConnectError::Tls(_) => WSHandshakeFailure::Tls,
+        WSConnectError::Listener(_) => WSHandshakeFailure::Internal,
+        WSConnectError::Io { .. } | WSConnectError::Resolve { .. } | WSConnectError::Proxy(_) => {
+            WSHandshakeFailure::Io
+        }
         _ => return,
     };
     handle.core().metrics().handshake_failed(kind);
@@ -127,7 +129,7 @@ async fn open<F, L>(
     mut url: WSUrl,
     mut config: WSConnectConfig,
     journey: &RefCell<Journey>,
-) -> Result<WSTransport, WSError>
+) -> Result<WSTransport, WSConnectError>
 where
     F: FnOnce(&WSRequestHead, &WSUpgradeResponse) -> L + 'static,
     L: WSListener + 'static,
@@ -146,11 +148,11 @@ where
         });
         let request = OpenRequest { handshake, journey: journey.borrow().clone(), factory };
         let refused = match opening.open(request).await {
-            Err(WSError::Handshake(refused)) => refused,
+            Err(WSConnectError::Handshake(refused)) => refused,
             result => return result,
         };
         let Some(next) = redirect::follow(&refused, &url, &mut config)? else {
-            return Err(WSError::Handshake(refused));
+            return Err(WSConnectError::Handshake(refused));
         };
         log::debug!("{url} redirects to {next}");
         redirected |= next.host() != url.host();
@@ -164,7 +166,7 @@ pub(crate) fn client_handshake(
     handle: &WSLoopHandle,
     url: &WSUrl,
     config: &WSConnectConfig,
-) -> Result<ClientHandshake, WSError> {
+) -> Result<ClientHandshake, WSConfigError> {
     if let Some(invalid) = &config.invalid_header {
         return Err(invalid.clone().into());
     }
@@ -186,12 +188,12 @@ pub(crate) fn client_handshake(
 
 /// Adds the offer of compression to the headers of a request.
 #[cfg(feature = "deflate")]
-fn offer_deflate(config: &WSDeflateConfig, headers: &mut WSHeaders) -> Result<(), WSError> {
+fn offer_deflate(config: &WSDeflateConfig, headers: &mut WSHeaders) -> Result<(), WSConfigError> {
     const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
     let names = |value: &str| value.to_ascii_lowercase().contains(DEFLATE_EXTENSION);
     if headers.get_all(EXTENSIONS).any(names) {
         let reason = "permessage-deflate is offered both by the configuration and among the extra headers";
-        return Err(WSError::InvalidArgument(reason));
+        return Err(WSConfigError::Argument(reason));
     }
     headers.append(EXTENSIONS, deflate::offer(&config.preferences()))?;
     Ok(())

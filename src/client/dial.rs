@@ -12,14 +12,15 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::config::{ConfigureSocket, WSConnectConfig};
+use super::error::WSConnectError;
 use super::opening::ClientOpening;
 use super::report::Journey;
-use crate::connection::{Settings, WSAttemptOutcome, WSConnectAttempt};
+use crate::connection::{Settings, WSAttemptOutcome, WSConfigError, WSConnectAttempt};
 use crate::handshake::proxy::{Scheme, Tunnel};
 use crate::handshake::race::{Race, Step};
 use crate::handshake::{WSProxy, WSProxyError, WSProxyErrorKind, WSUrl};
 use crate::net::resolve;
-use crate::runtime::{WSError, WSLoopHandle, WSPhase, WSSleep};
+use crate::runtime::{WSLoopHandle, WSPhase, WSSleep};
 #[cfg(feature = "tls")]
 use crate::tls::TlsPeer;
 
@@ -42,14 +43,14 @@ pub(super) struct Dial<'a> {
 }
 
 /// Refuses what needs TLS, if there is none.
-pub(super) fn require_supported(url: &WSUrl, proxy: Option<&WSProxy>) -> Result<(), WSError> {
+pub(super) fn require_supported(url: &WSUrl, proxy: Option<&WSProxy>) -> Result<(), WSConfigError> {
     let is_secure = url.is_secure() || proxy.is_some_and(|proxy| proxy.scheme() == Scheme::Https);
-    if is_secure && cfg!(not(feature = "tls")) { Err(WSError::TlsUnsupported) } else { Ok(()) }
+    if is_secure && cfg!(not(feature = "tls")) { Err(WSConfigError::TlsUnsupported) } else { Ok(()) }
 }
 
 impl Dial<'_> {
     /// All layers, from the first to the last.
-    pub(super) async fn connect(&self, url: &WSUrl) -> Result<ClientOpening, WSError> {
+    pub(super) async fn connect(&self, url: &WSUrl) -> Result<ClientOpening, WSConnectError> {
         require_supported(url, self.config.proxy.as_ref())?;
         let opening = match &self.config.proxy {
             None => self.connect_tcp(url, url.host(), url.port(), self.redirected).await?,
@@ -66,7 +67,7 @@ impl Dial<'_> {
         Ok(opening)
     }
 
-    async fn connect_through(&self, proxy: &WSProxy, url: &WSUrl) -> Result<ClientOpening, WSError> {
+    async fn connect_through(&self, proxy: &WSProxy, url: &WSUrl) -> Result<ClientOpening, WSConnectError> {
         // Before TCP: a name that has no address is no reason to trouble the proxy.
         let resolved = if proxy.scheme().wants_address() {
             let addrs = self.resolve(url.host(), url.port(), self.redirected).await?;
@@ -97,9 +98,10 @@ impl Dial<'_> {
         host: &str,
         port: u16,
         redirected: bool,
-    ) -> Result<ClientOpening, WSError> {
+    ) -> Result<ClientOpening, WSConnectError> {
         if let Some(factory) = &self.config.sockets.factory {
-            let made = factory(url).map_err(|error| WSError::io("the socket factory failed", error))?;
+            let made =
+                factory(url).map_err(|error| WSConnectError::io("the socket factory failed", error))?;
             if let Some(socket) = made {
                 self.enter(WSPhase::Connect);
                 return ClientOpening::adopt(self.handle.core(), socket, self.settings).await;
@@ -114,9 +116,14 @@ impl Dial<'_> {
         result
     }
 
-    async fn resolve(&self, host: &str, port: u16, redirected: bool) -> Result<Vec<SocketAddr>, WSError> {
+    async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+        redirected: bool,
+    ) -> Result<Vec<SocketAddr>, WSConnectError> {
         let found = resolve(host, port, self.config.sockets.resolver.as_deref(), redirected).await;
-        found.map_err(|error| WSError::Resolve { host: host.into(), source: Arc::new(error) })
+        found.map_err(|error| WSConnectError::Resolve { host: host.into(), source: Arc::new(error) })
     }
 
     fn enter(&self, phase: WSPhase) {
@@ -125,7 +132,7 @@ impl Dial<'_> {
 }
 
 /// The address to tell a proxy that wants one: the first that it can reach.
-fn address_for(proxy: &WSProxy, addrs: &[SocketAddr]) -> Result<SocketAddr, WSError> {
+fn address_for(proxy: &WSProxy, addrs: &[SocketAddr]) -> Result<SocketAddr, WSConnectError> {
     let is_reachable = |addr: &&SocketAddr| proxy.scheme() != Scheme::Socks4 || addr.is_ipv4();
     addrs.iter().find(is_reachable).copied().ok_or_else(|| {
         let kind = WSProxyErrorKind::Unsupported("SOCKS4 does not reach IPv6 addresses");
@@ -134,10 +141,10 @@ fn address_for(proxy: &WSProxy, addrs: &[SocketAddr]) -> Result<SocketAddr, WSEr
 }
 
 /// Says that it was the proxy that could not be reached or spoken with.
-fn at_proxy(proxy: &WSProxy, error: WSError) -> WSError {
+fn at_proxy(proxy: &WSProxy, error: WSConnectError) -> WSConnectError {
     match error {
-        WSError::Io { context, source } => {
-            WSError::Io { context: format!("proxy {proxy}: {context}").into(), source }
+        WSConnectError::Io { context, source } => {
+            WSConnectError::Io { context: format!("proxy {proxy}: {context}").into(), source }
         }
         other => other,
     }
@@ -160,7 +167,7 @@ struct Racing<'a> {
 struct Running {
     /// Its place in `attempts`.
     nth: usize,
-    connect: Pin<Box<dyn Future<Output = Result<ClientOpening, WSError>>>>,
+    connect: Pin<Box<dyn Future<Output = Result<ClientOpening, WSConnectError>>>>,
 }
 
 impl<'a> Racing<'a> {
@@ -185,7 +192,7 @@ impl<'a> Racing<'a> {
     }
 
     /// The first connection that is there. The others are closed by then.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<ClientOpening, WSError>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<ClientOpening, WSConnectError>> {
         loop {
             if let Some(result) = self.poll_running(cx) {
                 self.running.clear();
@@ -205,7 +212,7 @@ impl<'a> Racing<'a> {
     }
 
     /// The result that ends the race, if there is one by now.
-    fn poll_running(&mut self, cx: &mut Context<'_>) -> Option<Result<ClientOpening, WSError>> {
+    fn poll_running(&mut self, cx: &mut Context<'_>) -> Option<Result<ClientOpening, WSConnectError>> {
         let mut at = 0;
         while let Some(attempt) = self.running.get_mut(at) {
             let Poll::Ready(result) = attempt.connect.as_mut().poll(cx) else {
@@ -219,7 +226,7 @@ impl<'a> Racing<'a> {
                     self.give_up_running();
                     return Some(Ok(opening));
                 }
-                Err(WSError::Io { source, .. }) => {
+                Err(WSConnectError::Io { source, .. }) => {
                     self.ended(nth, WSAttemptOutcome::Failed(source));
                     self.race.failed(self.handle.now());
                 }
@@ -269,7 +276,7 @@ impl<'a> Racing<'a> {
 }
 
 /// Nobody answered: the last error, and in its context the others.
-fn lost(attempts: &[WSConnectAttempt]) -> WSError {
+fn lost(attempts: &[WSConnectAttempt]) -> WSConnectError {
     let failed = attempts.iter().filter_map(|attempt| match &attempt.outcome {
         WSAttemptOutcome::Failed(error) => Some((attempt.addr, error)),
         _ => None,
@@ -283,9 +290,9 @@ fn lost(attempts: &[WSConnectAttempt]) -> WSError {
     }
     match last {
         Some((addr, error)) => {
-            WSError::Io { context: (context + &addr.to_string()).into(), source: Arc::clone(error) }
+            WSConnectError::Io { context: (context + &addr.to_string()).into(), source: Arc::clone(error) }
         }
-        None => WSError::InvalidArgument("the host has no address"),
+        None => WSConfigError::Argument("the host has no address").into(),
     }
 }
 
@@ -304,7 +311,7 @@ mod tests {
     fn race(
         addrs: &[SocketAddr],
         configure: Option<&ConfigureSocket>,
-    ) -> (Result<(), WSError>, Vec<WSConnectAttempt>) {
+    ) -> (Result<(), WSConnectError>, Vec<WSConnectAttempt>) {
         let mut event_loop = WSLoop::new(WSLoopConfig::default()).expect("a loop");
         let handle = event_loop.handle();
         let settings = Settings::new(&ConnectionConfig::default());
@@ -380,7 +387,7 @@ mod tests {
         assert_eq!(attempts.len(), 2);
         let error = result.expect_err("nobody listens");
         assert!(
-            matches!(&error, WSError::Io { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused)
+            matches!(&error, WSConnectError::Io { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused)
         );
         let text = error.to_string();
         assert!(text.starts_with(&format!("cannot connect to {first} (")), "{text}");

@@ -8,11 +8,13 @@
 //! | `opening`, `tunnelling` | from TCP through a proxy's tunnel to an open connection |
 //! | `redirect` | going on elsewhere |
 //! | `report` | how the connection came to be |
+//! | `error` | why there is no connection |
 //! | `reconnect` | coming back when it is gone |
 
 mod config;
 mod connect;
 mod dial;
+mod error;
 mod opening;
 mod over;
 mod reconnect;
@@ -30,6 +32,7 @@ pub use config::WSConnectConfig;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use connect::{client_handshake, within_opening_time};
 pub use connect::{ws_connect, ws_connect_with};
+pub use error::WSConnectError;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use opening::{ClientOpening, OpenRequest};
 pub use over::{ws_connect_over, ws_take_over};

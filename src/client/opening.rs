@@ -13,6 +13,8 @@ use rustls::pki_types::ServerName;
 
 use crate::buf::RecvBuffer;
 use crate::client::ConfigureSocket;
+#[cfg(feature = "tls")]
+use crate::connection::WSConfigError;
 #[cfg(feature = "deflate")]
 use crate::connection::check_deflate;
 use crate::connection::{Conn, Handshake, Settings, WSListener, WSTransport};
@@ -22,12 +24,13 @@ use crate::net::{Io, Read, Socket, SocketKind, Stream};
 use crate::net::{TlsShared, TlsStream};
 use crate::proto::Role;
 use crate::runtime::{
-    LoopCore, Readiness, Shutdown, Source, TimerId, TimerKind, Token, WSError, WSListenerError, guard, wake,
+    LoopCore, Readiness, Shutdown, Source, TimerId, TimerKind, Token, WSListenerError, guard, wake,
 };
 use crate::sys;
 #[cfg(feature = "tls")]
 use crate::tls::{Session, TlsPeer, WSClientTls, WSTlsError};
 
+use super::error::WSConnectError;
 use super::report::Journey;
 use super::tunnelling::Tunnelling;
 
@@ -86,7 +89,7 @@ pub(super) enum Phase {
         sent: usize,
         received: Vec<u8>,
     },
-    Ended(Option<Result<WSTransport, WSError>>),
+    Ended(Option<Result<WSTransport, WSConnectError>>),
 }
 
 impl ClientOpening {
@@ -96,7 +99,7 @@ impl ClientOpening {
         addr: SocketAddr,
         settings: Rc<Settings>,
         configure: Option<ConfigureSocket>,
-    ) -> Result<Self, WSError> {
+    ) -> Result<Self, WSConnectError> {
         let failed = |error| connect_failed(addr, error);
         let socket = sys::begin_connect(addr, |socket| match configure {
             Some(configure) => configure(socket, addr),
@@ -110,8 +113,10 @@ impl ClientOpening {
         core: &Rc<LoopCore>,
         socket: net::TcpStream,
         settings: &Rc<Settings>,
-    ) -> Result<Self, WSError> {
-        socket.set_nonblocking(true).map_err(|error| WSError::io("the socket factory's socket", error))?;
+    ) -> Result<Self, WSConnectError> {
+        socket
+            .set_nonblocking(true)
+            .map_err(|error| WSConnectError::io("the socket factory's socket", error))?;
         let addr = socket.peer_addr().unwrap_or(UNKNOWN_ADDR);
         Self::connecting(core, socket, addr, settings).await
     }
@@ -121,9 +126,9 @@ impl ClientOpening {
         socket: net::TcpStream,
         addr: SocketAddr,
         settings: &Rc<Settings>,
-    ) -> Result<Self, WSError> {
+    ) -> Result<Self, WSConnectError> {
         if core.is_closed() {
-            return Err(WSError::Disconnected);
+            return Err(WSConnectError::Gone);
         }
         let stream = Socket::new(socket.into(), SocketKind::Tcp).into();
         let opening = Self::register(core, stream, addr, settings, Phase::Connecting)
@@ -168,10 +173,15 @@ impl ClientOpening {
 
     /// Speaks TLS with the server or the proxy of this name or address. What follows goes through it.
     #[cfg(feature = "tls")]
-    pub(crate) async fn secure(self, whose: TlsPeer, host: &str, tls: &WSClientTls) -> Result<Self, WSError> {
-        let setup = tls.build()?;
+    pub(crate) async fn secure(
+        self,
+        whose: TlsPeer,
+        host: &str,
+        tls: &WSClientTls,
+    ) -> Result<Self, WSConnectError> {
+        let setup = tls.build().map_err(WSConfigError::from)?;
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| WSError::InvalidArgument("the host is not a name that a certificate can have"))?;
+            .map_err(|_| WSConfigError::Argument("the host is not a name that a certificate can have"))?;
         let session = Session::client(&setup, name).map_err(|error| WSTlsError::new(error, whose))?;
         let begun = match self.inner.io.take() {
             Some(io) => {
@@ -189,7 +199,7 @@ impl ClientOpening {
         if let Err(error) = begun
             && error.kind() != io::ErrorKind::WouldBlock
         {
-            return Err(WSError::io("cannot begin TLS", error));
+            return Err(WSConnectError::io("cannot begin TLS", error));
         }
         self.inner.phase.replace(Phase::Securing);
         self.inner.begin_exchange();
@@ -198,7 +208,7 @@ impl ClientOpening {
     }
 
     /// Sends the request and waits for the answer.
-    pub(crate) async fn open(self, request: OpenRequest) -> Result<WSTransport, WSError> {
+    pub(crate) async fn open(self, request: OpenRequest) -> Result<WSTransport, WSConnectError> {
         self.inner.phase.replace(Phase::Asking { request: Box::new(request), sent: 0, received: Vec::new() });
         self.inner.begin_exchange();
         std::future::poll_fn(|cx| self.inner.poll_ended(cx)).await
@@ -250,7 +260,7 @@ impl Opening {
     /// Gives up; whoever waits learns that the loop is gone.
     fn abandon(self: &Rc<Self>) {
         if !matches!(*self.phase.borrow(), Phase::Ended(_)) {
-            self.end(Err(WSError::Disconnected));
+            self.end(Err(WSConnectError::Gone));
         }
     }
 
@@ -284,14 +294,14 @@ impl Opening {
         let result = match (&mut *self.phase.borrow_mut(), self.io.borrow_mut().as_mut()) {
             (Phase::Asking { request, sent, .. }, Some(io)) => io
                 .write_all_from(request.handshake.request_bytes(), sent)
-                .map_err(|error| WSError::io("cannot send the opening request", error)),
+                .map_err(|error| WSConnectError::io("cannot send the opening request", error)),
             (Phase::Tunnelling(tunnelling), Some(io)) => io
                 .write_all_from(tunnelling.tunnel.outgoing(), &mut tunnelling.sent)
-                .map_err(|error| WSError::io("cannot send to the proxy", error)),
+                .map_err(|error| WSConnectError::io("cannot send to the proxy", error)),
             #[cfg(feature = "tls")]
             (Phase::Securing, Some(io)) => io
                 .write_all_from(&[], &mut 0)
-                .map_err(|error| WSError::io("cannot send in the TLS handshake", error)),
+                .map_err(|error| WSConnectError::io("cannot send in the TLS handshake", error)),
             _ => return,
         };
         if let Err(error) = result {
@@ -324,7 +334,7 @@ impl Opening {
                 Read::Blocked { again: false } => {}
                 // It has closed without reading all that it was asked.
                 Read::Failed(_) if self.is_refused() => self.peer_closed(),
-                Read::Failed(error) => self.end(Err(WSError::io(self.receive_context(), error))),
+                Read::Failed(error) => self.end(Err(WSConnectError::io(self.receive_context(), error))),
             }
             self.core.give_recv(buffer);
             #[cfg(feature = "tls")]
@@ -352,7 +362,7 @@ impl Opening {
         #[cfg(feature = "tls")]
         if matches!(*self.phase.borrow(), Phase::Securing) {
             let source = io::ErrorKind::InvalidData.into();
-            return self.end(Err(WSError::io("the server spoke before it was asked", source)));
+            return self.end(Err(WSConnectError::io("the server spoke before it was asked", source)));
         }
         let is_proxy = matches!(*self.phase.borrow(), Phase::Tunnelling(_));
         if is_proxy { self.parse_proxy_answer(buffer) } else { self.parse_response(buffer) }
@@ -385,11 +395,11 @@ impl Opening {
     }
 
     fn peer_closed(self: &Rc<Self>) {
-        let error: WSError = match &mut *self.phase.borrow_mut() {
+        let error: WSConnectError = match &mut *self.phase.borrow_mut() {
             Phase::Asking { request, received, .. } => request.handshake.receive_eof(received).into(),
             Phase::Tunnelling(tunnelling) => tunnelling.closed(),
             #[cfg(feature = "tls")]
-            Phase::Securing => WSError::io("TLS handshake", io::ErrorKind::UnexpectedEof.into()),
+            Phase::Securing => WSConnectError::io("TLS handshake", io::ErrorKind::UnexpectedEof.into()),
             _ => return,
         };
         self.end(Err(error));
@@ -401,7 +411,7 @@ impl Opening {
         let held = self.io.borrow().as_ref().map_or(0, Io::held);
         if sent < request.handshake.request_bytes().len() || held > 0 {
             // An answer to half a question cannot be one: a server that does this is not to be trusted with frames.
-            return self.end(Err(WSError::io(
+            return self.end(Err(WSConnectError::io(
                 "the server answered before it was asked",
                 io::ErrorKind::InvalidData.into(),
             )));
@@ -420,11 +430,11 @@ impl Opening {
         let listener = match (caught, made) {
             (Ok(()), Some(listener)) => listener,
             (Err(panic), _) => return self.end(Err(WSListenerError::from_panic(&*panic).into())),
-            (Ok(()), None) => return self.end(Err(WSError::Disconnected)),
+            (Ok(()), None) => return self.end(Err(WSConnectError::Gone)),
         };
         let Some(mut io) = self.io.take() else { return };
         if let Err(error) = io.want_write(self.core.registry(), self.token.to_mio(), false) {
-            return self.end(Err(WSError::io("cannot register the socket", error)));
+            return self.end(Err(WSConnectError::io("cannot register the socket", error)));
         }
         let handshake =
             self.settings.tuning.keep_handshake.then(|| Box::new(Handshake { request: asked, response }));
@@ -449,7 +459,7 @@ impl Opening {
     }
 
     /// Ends the attempt and frees its slot.
-    pub(super) fn end(self: &Rc<Self>, result: Result<WSTransport, WSError>) {
+    pub(super) fn end(self: &Rc<Self>, result: Result<WSTransport, WSConnectError>) {
         let phase = self.phase.replace(Phase::Ended(Some(result)));
         if let Some(timer) = self.timer.take() {
             self.core.cancel_timer(timer);
@@ -476,11 +486,11 @@ impl Opening {
         }
     }
 
-    pub(super) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<Result<(), WSError>> {
+    pub(super) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<Result<(), WSConnectError>> {
         match &mut *self.phase.borrow_mut() {
             Phase::Ended(result) => match result.take() {
                 Some(Err(error)) => Poll::Ready(Err(error)),
-                _ => Poll::Ready(Err(WSError::Disconnected)),
+                _ => Poll::Ready(Err(WSConnectError::Gone)),
             },
             Phase::Connected | Phase::Asking { .. } => Poll::Ready(Ok(())),
             _ => {
@@ -490,9 +500,9 @@ impl Opening {
         }
     }
 
-    fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<Result<WSTransport, WSError>> {
+    fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<Result<WSTransport, WSConnectError>> {
         if let Phase::Ended(result) = &mut *self.phase.borrow_mut() {
-            return Poll::Ready(result.take().unwrap_or(Err(WSError::Disconnected)));
+            return Poll::Ready(result.take().unwrap_or(Err(WSConnectError::Gone)));
         }
         self.waker.set(Some(cx.waker().clone()));
         Poll::Pending
@@ -523,6 +533,6 @@ impl Source for Opening {
 /// Of a stream that has none, or does not tell.
 const UNKNOWN_ADDR: SocketAddr = SocketAddr::new(net::IpAddr::V4(net::Ipv4Addr::UNSPECIFIED), 0);
 
-fn connect_failed(addr: SocketAddr, error: io::Error) -> WSError {
-    WSError::io(format!("cannot connect to {addr}"), error)
+fn connect_failed(addr: SocketAddr, error: io::Error) -> WSConnectError {
+    WSConnectError::io(format!("cannot connect to {addr}"), error)
 }

@@ -1,14 +1,15 @@
 use std::future::Future;
 
 use crate::client::WSConnectConfig;
-use crate::connection::{Settings, WSListener, WSTransport, WSUpgraded};
+use crate::connection::{Settings, WSConfigError, WSListener, WSTransport, WSUpgraded};
 use crate::handshake::WSUrl;
 use crate::net::WSSocket;
 use crate::proto::Role;
-use crate::runtime::{WSError, WSLoopHandle, WSPhase};
+use crate::runtime::{WSLoopHandle, WSPhase};
 #[cfg(feature = "tls")]
 use crate::tls::TlsPeer;
 
+use super::WSConnectError;
 use super::connect::{client_handshake, within_opening_time};
 use super::dial::require_supported;
 use super::opening::{ClientOpening, OpenRequest};
@@ -29,19 +30,20 @@ use super::report::Journey;
 /// ```
 ///
 /// # Errors
-/// Those of [`ws_connect`](crate::ws_connect); [`WSError::Io`] if the socket cannot be used.
+/// Those of [`ws_connect`](crate::ws_connect); [`WSConnectError::Io`] if the socket cannot be used.
 pub fn ws_connect_over<L: WSListener + 'static>(
     handle: &WSLoopHandle,
     listener: L,
     socket: impl Into<WSSocket>,
     url: &str,
     config: WSConnectConfig,
-) -> impl Future<Output = Result<WSTransport, WSError>> + 'static {
+) -> impl Future<Output = Result<WSTransport, WSConnectError>> + 'static {
     let (handle, socket, url) = (handle.clone(), socket.into(), WSUrl::parse(url));
     async move {
+        let url = url.map_err(WSConfigError::from)?;
         config.connection.check()?;
         let timeout = config.connection.handshake_timeout;
-        let open = open(&handle, listener, socket, url?, config);
+        let open = open(&handle, listener, socket, url, config);
         within_opening_time(&handle, timeout, || WSPhase::Opening, open).await
     }
 }
@@ -52,23 +54,23 @@ pub fn ws_connect_over<L: WSListener + 'static>(
 /// transport before stays in order.
 ///
 /// # Errors
-/// [`WSError::Io`] if the socket cannot be used, [`WSError::Disconnected`] if the loop is gone,
-/// [`WSError::InvalidArgument`] as [`ws_connect`](crate::ws_connect).
+/// [`WSConnectError::Io`] if the socket cannot be used, [`WSConnectError::Gone`] if the loop is gone,
+/// [`WSConnectError::Config`] as [`ws_connect`](crate::ws_connect).
 #[expect(clippy::needless_pass_by_value, reason = "configurations are handed over, as to ws_connect")]
 pub fn ws_take_over<L: WSListener + 'static>(
     handle: &WSLoopHandle,
     listener: L,
     upgraded: WSUpgraded,
     config: WSConnectConfig,
-) -> Result<WSTransport, WSError> {
+) -> Result<WSTransport, WSConnectError> {
     if handle.core().is_closed() {
-        return Err(WSError::Disconnected);
+        return Err(WSConnectError::Gone);
     }
     config.connection.check()?;
     let settings = Settings::new(&config.connection);
     upgraded
         .open(handle.core(), &settings, Role::Client, Box::new(listener), |_| {})
-        .map_err(|error| WSError::io("cannot take over the connection", error))
+        .map_err(|error| WSConnectError::io("cannot take over the connection", error))
 }
 
 async fn open<L: WSListener + 'static>(
@@ -77,12 +79,12 @@ async fn open<L: WSListener + 'static>(
     socket: WSSocket,
     url: WSUrl,
     config: WSConnectConfig,
-) -> Result<WSTransport, WSError> {
+) -> Result<WSTransport, WSConnectError> {
     if handle.core().is_closed() {
-        return Err(WSError::Disconnected);
+        return Err(WSConnectError::Gone);
     }
     require_supported(&url, None)?;
-    let unusable = |error| WSError::io("cannot use the socket", error);
+    let unusable = |error| WSConnectError::io("cannot use the socket", error);
     let settings = Settings::new(&config.connection);
     let handshake = client_handshake(handle, &url, &config)?;
     let mut journey = Journey::new(url.clone(), handle.now());

@@ -5,9 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use crate::client::{WSConnectConfig, ws_connect};
+use crate::client::{WSConnectConfig, WSConnectError, ws_connect};
 use crate::connection::{WSListener, WSTransport};
-use crate::runtime::{WSError, WSLoopHandle, random};
+use crate::runtime::{WSLoopHandle, random};
 
 /// How long to wait before the next attempt: exponential back-off with full jitter.
 ///
@@ -103,7 +103,7 @@ pub struct WSRetry<'a> {
     pub wait: Duration,
     /// Why the last attempt failed; `None` if a connection was open and is gone, whose
     /// [`disconnect_info`](WSTransport::disconnect_info) tells why.
-    pub error: Option<&'a WSError>,
+    pub error: Option<&'a WSConnectError>,
 }
 
 type OnRetry = Box<dyn FnMut(WSRetry<'_>)>;
@@ -172,12 +172,12 @@ impl WSReconnect {
     /// Dropping the future abandons the attempt; the connection that was returned is the caller's to close.
     ///
     /// # Errors
-    /// What no repetition cures: [`WSError::InvalidUrl`], [`WSError::InvalidRequest`], [`WSError::InvalidHeader`],
-    /// [`WSError::InvalidArgument`], [`WSError::TlsUnsupported`], and [`WSError::Disconnected`] when the loop is gone.
+    /// What no repetition cures: [`WSConnectError::Config`], and [`WSConnectError::Gone`] when the loop
+    /// is gone.
     pub async fn next<L: WSListener + 'static>(
         &mut self,
         mut make: impl FnMut() -> L,
-    ) -> Result<WSTransport, WSError> {
+    ) -> Result<WSTransport, WSConnectError> {
         let connect = move |handle: &WSLoopHandle, url: &str, config: WSConnectConfig| {
             Box::pin(ws_connect(handle, make(), url, config)) as Connecting
         };
@@ -187,7 +187,7 @@ impl WSReconnect {
     async fn next_with(
         &mut self,
         mut connect: impl FnMut(&WSLoopHandle, &str, WSConnectConfig) -> Connecting,
-    ) -> Result<WSTransport, WSError> {
+    ) -> Result<WSTransport, WSConnectError> {
         if let Some((transport, since)) = &self.current {
             // How it ended is told to its listener and by its transport.
             let _ = transport.wait_disconnected().await;
@@ -204,13 +204,13 @@ impl WSReconnect {
                     self.current = Some((transport.clone(), self.handle.now()));
                     return Ok(transport);
                 }
-                Err(fatal) if is_fatal(&fatal) => return Err(fatal),
+                Err(fatal) if fatal.is_final() => return Err(fatal),
                 Err(failed) => error = Some(failed),
             }
         }
     }
 
-    async fn wait(&mut self, error: Option<&WSError>) {
+    async fn wait(&mut self, error: Option<&WSConnectError>) {
         let chance = u64::from_ne_bytes(random(self.handle.core()));
         let wait = self.backoff.next_wait(chance);
         let attempt = self.backoff.attempts();
@@ -221,24 +221,7 @@ impl WSReconnect {
     }
 }
 
-type Connecting = Pin<Box<dyn Future<Output = Result<WSTransport, WSError>>>>;
-
-/// Whether trying again cannot help.
-fn is_fatal(error: &WSError) -> bool {
-    #[cfg(feature = "tls")]
-    if matches!(error, WSError::TlsConfig(_)) {
-        return true;
-    }
-    matches!(
-        error,
-        WSError::InvalidUrl(_)
-            | WSError::InvalidRequest(_)
-            | WSError::InvalidHeader(_)
-            | WSError::InvalidArgument(_)
-            | WSError::TlsUnsupported
-            | WSError::Disconnected
-    )
-}
+type Connecting = Pin<Box<dyn Future<Output = Result<WSTransport, WSConnectError>>>>;
 
 impl fmt::Debug for WSReconnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -256,7 +239,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::connection::WSResult;
+    use crate::connection::{WSConfigError, WSResult};
     use crate::proto::WSFrame;
     use crate::server::{WSServerConfig, WSUpgradeRequest};
     use crate::testkit::{Pair, TestKit};
@@ -301,8 +284,8 @@ mod tests {
         kit.pair(factory, Quiet, WSServerConfig::default(), WSConnectConfig::default()).expect("opens")
     }
 
-    fn io_error() -> WSError {
-        WSError::io("cannot connect", std::io::ErrorKind::ConnectionRefused.into())
+    fn io_error() -> WSConnectError {
+        WSConnectError::io("cannot connect", std::io::ErrorKind::ConnectionRefused.into())
     }
 
     /// Retries as they were told: attempt, wait, whether there was an error.
@@ -363,10 +346,10 @@ mod tests {
             let ends = transport.clone();
             kit.handle().call_later(lasts * MS, move || ends.disconnect(false)).detach();
             let failing = |_: &WSLoopHandle, _: &str, _: WSConnectConfig| {
-                Box::pin(async { Err(WSError::TlsUnsupported) }) as Connecting
+                Box::pin(async { Err(WSConfigError::TlsUnsupported.into()) }) as Connecting
             };
             let fatal = kit.block_on(client.next_with(failing)).expect_err("given up");
-            assert!(matches!(fatal, WSError::TlsUnsupported));
+            assert!(matches!(fatal, WSConnectError::Config(WSConfigError::TlsUnsupported)));
             let last = *retries.borrow().last().expect("a retry");
             assert_eq!((last.0, last.2), (attempt_after, false), "after {lasts} ms");
             retries.borrow_mut().clear();
@@ -380,7 +363,7 @@ mod tests {
         for url in ["http://h/", needs_tls] {
             let mut client = WSReconnect::new(&kit.handle(), url, WSConnectConfig::default());
             let result = kit.block_on(client.next(|| Quiet));
-            assert!(matches!(result, Err(WSError::InvalidUrl(_) | WSError::TlsUnsupported)), "{result:?}");
+            assert!(matches!(result, Err(WSConnectError::Config(_))), "{result:?}");
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Follows redirections as far as the configuration allows.
 
-use crate::client::WSConnectConfig;
+use crate::client::{WSConnectConfig, WSConnectError};
 use crate::handshake::{WSHandshakeError, WSUrl, leave_behind, redirect_target};
-use crate::runtime::WSError;
 #[cfg(feature = "tls")]
 use crate::tls::WSClientTls;
 
@@ -16,7 +15,7 @@ pub(super) fn follow(
     error: &WSHandshakeError,
     from: &WSUrl,
     config: &mut WSConnectConfig,
-) -> Result<Option<WSUrl>, WSError> {
+) -> Result<Option<WSUrl>, WSConnectError> {
     if config.max_redirects == 0 {
         return Ok(None);
     }
@@ -57,14 +56,18 @@ mod tests {
         handshake.receive(answer.as_bytes()).expect_err("not a 101")
     }
 
-    fn followed(from: &str, location: &str, config: &mut WSConnectConfig) -> Result<Option<WSUrl>, WSError> {
+    fn followed(
+        from: &str,
+        location: &str,
+        config: &mut WSConnectConfig,
+    ) -> Result<Option<WSUrl>, WSConnectError> {
         let error = answer(302, &format!("Location: {location}\r\n"));
         follow(&error, &WSUrl::parse(from).expect("valid"), config)
     }
 
-    fn refusal(result: Result<Option<WSUrl>, WSError>) -> String {
+    fn refusal(result: Result<Option<WSUrl>, WSConnectError>) -> String {
         match result {
-            Err(WSError::Handshake(error)) => match &error.kind {
+            Err(WSConnectError::Handshake(error)) => match &error.kind {
                 WSHandshakeErrorKind::InvalidRedirect(reason) => {
                     assert!(error.response.is_some());
                     reason.to_string()
@@ -195,7 +198,7 @@ mod tests {
     }
 
     /// Connects to a server that redirects to another host.
-    fn connect_and_be_redirected() -> WSError {
+    fn connect_and_be_redirected() -> WSConnectError {
         let server = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("ws://{}/", server.local_addr().expect("bound"));
         let answering = thread::spawn(move || {
@@ -215,6 +218,6 @@ mod tests {
     #[test]
     fn the_host_of_a_redirection_is_looked_up_within_the_bound() {
         let error = with_redirections_hanging(connect_and_be_redirected);
-        assert!(matches!(error, WSError::Timeout { phase: WSPhase::Resolve, .. }), "{error}");
+        assert!(matches!(error, WSConnectError::Timeout { phase: WSPhase::Resolve, .. }), "{error}");
     }
 }

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::buf::RecvBuffer;
-use crate::runtime::WSError;
 
+use super::error::WSConnectError;
 use super::opening::{ClientOpening, Opening, Phase};
 use crate::handshake::proxy::{Progress, Tunnel};
 
@@ -19,7 +19,7 @@ pub(super) struct Tunnelling {
 
 impl ClientOpening {
     /// Speaks with the proxy at the other end until the stream leads to the server.
-    pub(crate) async fn tunnel(self, tunnel: Tunnel) -> Result<Self, WSError> {
+    pub(crate) async fn tunnel(self, tunnel: Tunnel) -> Result<Self, WSConnectError> {
         let tunnelling = Box::new(Tunnelling { tunnel, sent: 0, received: Vec::new() });
         self.inner.phase.replace(Phase::Tunnelling(tunnelling));
         self.inner.begin_exchange();
@@ -47,7 +47,7 @@ impl Opening {
 }
 
 impl Tunnelling {
-    fn receive(&mut self, bytes: &[u8]) -> Result<Progress, WSError> {
+    fn receive(&mut self, bytes: &[u8]) -> Result<Progress, WSConnectError> {
         self.received.extend_from_slice(bytes);
         let progress = self.tunnel.receive(&self.received).map_err(Arc::new)?;
         match progress {
@@ -58,7 +58,7 @@ impl Tunnelling {
         }
     }
 
-    pub(super) fn closed(&self) -> WSError {
+    pub(super) fn closed(&self) -> WSConnectError {
         Arc::new(self.tunnel.receive_eof()).into()
     }
 }

@@ -46,7 +46,7 @@ pub(crate) use budget::Budget;
 pub(crate) use config::{
     ConnectionConfig, LivenessConfig, ReplyTimeout, connection_setters, liveness_setters,
 };
-pub use config::{WSLimits, WSTuning, WSWriteStrategy};
+pub use config::{WSConfigError, WSLimits, WSTuning, WSWriteStrategy};
 pub(crate) use conn::Conn;
 #[cfg(feature = "deflate")]
 pub(crate) use deflate::{accept_deflate, check_deflate};

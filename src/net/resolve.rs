@@ -46,8 +46,9 @@ pub trait WSResolver: Send + Sync {
     /// with the port to connect to; as a rule that is `port`. They are raced as RFC 8305 describes.
     ///
     /// # Errors
-    /// Any; it becomes the source of [`WSError::Resolve`](crate::WSError::Resolve). No address at
-    /// all is an error, too.
+    /// Any; it becomes the source of
+    /// [`WSConnectError::Resolve`](crate::WSConnectError::Resolve). No address at all is an error,
+    /// too.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> WSResolving<'a>;
 }
 

@@ -3,13 +3,14 @@
 use std::rc::Rc;
 
 use crate::client::{
-    ClientOpening, Journey, OpenRequest, WSConnectConfig, client_handshake, within_opening_time,
+    ClientOpening, Journey, OpenRequest, WSConnectConfig, WSConnectError, client_handshake,
+    within_opening_time,
 };
 use crate::connection::{Settings, WSListener, WSTransport};
 use crate::handshake::{WSRequestHead, WSUpgradeResponse, WSUrl};
 use crate::net::Stream;
 use crate::proto::Role;
-use crate::runtime::{WSError, WSLoopHandle, WSPhase, WSTask};
+use crate::runtime::{WSLoopHandle, WSPhase, WSTask};
 use crate::server::{ServerOpening, WSIntoUpgrade, WSServer, WSServerConfig, WSUpgradeRequest};
 
 use super::wire::SimStream;
@@ -21,7 +22,7 @@ pub struct Opening {
     /// The network between the two.
     pub link: SimLink,
     /// The client's part; its result is that of [`ws_connect`](crate::ws_connect).
-    pub client: WSTask<Result<WSTransport, WSError>>,
+    pub client: WSTask<Result<WSTransport, WSConnectError>>,
 }
 
 /// A client and a server that are connected.
@@ -40,7 +41,7 @@ impl TestKit {
     /// [`ws_create_server`](crate::ws_create_server), and runs until both ends are open.
     ///
     /// # Errors
-    /// Those of [`ws_connect`](crate::ws_connect); [`WSError::Disconnected`] if one end was gone again at once.
+    /// Those of [`ws_connect`](crate::ws_connect); [`WSConnectError::Gone`] if one end was gone again at once.
     ///
     /// # Panics
     /// As [`block_on`](Self::block_on): only if there is neither a handshake nor a decision timeout, and the factory defers for ever.
@@ -50,7 +51,7 @@ impl TestKit {
         listener: L,
         server: WSServerConfig,
         client: WSConnectConfig,
-    ) -> Result<Pair, WSError>
+    ) -> Result<Pair, WSConnectError>
     where
         F: FnMut(&WSUpgradeRequest) -> R + 'static,
         R: WSIntoUpgrade,
@@ -58,7 +59,7 @@ impl TestKit {
     {
         let Opening { link, client } = self.opening(factory, |_, _| listener, server, client);
         let client = self.block_on(client)?;
-        let server = self.transport(&link, Role::Server).ok_or(WSError::Disconnected)?;
+        let server = self.transport(&link, Role::Server).ok_or(WSConnectError::Gone)?;
         Ok(Pair { link, client, server })
     }
 
@@ -101,7 +102,7 @@ impl TestKit {
         &mut self,
         listener: L,
         config: WSConnectConfig,
-    ) -> (Peer, WSTask<Result<WSTransport, WSError>>)
+    ) -> (Peer, WSTask<Result<WSTransport, WSConnectError>>)
     where
         L: WSListener + 'static,
     {
@@ -142,7 +143,7 @@ async fn open<C, L>(
     stream: SimStream,
     factory: C,
     config: WSConnectConfig,
-) -> Result<WSTransport, WSError>
+) -> Result<WSTransport, WSConnectError>
 where
     C: FnOnce(&WSRequestHead, &WSUpgradeResponse) -> L + 'static,
     L: WSListener + 'static,
@@ -152,11 +153,11 @@ where
     let timeout = config.connection.handshake_timeout;
     #[cfg(feature = "tls")]
     let tls = config.tls.clone();
-    let url = WSUrl::parse("ws://testkit/")?;
+    let url = WSUrl::parse("ws://testkit/").expect("a good URL");
     let handshake = client_handshake(&handle, &url, &config)?;
     let journey = Journey::new(url, handle.now());
     let opening = ClientOpening::connected(&core, Stream::layer(stream), &settings)
-        .map_err(|error| WSError::io("simulated stream", error))?;
+        .map_err(|error| WSConnectError::io("simulated stream", error))?;
     let factory =
         Box::new(|request: &_, response: &_| Box::new(factory(request, response)) as Box<dyn WSListener>);
     let open = async move {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::client::WSConnectError;
 use crate::handshake::{WSHandshakeErrorKind, WSHeaders};
 use crate::proto::WSCloseCode;
 use crate::runtime::WSError;
@@ -168,6 +169,12 @@ impl WebSocketError {
 
     pub(super) fn argument(message: impl Into<Box<str>>) -> Self {
         Self::InvalidArgument(message.into())
+    }
+}
+
+impl From<WSConnectError> for WebSocketError {
+    fn from(error: WSConnectError) -> Self {
+        WSError::from(error).into()
     }
 }
 

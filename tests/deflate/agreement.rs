@@ -2,14 +2,14 @@
 
 use femtows::testkit::{Peer, TestKit};
 use femtows::{
-    WSConnectConfig, WSDeflateConfig, WSError, WSHandshakeErrorKind, WSHeaders, WSMessageAdapter,
-    WSServerConfig, WSUpgradeRequest,
+    WSConfigError, WSConnectConfig, WSConnectError, WSDeflateConfig, WSError, WSHandshakeErrorKind,
+    WSHeaders, WSMessageAdapter, WSServerConfig, WSUpgradeRequest,
 };
 
 use crate::ends::{Echo, Messages};
 
 /// Lets a client meet a server by hand that answers with this header.
-fn answered(config: WSConnectConfig, extensions: &str) -> (String, Result<(), WSError>) {
+fn answered(config: WSConnectConfig, extensions: &str) -> (String, Result<(), WSConnectError>) {
     let mut kit = TestKit::new(1);
     let (mut peer, client) = kit.raw_client(WSMessageAdapter::new(Messages::default()), config);
     kit.run_until_idle();
@@ -41,7 +41,7 @@ fn a_client_offers_and_believes_only_an_answer_to_that() {
         "Sec-WebSocket-Extensions: permessage-deflate, x-other\r\n",
     ] {
         match answered(config(), bad).1 {
-            Err(WSError::Handshake(error)) => {
+            Err(WSConnectError::Handshake(error)) => {
                 let WSHandshakeErrorKind::InvalidHeader { name, value } = &error.kind else {
                     panic!("{:?}", error.kind)
                 };
@@ -80,7 +80,7 @@ fn extensions_of_the_callers_own_stand_beside_it() {
         WSServerConfig::default(),
         both,
     );
-    assert!(matches!(result, Err(WSError::InvalidArgument(_))), "{result:?}");
+    assert!(matches!(result, Err(WSConnectError::Config(WSConfigError::Argument(_)))), "{result:?}");
 }
 
 #[test]
@@ -130,6 +130,9 @@ fn values_out_of_range_are_refused_before_anything_happens() {
         let listener = WSMessageAdapter::new(Messages::default());
         let connecting = femtows::ws_connect(&handle, listener, "ws://127.0.0.1:1/", client);
         let refused = kit.block_on(connecting).map(drop);
-        assert!(matches!(refused, Err(WSError::InvalidArgument(_))), "{wrong:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(WSConnectError::Config(WSConfigError::Argument(_)))),
+            "{wrong:?}: {refused:?}"
+        );
     }
 }

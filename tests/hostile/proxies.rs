@@ -5,7 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use femtows::{
-    WSConnectConfig, WSError, WSLoopConfig, WSLoopHandle, WSPhase, WSProxy, WSProxyErrorKind, ws_connect,
+    WSConnectConfig, WSConnectError, WSLoopConfig, WSLoopHandle, WSPhase, WSProxy, WSProxyErrorKind,
+    ws_connect,
 };
 
 use crate::heap;
@@ -16,7 +17,7 @@ use crate::support::probe::{Probe, log};
 use crate::support::running::LoopThread;
 
 type Kind = WSProxyErrorKind;
-type Opened = Receiver<Result<(), WSError>>;
+type Opened = Receiver<Result<(), WSConnectError>>;
 
 const HTTP: &[u8] = b"HTTP/1.1 100 Wait\r\n\r\nHTTP/1.1 200 OK\r\nVia: here\r\n\r\n";
 const SOCKS4: &[u8] = b"\x00\x5a\x01\x02\x03\x04\x05\x06";
@@ -74,7 +75,7 @@ impl Scene {
     }
 
     /// What the client makes of a proxy that says this and then nothing more.
-    fn verdict(&self, scheme_and_user: &str, answer: &[u8]) -> WSError {
+    fn verdict(&self, scheme_and_user: &str, answer: &[u8]) -> WSConnectError {
         let opened = self.connect(scheme_and_user);
         let mut peer = self.asked();
         peer.try_write(answer);
@@ -86,7 +87,7 @@ impl Scene {
 
     fn kind(&self, scheme_and_user: &str, answer: &[u8]) -> Kind {
         match self.verdict(scheme_and_user, answer) {
-            WSError::Proxy(error) => {
+            WSConnectError::Proxy(error) => {
                 let text = error.to_string();
                 assert!(text.contains(&self.proxy.addr().to_string()) && !text.contains("pass"), "{text}");
                 error.kind
@@ -126,7 +127,7 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
-fn ended(opened: &Opened) -> Result<(), WSError> {
+fn ended(opened: &Opened) -> Result<(), WSConnectError> {
     opened.recv_timeout(PATIENCE).expect("the opening ends")
 }
 
@@ -164,7 +165,7 @@ fn a_reset_behind_each_byte_names_the_proxy() {
             peer.reset();
             let error = ended(&opened).unwrap_err();
             let text = error.to_string();
-            assert!(matches!(error, WSError::Io { .. }), "{proxy} at {cut}: {text}");
+            assert!(matches!(error, WSConnectError::Io { .. }), "{proxy} at {cut}: {text}");
             assert!(text.starts_with("proxy ") && text.contains(&scene.proxy.addr().to_string()), "{text}");
         }
     }
@@ -189,7 +190,10 @@ fn t02_hanging_behind_each_byte_ends_at_the_deadline() {
     assert!(hanging.len() > 100);
     for (proxy, cut, opened, mut peer) in hanging {
         let error = ended(&opened).unwrap_err();
-        assert!(matches!(error, WSError::Timeout { phase: WSPhase::Proxy, .. }), "{proxy} at {cut}: {error}");
+        assert!(
+            matches!(error, WSConnectError::Timeout { phase: WSPhase::Proxy, .. }),
+            "{proxy} at {cut}: {error}"
+        );
         peer.expect_gone();
     }
 
@@ -202,7 +206,7 @@ fn t02_hanging_behind_each_byte_ends_at_the_deadline() {
     });
     assert!(written.count() < 10_000, "the client waits for ever");
     let error = ended(&opened).unwrap_err();
-    assert!(matches!(error, WSError::Timeout { phase: WSPhase::Proxy, .. }), "{error}");
+    assert!(matches!(error, WSConnectError::Timeout { phase: WSPhase::Proxy, .. }), "{error}");
     drop(slow);
     scene.ends_well();
 }
@@ -252,7 +256,7 @@ fn a_200_with_more_than_a_head_is_refused() {
         peer.write(bytes);
         peer.shutdown_write();
         let error = ended(&opened).unwrap_err();
-        assert!(matches!(error, WSError::Handshake(_)), "{error}");
+        assert!(matches!(error, WSConnectError::Handshake(_)), "{error}");
     }
     for (proxy, answer) in GOOD {
         let kind = scene.kind(proxy, &[answer, b"\0"].concat());
@@ -283,7 +287,7 @@ fn endless_answers_are_cut_off_and_cost_little() {
         });
         assert!(used.peak < 1 << 20, "{name}: {used:?}");
         let error = ended(&opened).unwrap_err();
-        let WSError::Proxy(error) = error else { panic!("{name}: {error}") };
+        let WSConnectError::Proxy(error) = error else { panic!("{name}: {error}") };
         assert!(matches!(error.kind, Kind::InvalidAnswer(_)), "{name}: {error}");
     }
     scene.ends_well();
@@ -351,7 +355,7 @@ fn a_name_that_is_too_long_is_not_asked_for() {
     let opened = scene.connect_to(long, "socks5h://", PATIENCE);
     let error = ended(&opened).unwrap_err();
     match error {
-        WSError::Proxy(error) => assert!(matches!(error.kind, Kind::Unsupported(_)), "{error}"),
+        WSConnectError::Proxy(error) => assert!(matches!(error.kind, Kind::Unsupported(_)), "{error}"),
         error => panic!("{error}"),
     }
     scene.ends_well();

@@ -1,6 +1,8 @@
 //! The library's client through a real proxy.
 
-use femtows::{WSConnectConfig, WSError, WSMsgType, WSProxy, WSProxyErrorKind, WSServerConfig, WSTransport};
+use femtows::{
+    WSConnectConfig, WSConnectError, WSMsgType, WSProxy, WSProxyErrorKind, WSServerConfig, WSTransport,
+};
 
 use crate::peers::{PPROXY, PeerServer};
 use crate::support::pattern;
@@ -61,7 +63,7 @@ fn refusal(proxy: &PeerServer, scheme_and_user: &str, url: &str) -> WSProxyError
 pub(crate) fn refused_by(proxy: &WSProxy, url: &str, config: WSConnectConfig) -> WSProxyErrorKind {
     let (log, _events) = log();
     match connect(url, config.proxy(proxy.clone()), Probe::new(&log)).opened() {
-        Err(WSError::Proxy(error)) => error.kind,
+        Err(WSConnectError::Proxy(error)) => error.kind,
         other => panic!("{proxy}: {other:?}"),
     }
 }

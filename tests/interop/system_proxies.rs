@@ -180,7 +180,7 @@ fn squid_wants_credentials() {
 
 #[cfg(feature = "tls")]
 mod over_tls {
-    use femtows::{WSError, WSHandshakeFailure};
+    use femtows::{WSConnectError, WSHandshakeFailure};
 
     use super::*;
     use crate::authority::{Authority, FAULTS, Identity};
@@ -260,7 +260,7 @@ mod over_tls {
                 let (log, _events) = log();
                 let client = connect(&format!("wss://{}/", server.addr), config, Probe::new(&log));
                 match client.opened() {
-                    Err(WSError::Tls(error)) => {
+                    Err(WSConnectError::Tls(error)) => {
                         assert_eq!(error.is_from_proxy(), at_proxy, "{fault:?}: {error}");
                         assert!(error.to_string().contains(fault.our_words()), "{error}");
                     }

@@ -1,6 +1,6 @@
 //! Ends that do not fit, one of them a peer's: the right one gets a clear error, in both directions.
 
-use femtows::{WSConnectConfig, WSError, WSHandshakeFailure, WSServerConfig};
+use femtows::{WSConnectConfig, WSConnectError, WSHandshakeFailure, WSServerConfig};
 
 use crate::authority::{Authority, FAULTS, Identity, file};
 use crate::peers::{Peer, PeerServer, WEBSOCKETS, WS};
@@ -26,7 +26,7 @@ fn their_server(peer: Peer, identity: Option<&Identity>) -> PeerServer {
 }
 
 /// What our client says of a server.
-fn our_error(url: &str, config: WSConnectConfig) -> WSError {
+fn our_error(url: &str, config: WSConnectConfig) -> WSConnectError {
     let (log, _) = log();
     connect(url, config, Probe::new(&log)).opened().expect_err("these ends do not fit")
 }
@@ -82,7 +82,7 @@ fn our_client_refuses(peer: Peer) {
         let (identity, authority) = fault.certificate("127.0.0.1");
         let server = their_server(peer, Some(&identity));
         let error = our_error(&server.url("/"), WSConnectConfig::default().tls(authority.client()));
-        let WSError::Tls(tls) = &error else { panic!("{fault:?}: {error}") };
+        let WSConnectError::Tls(tls) = &error else { panic!("{fault:?}: {error}") };
         assert!(
             tls.is_certificate_problem() && error.to_string().contains(fault.our_words()),
             "{fault:?}: {error}"

@@ -10,7 +10,7 @@ use femtows::message::*;
 use femtows::proto::Role;
 use femtows::testkit::{Peer, TestKit};
 use femtows::{
-    WSError, WSLoop, WSLoopConfig, WSMsgType, WSServerConfig, WSSocket, WSTask, WSUpgradeResponse,
+    WSConnectError, WSLoop, WSLoopConfig, WSMsgType, WSServerConfig, WSSocket, WSTask, WSUpgradeResponse,
 };
 
 use crate::ends::*;
@@ -208,7 +208,7 @@ fn connect_deadline_of_a_client_is_60_seconds() {
     let (_mute, client) = kit.raw_client(listener, connect_config);
     let start = kit.now();
     let result = kit.block_on(client);
-    assert!(matches!(result, Err(WSError::Timeout { .. })), "{result:?}");
+    assert!(matches!(result, Err(WSConnectError::Timeout { .. })), "{result:?}");
     assert_eq!(kit.now() - start, 60 * SECOND);
 }
 

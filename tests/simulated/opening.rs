@@ -111,7 +111,7 @@ fn single_bytes_do_not_extend_the_clients_deadline() {
     }
     assert!(client.is_finished(), "the deadline has come");
     let error = kit.block_on(client).unwrap_err();
-    assert!(matches!(error, WSError::Timeout { phase: WSPhase::Opening, .. }), "{error}");
+    assert!(matches!(error, WSConnectError::Timeout { phase: WSPhase::Opening, .. }), "{error}");
     peer.close();
     assert_eq!(kit.leftovers(), [""; 0]);
 }

@@ -106,7 +106,7 @@ struct Schedule {
 struct Connecting {
     link: SimLink,
     /// `None` once the attempt was given up.
-    client: Option<WSTask<Result<WSTransport, WSError>>>,
+    client: Option<WSTask<Result<WSTransport, WSConnectError>>>,
 }
 
 impl Connecting {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use femtows::{
-    WSConnectConfig, WSError, WSHandshakeError, WSHandshakeErrorKind, WSHeaders, WSPhase, WSServerConfig,
-    WSTransport,
+    WSConfigError, WSConnectConfig, WSConnectError, WSHandshakeError, WSHandshakeErrorKind, WSHeaders,
+    WSPhase, WSServerConfig, WSTransport,
 };
 
 use crate::support::eventually;
@@ -16,7 +16,7 @@ use crate::support::running::{connect, serve};
 use crate::support::wire::Frame;
 
 /// What `ws_connect` makes of a server that answers with what `answer` makes of the key, and then closes.
-fn answered(config: WSConnectConfig, answer: impl FnOnce(&str) -> String) -> Result<(), WSError> {
+fn answered(config: WSConnectConfig, answer: impl FnOnce(&str) -> String) -> Result<(), WSConnectError> {
     let (log, _events) = log();
     let server = PeerServer::bind();
     let client = connect(&server.url("/"), config, Probe::new(&log));
@@ -31,9 +31,9 @@ fn answered(config: WSConnectConfig, answer: impl FnOnce(&str) -> String) -> Res
     result
 }
 
-fn handshake_error(result: Result<(), WSError>) -> WSHandshakeError {
+fn handshake_error(result: Result<(), WSConnectError>) -> WSHandshakeError {
     match result {
-        Err(WSError::Handshake(error)) => (*error).clone(),
+        Err(WSConnectError::Handshake(error)) => (*error).clone(),
         other => panic!("a handshake error was expected, not {other:?}"),
     }
 }
@@ -93,7 +93,7 @@ fn an_answer_to_half_a_question_is_refused() {
     let key = header(&begin, "Sec-WebSocket-Key").unwrap();
     peer.write(switching(&key, "").as_bytes());
     match client.opened() {
-        Err(WSError::Io { source, .. }) => assert_eq!(source.kind(), std::io::ErrorKind::InvalidData),
+        Err(WSConnectError::Io { source, .. }) => assert_eq!(source.kind(), std::io::ErrorKind::InvalidData),
         other => panic!("{other:?}"),
     }
 }
@@ -238,7 +238,7 @@ fn invalid_header_is_the_error_of_the_connect() {
         let (log, _events) = log();
         let server = PeerServer::bind();
         let error = connect(&server.url("/"), config, Probe::new(&log)).opened().unwrap_err();
-        assert!(matches!(error, WSError::InvalidHeader(_)), "{error}");
+        assert!(matches!(error, WSConnectError::Config(WSConfigError::Header(_))), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 }
@@ -262,11 +262,14 @@ fn the_callers_own_mistakes_are_told_apart() {
     let mut headers = WSHeaders::new();
     headers.append("Sec-WebSocket-Key", "own").unwrap();
     let config = WSConnectConfig::default().extra_headers(headers);
-    assert!(matches!(open("ws://127.0.0.1:1/", config), WSError::InvalidRequest(_)));
+    assert!(matches!(open("ws://127.0.0.1:1/", config), WSConnectError::Config(WSConfigError::Request(_))));
     let config = WSConnectConfig::default().subprotocols(["a", "a"]);
-    assert!(matches!(open("ws://127.0.0.1:1/", config), WSError::InvalidRequest(_)));
+    assert!(matches!(open("ws://127.0.0.1:1/", config), WSConnectError::Config(WSConfigError::Request(_))));
     for url in ["http://127.0.0.1/", "ws://", "ws://127.0.0.1/#fragment", "nonsense"] {
-        assert!(matches!(open(url, WSConnectConfig::default()), WSError::InvalidUrl(_)), "{url}");
+        assert!(
+            matches!(open(url, WSConnectConfig::default()), WSConnectError::Config(WSConfigError::Url(_))),
+            "{url}"
+        );
     }
     assert!(WSHeaders::new().append("X", "a\r\nb").is_err());
 }
@@ -280,7 +283,9 @@ fn a_refused_connect_is_an_io_error() {
     let addr = socket.local_addr().unwrap().as_socket().unwrap();
     let client = connect(&format!("ws://{addr}/"), WSConnectConfig::default(), Probe::new(&log));
     match client.opened() {
-        Err(WSError::Io { source, .. }) => assert_eq!(source.kind(), std::io::ErrorKind::ConnectionRefused),
+        Err(WSConnectError::Io { source, .. }) => {
+            assert_eq!(source.kind(), std::io::ErrorKind::ConnectionRefused);
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(client.on.ask(femtows::WSLoopHandle::slots), 0);
@@ -291,7 +296,7 @@ fn an_unresolvable_name_is_a_resolve_error() {
     let (log, _events) = log();
     let config = WSConnectConfig::default().handshake_timeout(None);
     match connect("ws://nonexistent.invalid/", config, Probe::new(&log)).opened() {
-        Err(WSError::Resolve { host, .. }) => assert_eq!(&*host, "nonexistent.invalid"),
+        Err(WSConnectError::Resolve { host, .. }) => assert_eq!(&*host, "nonexistent.invalid"),
         other => panic!("{other:?}"),
     }
 }
@@ -318,7 +323,7 @@ fn t02_a_mute_server_is_left_at_the_handshake_deadline() {
     peer.read_head();
     peer.write(b"HTTP/1.1 101 Switching Protocols\r\n");
     match client.opened() {
-        Err(WSError::Timeout { phase: WSPhase::Opening, timeout: told }) => assert_eq!(told, timeout),
+        Err(WSConnectError::Timeout { phase: WSPhase::Opening, timeout: told }) => assert_eq!(told, timeout),
         other => panic!("{other:?}"),
     }
     peer.expect_eof();

@@ -6,7 +6,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use femtows::{
-    WSAttemptOutcome, WSConnectConfig, WSError, WSLoopHandle, WSPhase, WSProxy, WSServerConfig, WSTransport,
+    WSAttemptOutcome, WSConnectConfig, WSConnectError, WSLoopHandle, WSPhase, WSProxy, WSServerConfig,
+    WSTransport,
 };
 
 use crate::support::peer::{PeerServer, header};
@@ -133,7 +134,7 @@ fn the_socket_factory_may_leave_it_or_fail() {
     let config = WSConnectConfig::default().socket_factory(|_| Err(io::Error::other("none today")));
     let client = connect(&server.url("/"), config, Probe::new(&log));
     match client.opened() {
-        Err(WSError::Io { source, .. }) => assert_eq!(source.to_string(), "none today"),
+        Err(WSConnectError::Io { source, .. }) => assert_eq!(source.to_string(), "none today"),
         other => panic!("{other:?}"),
     }
     assert_eq!(client.on.ask(WSLoopHandle::slots), 0);
@@ -193,7 +194,7 @@ fn t02_a_black_hole_is_left_at_the_deadline() {
     let (log, _events) = log();
     let config = WSConnectConfig::default().handshake_timeout(Some(Duration::from_millis(200)));
     let client = connect(&format!("ws://{addr}/"), config, Probe::new(&log));
-    assert!(matches!(client.opened(), Err(WSError::Timeout { phase: WSPhase::Connect, .. })));
+    assert!(matches!(client.opened(), Err(WSConnectError::Timeout { phase: WSPhase::Connect, .. })));
     assert_eq!(client.on.ask(WSLoopHandle::slots), 0);
     drop(fillers);
 }

@@ -13,8 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use femtows::{
-    WSConnectConfig, WSError, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType, WSPhase, WSServer,
-    WSServerConfig, ws_connect, ws_create_server,
+    WSConnectConfig, WSConnectError, WSError, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType, WSPhase,
+    WSServer, WSServerConfig, ws_connect, ws_create_server,
 };
 
 use crate::support::eventually;
@@ -85,7 +85,7 @@ fn a_closed_server_accepts_no_more_and_its_connections_live_on() {
     server.close();
     assert!(!server.is_listening());
     let connecting = ws_connect(&handle, Probe::new(&log), &url, WSConnectConfig::default());
-    assert!(matches!(block_on(&mut event_loop, connecting), Err(WSError::Io { .. })));
+    assert!(matches!(block_on(&mut event_loop, connecting), Err(WSConnectError::Io { .. })));
     transport.send(WSMsgType::Text, "still here");
     events.connected();
     let mut frame = None;

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use femtows::{WSConnectConfig, WSError, WSLoopHandle, WSPhase, WSProxy, WSProxyErrorKind, WSTransport};
+use femtows::{
+    WSConnectConfig, WSConnectError, WSLoopHandle, WSPhase, WSProxy, WSProxyErrorKind, WSTransport,
+};
 
 use crate::support::peer::{Peer, PeerServer, header, switching};
 use crate::support::probe::{Probe, log};
@@ -52,7 +54,7 @@ fn answered(proxy_url: &str, answer: &[u8]) -> WSProxyErrorKind {
     peer.try_write(answer);
     peer.shutdown_write();
     let kind = match client.opened() {
-        Err(WSError::Proxy(error)) => {
+        Err(WSConnectError::Proxy(error)) => {
             let shown = format!("{error}");
             assert!(shown.contains(&proxy.addr().to_string()) && !shown.contains("secret"), "{shown}");
             error.kind
@@ -187,7 +189,7 @@ fn endless_headers_are_cut_off() {
     let sent = (0..1_000_000).take_while(|_| peer.try_write(line.as_bytes())).count();
     assert!(sent < 1_000_000, "the client has gone");
     match client.opened() {
-        Err(WSError::Proxy(error)) => {
+        Err(WSConnectError::Proxy(error)) => {
             assert_eq!(error.kind, WSProxyErrorKind::InvalidAnswer("the response head is too large"));
         }
         other => panic!("{other:?}"),
@@ -202,7 +204,9 @@ fn t02_a_mute_proxy_is_left_at_the_deadline() {
         let mut peer = proxy.accept_tcp();
         peer.read_bytes(3);
         match client.opened() {
-            Err(WSError::Timeout { phase: WSPhase::Proxy, timeout: told }) => assert_eq!(told, timeout),
+            Err(WSConnectError::Timeout { phase: WSPhase::Proxy, timeout: told }) => {
+                assert_eq!(told, timeout);
+            }
             other => panic!("{other:?}"),
         }
         peer.expect_gone();
@@ -219,7 +223,7 @@ fn a_proxy_that_is_not_there_is_named() {
     let proxy = WSProxy::parse(&format!("socks5h://u:secret@{addr}")).unwrap();
     let client = connect("ws://server.test/", WSConnectConfig::default().proxy(proxy), Probe::new(&log));
     match client.opened() {
-        Err(error @ WSError::Io { .. }) => {
+        Err(error @ WSConnectError::Io { .. }) => {
             let text = error.to_string();
             assert!(
                 text.starts_with(&format!("proxy socks5h://{addr}: cannot connect to {addr}: ")),
@@ -234,9 +238,9 @@ fn a_proxy_that_is_not_there_is_named() {
 #[test]
 fn tls_is_refused_before_anything_is_sent() {
     let (proxy, client) = ask("https://ADDR", "ws://server.test/", None);
-    assert!(matches!(client.opened(), Err(WSError::TlsUnsupported)));
+    assert!(matches!(client.opened(), Err(WSConnectError::Config(femtows::WSConfigError::TlsUnsupported))));
     let (other_proxy, client) = ask("http://ADDR", "wss://server.test/", None);
-    assert!(matches!(client.opened(), Err(WSError::TlsUnsupported)));
+    assert!(matches!(client.opened(), Err(WSConnectError::Config(femtows::WSConfigError::TlsUnsupported))));
     drop((proxy, other_proxy));
 }
 
@@ -245,7 +249,9 @@ fn an_ipv6_server_is_out_of_reach_of_socks4() {
     for scheme in ["socks4", "socks4a"] {
         let (_proxy, client) = ask(&format!("{scheme}://ADDR"), "ws://[::1]/", None);
         match client.opened() {
-            Err(WSError::Proxy(error)) => assert!(matches!(error.kind, WSProxyErrorKind::Unsupported(_))),
+            Err(WSConnectError::Proxy(error)) => {
+                assert!(matches!(error.kind, WSProxyErrorKind::Unsupported(_)));
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use femtows::{
-    WSConnectConfig, WSError, WSHandshakeErrorKind, WSHeaders, WSIntoUpgrade, WSLoopHandle, WSPhase,
+    WSConnectConfig, WSConnectError, WSHandshakeErrorKind, WSHeaders, WSIntoUpgrade, WSLoopHandle, WSPhase,
     WSServerConfig, WSUpgradeOutcome, WSUpgradeRequest, WSUpgradeResponse,
 };
 
@@ -34,7 +34,9 @@ fn t13_chains_against_budgets() {
             let client = connect(&server.url(&format!("/{chain}")), config, Probe::new(&log));
             let result = client.opened();
             if chain > budget {
-                let Err(WSError::Handshake(error)) = result else { panic!("{budget} {chain}: {result:?}") };
+                let Err(WSConnectError::Handshake(error)) = result else {
+                    panic!("{budget} {chain}: {result:?}")
+                };
                 assert_eq!(error.kind, WSHandshakeErrorKind::InvalidStatus(302), "the original error");
                 let location = error.response.as_ref().unwrap().get_header("location").unwrap().into_owned();
                 assert_eq!(location, (chain - budget - 1).to_string(), "that of the last answer");
@@ -179,7 +181,7 @@ fn t13_what_cannot_be_followed() {
         let mut peer = server.accept_tcp();
         peer.read_head();
         peer.write(format!("HTTP/1.1 302 X\r\n{location}Content-Length: 3\r\n\r\nwhy").as_bytes());
-        let Err(WSError::Handshake(error)) = client.opened() else { panic!("{location}") };
+        let Err(WSConnectError::Handshake(error)) = client.opened() else { panic!("{location}") };
         let WSHandshakeErrorKind::InvalidRedirect(told) = &error.kind else { panic!("{error:?}") };
         assert!(told.starts_with(reason), "{told}");
         assert_eq!(error.raw_body, "why", "the answer comes out with it");
@@ -195,7 +197,7 @@ fn t02_a_redirection_to_wss_needs_tls() {
     let mut peer = server.accept_tcp();
     peer.read_head();
     peer.write(b"HTTP/1.1 302 X\r\nLocation: wss://h/\r\nContent-Length: 0\r\n\r\n");
-    assert!(matches!(client.opened(), Err(WSError::TlsUnsupported)));
+    assert!(matches!(client.opened(), Err(WSConnectError::Config(femtows::WSConfigError::TlsUnsupported))));
 }
 
 /// One deadline over all of it: steps that each take less than that do not add up to more.
@@ -214,5 +216,5 @@ fn t02_redirections_do_not_extend_the_deadline() {
     let key = header(&second.read_head(), "Sec-WebSocket-Key").unwrap();
     thread::sleep(step);
     second.try_write(switching(&key, "").as_bytes());
-    assert!(matches!(client.opened(), Err(WSError::Timeout { phase: WSPhase::Opening, .. })));
+    assert!(matches!(client.opened(), Err(WSConnectError::Timeout { phase: WSPhase::Opening, .. })));
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use femtows::message::{WebSocketConfig, connect_websocket};
 use femtows::{
-    WSConnectConfig, WSError, WSIntoUpgrade, WSLoop, WSLoopConfig, WSPhase, WSProxy, WSResolver, WSResolving,
-    WSServerConfig, WSUpgradeRequest, WSUpgradeResponse, ws_connect,
+    WSConnectConfig, WSConnectError, WSIntoUpgrade, WSLoop, WSLoopConfig, WSPhase, WSProxy, WSResolver,
+    WSResolving, WSServerConfig, WSUpgradeRequest, WSUpgradeResponse, ws_connect,
 };
 
 use crate::support::PATIENCE;
@@ -191,7 +191,7 @@ fn no_address_from_a_configured_resolver_is_a_resolve_error() {
     let config = WSConnectConfig::default().resolver(|_: &str, _: u16| ready(Ok(Vec::new())));
     let (log, _events) = log();
     let error = connect("ws://feed.example/", config, Probe::new(&log)).opened().unwrap_err();
-    assert!(matches!(&error, WSError::Resolve { host, .. } if &**host == "feed.example"), "{error}");
+    assert!(matches!(&error, WSConnectError::Resolve { host, .. } if &**host == "feed.example"), "{error}");
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn the_handshake_deadline_covers_a_configured_resolver_and_drops_its_lookup() {
     let (log, _events) = log();
     let client = connect("ws://feed.example/", config, Probe::new(&log));
     let error = client.opened().unwrap_err();
-    assert!(matches!(error, WSError::Timeout { phase: WSPhase::Resolve, .. }), "{error}");
+    assert!(matches!(error, WSConnectError::Timeout { phase: WSPhase::Resolve, .. }), "{error}");
     dropped.recv_timeout(PATIENCE).unwrap();
 }
 

@@ -6,9 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use femtows::{
-    WSCloseCode, WSConnectConfig, WSError, WSLimits, WSLoop, WSLoopConfig, WSMsgType, WSRemoteError,
-    WSServerConfig, WSUpgradeRequest, WSUpgradeResponse, WSUpgraded, ws_create_server_without_socket,
-    ws_take_over,
+    WSCloseCode, WSConnectConfig, WSConnectError, WSError, WSLimits, WSLoop, WSLoopConfig, WSMsgType,
+    WSRemoteError, WSServerConfig, WSUpgradeRequest, WSUpgradeResponse, WSUpgraded,
+    ws_create_server_without_socket, ws_take_over,
 };
 
 use crate::support::eventually;
@@ -164,5 +164,5 @@ fn a_server_that_is_closed_takes_nothing_over() {
     assert!(peer.write(b"x").is_err());
     let (three, _peer) = UnixStream::pair().unwrap();
     let refused = ws_take_over(&handle, Probe::new(&log), WSUpgraded::new(three), WSConnectConfig::default());
-    assert!(matches!(refused, Err(WSError::Disconnected)));
+    assert!(matches!(refused, Err(WSConnectError::Gone)));
 }

@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use femtows::{
-    WSConnectConfig, WSError, WSIntoUpgrade, WSListener, WSLoop, WSLoopConfig, WSLoopHandle, WSLoopRemote,
-    WSServerConfig, WSTransport, WSUpgradeRequest, ws_connect, ws_create_server,
+    WSConnectConfig, WSConnectError, WSError, WSIntoUpgrade, WSListener, WSLoop, WSLoopConfig, WSLoopHandle,
+    WSLoopRemote, WSServerConfig, WSTransport, WSUpgradeRequest, ws_connect, ws_create_server,
 };
 
 use super::PATIENCE;
@@ -139,7 +139,7 @@ impl Server {
 /// A client on a loop of its own.
 pub(crate) struct Client {
     pub(crate) on: LoopThread,
-    opened: Receiver<Result<(), WSError>>,
+    opened: Receiver<Result<(), WSConnectError>>,
     ended: Receiver<Result<(), WSError>>,
 }
 
@@ -171,7 +171,7 @@ pub(crate) fn connect<L: WSListener + Send + 'static>(
 
 impl Client {
     /// What `ws_connect` said.
-    pub(crate) fn opened(&self) -> Result<(), WSError> {
+    pub(crate) fn opened(&self) -> Result<(), WSConnectError> {
         self.opened.recv_timeout(PATIENCE).expect("the opening ends")
     }
 

@@ -229,7 +229,7 @@ fn t13_redirections_stay_secure() {
         (transport.connect_report().unwrap().url.to_string(), transport.is_secure())
     });
     assert!(url.ends_with("/echo") && is_secure, "{url}");
-    let Err(WSError::Handshake(error)) = client("/away").opened() else { panic!("wss leads to ws") };
+    let Err(WSConnectError::Handshake(error)) = client("/away").opened() else { panic!("wss leads to ws") };
     assert_eq!(error.kind, WSHandshakeErrorKind::InvalidRedirect("leads from wss to ws".into()));
 }
 
@@ -240,5 +240,5 @@ fn a_request_knows_that_it_came_through_tls() {
     let refuse_plain = |request: &WSUpgradeRequest| request.is_secure().then(echo);
     assert!(kit.pair(refuse_plain, echo(), server, client).is_ok());
     let plain = kit.pair(refuse_plain, echo(), WSServerConfig::default(), WSConnectConfig::default());
-    assert!(matches!(plain, Err(WSError::Handshake(_))));
+    assert!(matches!(plain, Err(WSConnectError::Handshake(_))));
 }

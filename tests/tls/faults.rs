@@ -13,7 +13,7 @@ use crate::support::logs;
 const ALERT: u8 = 21;
 
 /// What a client with this configuration is told by a server with that one.
-fn refused(server: WSServerTls, client: WSClientTls) -> WSError {
+fn refused(server: WSServerTls, client: WSClientTls) -> WSConnectError {
     let mut kit = TestKit::new(1);
     let (server, client) = (WSServerConfig::default().tls(server), WSConnectConfig::default().tls(client));
     let opening = kit.opening(
@@ -28,9 +28,9 @@ fn refused(server: WSServerTls, client: WSClientTls) -> WSError {
     error
 }
 
-fn certificate_problem(error: &WSError) -> String {
+fn certificate_problem(error: &WSConnectError) -> String {
     match error {
-        WSError::Tls(tls) if tls.is_certificate_problem() => error.to_string(),
+        WSConnectError::Tls(tls) if tls.is_certificate_problem() => error.to_string(),
         other => panic!("not a problem with a certificate: {other}"),
     }
 }
@@ -112,7 +112,7 @@ fn clients_without_a_good_certificate_are_refused() {
     ] {
         let (server, client) = mutual(ask, own, &authority);
         let error = refused(server, client);
-        let WSError::Tls(tls) = &error else { panic!("{error}") };
+        let WSConnectError::Tls(tls) = &error else { panic!("{error}") };
         assert!(matches!(tls.rustls_error(), rustls::Error::AlertReceived(_)), "{error}");
     }
 }
@@ -138,7 +138,10 @@ fn a_tls_client_on_a_plain_port() {
     let opening =
         kit.opening(|_: &WSUpgradeRequest| echo(), |_, _| echo(), WSServerConfig::default(), client);
     let error = kit.block_on(opening.client).unwrap_err();
-    assert!(matches!(error, WSError::Tls(_)) && error.to_string().contains("does not speak TLS"), "{error}");
+    assert!(
+        matches!(error, WSConnectError::Tls(_)) && error.to_string().contains("does not speak TLS"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -148,7 +151,7 @@ fn a_plain_client_on_a_tls_port() {
     let opening =
         kit.opening(|_: &WSUpgradeRequest| echo(), |_, _| echo(), server, WSConnectConfig::default());
     let error = kit.block_on(opening.client).unwrap_err();
-    assert!(matches!(error, WSError::Handshake(_)), "{error}");
+    assert!(matches!(error, WSConnectError::Handshake(_)), "{error}");
 }
 
 #[test]

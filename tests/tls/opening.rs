@@ -165,7 +165,7 @@ fn t02_half_a_record_does_not_outlive_the_deadline() {
         kit.advance(Duration::from_millis(1));
         assert!(opening.link.is_closed(femtows::proto::Role::Server));
         let error = kit.block_on(opening.client).unwrap_err();
-        assert!(matches!(error, WSError::Io { .. }), "{error}");
+        assert!(matches!(error, WSConnectError::Io { .. }), "{error}");
         assert_eq!(kit.leftovers(), Vec::<&str>::new());
     }
 }
@@ -176,7 +176,7 @@ fn t02_a_silent_server_does_not_outlive_the_clients_deadline() {
     let (_, client) = both_ends();
     let (peer, client) = kit.raw_client(echo(), client);
     let error = kit.block_on(client).unwrap_err();
-    assert!(matches!(error, WSError::Timeout { phase: WSPhase::Opening, .. }), "{error}");
+    assert!(matches!(error, WSConnectError::Timeout { phase: WSPhase::Opening, .. }), "{error}");
     drop(peer);
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use femtows::{WSConnectConfig, WSError, WSHandshakeFailure, WSServerConfig};
+use femtows::{WSConnectConfig, WSConnectError, WSHandshakeFailure, WSServerConfig};
 
 use crate::authority::{Authority, FAULTS, Fault, Identity, file};
 use crate::peers::{OpenSsl, is_installed};
@@ -27,7 +27,7 @@ fn one_has_failed(server: &Server, kind: WSHandshakeFailure) {
     eventually("nothing is left", || server.slots() == 0);
 }
 
-fn our_error(url: &str, config: WSConnectConfig) -> WSError {
+fn our_error(url: &str, config: WSConnectConfig) -> WSConnectError {
     let (log, _) = log();
     connect(url, config, Probe::new(&log)).opened().expect_err("these ends do not fit")
 }
@@ -74,7 +74,7 @@ fn openssl_is_told_why_we_refuse_its_certificate() {
         let (mut server, addr) = openssl_server(&identity);
         let url = format!("wss://localhost:{}/", addr.port());
         let error = our_error(&url, WSConnectConfig::default().tls(authority.client()));
-        let WSError::Tls(tls) = &error else { panic!("{fault:?}: {error}") };
+        let WSConnectError::Tls(tls) = &error else { panic!("{fault:?}: {error}") };
         assert!(tls.is_certificate_problem(), "{fault:?}: {error}");
         assert!(error.to_string().contains(fault.our_words()), "{fault:?}: {error}");
         server.until(match fault {

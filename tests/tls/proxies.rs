@@ -162,7 +162,7 @@ fn tls_error(client: &Client) -> WSTlsError {
     let error = client.opened().expect_err("this has to fail");
     assert_eq!(client.on.ask(WSLoopHandle::slots), 0, "the slot is free");
     let text = error.to_string();
-    let WSError::Tls(tls) = error else { panic!("{text}") };
+    let WSConnectError::Tls(tls) = error else { panic!("{text}") };
     assert_eq!(text.contains("with the proxy"), tls.is_from_proxy(), "{text}");
     tls
 }
@@ -268,10 +268,12 @@ fn what_is_not_tls_is_told_of_its_layer() {
     way.accept_tunnel().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
     // It may come with the proxy's answer.
     match client.opened().unwrap_err() {
-        WSError::Tls(error) => {
+        WSConnectError::Tls(error) => {
             assert!(!error.is_from_proxy() && error.to_string().contains("does not speak TLS"), "{error}");
         }
-        WSError::Proxy(error) => assert!(matches!(error.kind, WSProxyErrorKind::InvalidAnswer(_)), "{error}"),
+        WSConnectError::Proxy(error) => {
+            assert!(matches!(error.kind, WSProxyErrorKind::InvalidAnswer(_)), "{error}");
+        }
         error => panic!("{error}"),
     }
 
@@ -314,7 +316,7 @@ fn a_fault_of_an_open_connection_is_told_of_its_layer() {
 fn t02_the_deadline_tells_the_layer() {
     let way = Way { timeout: Duration::from_millis(600), ..Way::new() };
     let phase = |client: &Client| match client.opened().unwrap_err() {
-        WSError::Timeout { phase, .. } => phase,
+        WSConnectError::Timeout { phase, .. } => phase,
         other => panic!("{other}"),
     };
     let (client, _events) = way.connect(WSS);

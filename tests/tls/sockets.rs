@@ -142,7 +142,7 @@ fn web_roots_do_not_know_the_tests_authority() {
     let (log, _) = log();
     let client = connect(&url(&server), WSConnectConfig::default(), Probe::new(&log));
     let error = client.opened().unwrap_err();
-    assert!(matches!(&error, WSError::Tls(tls) if tls.is_certificate_problem()), "{error}");
+    assert!(matches!(&error, WSConnectError::Tls(tls) if tls.is_certificate_problem()), "{error}");
 }
 
 #[test]

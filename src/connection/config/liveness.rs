@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::proto::{AutoPing, KeepAliveRules, WSAutoPingStrategy};
-use crate::runtime::WSError;
+
+use super::WSConfigError;
 
 /// What the setters below set. The default is that of a client.
 #[derive(Clone, Debug)]
@@ -63,7 +64,7 @@ impl LivenessConfig {
     }
 
     /// What cannot be kept is the caller's fault, and told before anything is opened.
-    pub(crate) fn check(&self) -> Result<(), WSError> {
+    pub(crate) fn check(&self) -> Result<(), WSConfigError> {
         let ping = self.auto_ping();
         let wrong = if !self.enable_auto_ping {
             None
@@ -74,7 +75,7 @@ impl LivenessConfig {
         } else {
             None
         };
-        wrong.map_or(Ok(()), |wrong| Err(WSError::InvalidArgument(wrong)))
+        wrong.map_or(Ok(()), |wrong| Err(WSConfigError::Argument(wrong)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Settings of connections: one setter per field, each with its default, its unit and what it trades.
 
+mod error;
 mod liveness;
 
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use crate::deflate::WSDeflateConfig;
 use crate::handshake::HandshakeLimits;
 use crate::net::SocketOptions;
 use crate::proto::{Rules, WSOverflowPolicy};
-use crate::runtime::WSError;
 
+pub use error::WSConfigError;
 pub(crate) use liveness::{LivenessConfig, ReplyTimeout, liveness_setters};
 
 /// When sent frames are handed to the kernel.
@@ -242,13 +243,13 @@ impl Default for ConnectionConfig {
 
 impl ConnectionConfig {
     /// What cannot be kept is the caller's fault, and told before anything is opened.
-    pub(crate) fn check(&self) -> Result<(), WSError> {
+    pub(crate) fn check(&self) -> Result<(), WSConfigError> {
         #[cfg(feature = "deflate")]
         if let Some(deflate) = &self.deflate {
-            deflate.check().map_err(WSError::InvalidArgument)?;
+            deflate.check().map_err(WSConfigError::Argument)?;
         }
         if self.write_timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return Err(WSError::InvalidArgument("write_timeout must be more than zero"));
+            return Err(WSConfigError::Argument("write_timeout must be more than zero"));
         }
         self.liveness.check()
     }
