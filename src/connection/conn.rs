@@ -4,7 +4,7 @@ mod input;
 mod lent;
 mod output;
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, Ref};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
@@ -24,8 +24,7 @@ use crate::proto::{
     WSFrame, WSMsgType, WSProtocolError,
 };
 use crate::runtime::{
-    Command, LoopCore, Readiness, Shutdown, Source, TimerKind, Token, WSError, WSListenerError, WSLoopHandle,
-    guard,
+    Command, LoopCore, Readiness, Shutdown, Source, TimerKind, Token, WSError, WSListenerError, guard,
 };
 use crate::sys;
 #[cfg(feature = "tls")]
@@ -370,14 +369,6 @@ impl Conn {
     pub(crate) fn closing_done(self: &Rc<Self>) -> Disconnected {
         Disconnected::new(self, true)
     }
-
-    pub(super) fn is_ending(&self) -> bool {
-        self.wire.proto().is_ending()
-    }
-
-    pub(super) fn is_handshake_closed(&self) -> bool {
-        self.wire.proto().is_handshake_closed()
-    }
 }
 
 // --- the listener ------------------------------------------------------------------------------
@@ -474,10 +465,6 @@ impl Conn {
         }
     }
 
-    pub(super) fn is_pong_awaited(&self) -> bool {
-        self.wire.proto().is_pong_awaited()
-    }
-
     /// Asks the listener whether a frame is the answer that is awaited; if so, takes it for that.
     #[cold]
     pub(super) fn is_awaited_pong(
@@ -532,10 +519,6 @@ impl Conn {
         }
     }
 
-    pub(crate) fn loop_handle(&self) -> WSLoopHandle {
-        WSLoopHandle::new(Rc::clone(&self.core))
-    }
-
     pub(crate) fn has_settings(&self, settings: &Rc<Settings>) -> bool {
         Rc::ptr_eq(&self.settings, settings)
     }
@@ -585,6 +568,11 @@ impl Conn {
     #[inline]
     fn with_proto<R>(&self, call: impl FnOnce(&mut proto::Connection, &mut SendContext<'_>) -> R) -> R {
         self.wire.with_proto(&self.core, call)
+    }
+
+    /// Returns the state of the protocol, for one question: no borrow may last.
+    pub(super) fn proto(&self) -> Ref<'_, proto::Connection> {
+        self.wire.proto()
     }
 
     pub(super) fn rare(&self) -> &Rare {

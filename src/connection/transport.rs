@@ -391,7 +391,7 @@ impl WSTransport {
 
     /// The loop that this connection lives on.
     pub fn loop_handle(&self) -> WSLoopHandle {
-        self.conn.loop_handle()
+        WSLoopHandle::new(Rc::clone(self.conn.core()))
     }
 }
 

@@ -77,7 +77,7 @@ impl Future for Disconnected {
         if let Some(result) = this.conn.result() {
             return Poll::Ready(result);
         }
-        if this.suffices_handshake && this.conn.is_handshake_closed() {
+        if this.suffices_handshake && this.conn.proto().is_handshake_closed() {
             return Poll::Ready(Ok(()));
         }
         // Cloned, and the old one dropped, outside of the borrow: both may run user code.
@@ -103,7 +103,7 @@ pub(crate) async fn measure_roundtrip_time(conn: Rc<Conn>, rounds: usize) -> Res
     for _ in 0..rounds {
         // One ping at a time, auto-ping's and those of other measurements included: answers do not
         // say whose they are.
-        while conn.is_pong_awaited() {
+        while conn.proto().is_pong_awaited() {
             NextPong::new(&conn).await?;
         }
         let sent = std::future::poll_fn(|cx| poll_ping(&conn, cx)).await?;
@@ -115,7 +115,7 @@ pub(crate) async fn measure_roundtrip_time(conn: Rc<Conn>, rounds: usize) -> Res
 
 /// Sends a ping now, as soon as the listener is not in a callback. Returns the time.
 fn poll_ping(conn: &Rc<Conn>, cx: &Context<'_>) -> Poll<Result<Instant, WSError>> {
-    if conn.is_ending() {
+    if conn.proto().is_ending() {
         return Poll::Ready(Err(WSError::Disconnected));
     }
     if !conn.is_listener_free() {
