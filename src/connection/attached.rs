@@ -58,7 +58,7 @@ impl WSTransport {
     /// # struct Greeter;
     /// impl WSListener for Greeter {
     ///     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
-    ///         let name = transport.request().and_then(|request| request.get_header("x-user"));
+    ///         let name = transport.request().and_then(|request| request.header("x-user"));
     ///         transport.set_data(User(name.unwrap_or_default().into_owned()));
     ///         Ok(())
     ///     }
