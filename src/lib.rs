@@ -25,7 +25,7 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | run things | [`WSLoop`], [`WSLoopHandle`] (same thread), [`WSLoopRemote`] (other threads) |
+//! | run things | [`run`], [`WSLoop`], [`WSLoopHandle`] (same thread), [`WSLoopRemote`] (other threads) |
 //! | serve | [`ws_create_server`], [`ws_create_server_on`], [`WSServer::take_over`], [`WSServerConfig`], [`Routes`], [`WSIntoUpgrade`], [`WSDeferredUpgrade`] |
 //! | serve on many cores | [`ws_serve_per_core`], [`WSServerThreads`] |
 //! | connect | [`ws_connect`], [`ws_connect_over`], [`ws_take_over`], [`WSConnectConfig`], [`WSConnectError`], [`WSProxy`], [`WSConnectReport`], [`WSReconnect`] |
@@ -70,7 +70,6 @@ pub mod message {
     //!
     //! ```
     //! use femtows::message::{HandlerError, Message, WebSocketConfig, WebSocketRequest, open_websocket_url, serve_websocket};
-    //! use femtows::{WSLoop, WSLoopConfig};
     //!
     //! async fn echo(request: WebSocketRequest) -> Result<(), HandlerError> {
     //!     let ws = request.accept().await?;
@@ -80,19 +79,17 @@ pub mod message {
     //!     Ok(())
     //! }
     //!
-    //! let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
-    //! let handle = event_loop.handle();
-    //! let server = serve_websocket(&handle, echo, "127.0.0.1:0", WebSocketConfig::default())?;
-    //!
-    //! let url = format!("ws://{}/", server.local_addr());
-    //! let answer = event_loop.block_on(async move {
-    //!     open_websocket_url(&handle, &url, WebSocketConfig::default(), async |ws| {
+    //! femtows::run(async |handle| {
+    //!     let server = serve_websocket(&handle, echo, "127.0.0.1:0", WebSocketConfig::default())?;
+    //!     let url = format!("ws://{}/", server.local_addr());
+    //!     let answer = open_websocket_url(&handle, &url, WebSocketConfig::default(), async |ws| {
     //!         ws.send_text("Hello").await?;
     //!         ws.recv().await
     //!     })
-    //!     .await?
-    //! })??;
-    //! assert_eq!(answer, Some(Message::from("Hello")));
+    //!     .await??;
+    //!     assert_eq!(answer, Some(Message::from("Hello")));
+    //!     Ok::<(), Box<dyn std::error::Error>>(())
+    //! })?;
     //! # Ok::<(), Box<dyn std::error::Error>>(())
     //! ```
 
@@ -147,7 +144,9 @@ pub use runtime::{
     WSBudgetPolicy, WSBusyPoll, WSError, WSHandshakeFailure, WSListenerError, WSLoopConfig, WSMetrics,
     WSMetricsSnapshot, WSOutbound, WSPhase,
 };
-pub use runtime::{WSLoop, WSLoopHandle, WSLoopRemote, WSRemoteError, WSSleep, WSTask, WSTaskScope, WSTimer};
+pub use runtime::{
+    WSLoop, WSLoopHandle, WSLoopRemote, WSRemoteError, WSSleep, WSTask, WSTaskScope, WSTimer, run,
+};
 pub use server::{
     WSDeferredUpgrade, WSIntoUpgrade, WSOriginPolicy, WSPerCoreConfig, WSServer, WSServerConfig,
     WSServerRemote, WSServerThreads, WSSpread, WSUpgradeOutcome, WSUpgradeRequest,

@@ -14,6 +14,12 @@ pub type WSResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 /// of the same loop. While one runs, frames that it sends are gathered (see [`WSWriteStrategy`](crate::WSWriteStrategy)).
 ///
 /// A panic in a callback closes this connection with 1011 and leaves the loop and all other connections running.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a listener on frames",
+    label = "not a `WSListener`",
+    note = "implement `WSListener` for it, which needs `on_ws_frame`",
+    note = "if it implements `WSMessageListener`, wrap it: `WSMessageAdapter::new(..)`"
+)]
 pub trait WSListener {
     /// The opening handshake is done. Frames may be sent from here on.
     ///

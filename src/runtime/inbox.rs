@@ -5,6 +5,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::runtime::WSMetrics;
+
 use super::handle::WSLoopHandle;
 use super::slots::Token;
 use super::source::Command;
@@ -170,11 +172,14 @@ pub(super) struct Inbox {
     any: AtomicBool,
     stop: AtomicBool,
     waker: Arc<LoopWaker>,
+    /// What the loop counts.
+    metrics: Arc<WSMetrics>,
 }
 
 impl Inbox {
     pub(super) fn new(waker: Arc<LoopWaker>, limit: usize) -> Self {
         Self {
+            metrics: Arc::default(),
             queue: Mutex::default(),
             limit,
             any: AtomicBool::new(false),
@@ -253,6 +258,10 @@ impl Inbox {
         queue.closed = true;
         self.any.store(false, Ordering::SeqCst);
         queue.take()
+    }
+
+    pub(super) fn metrics(&self) -> &Arc<WSMetrics> {
+        &self.metrics
     }
 
     pub(super) fn is_closed(&self) -> bool {

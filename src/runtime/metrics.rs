@@ -1,6 +1,8 @@
 //! What a loop counts.
 
 use std::fmt;
+use std::iter::Sum;
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -148,6 +150,23 @@ impl WSMetricsSnapshot {
         self.longest_callback = self.longest_callback.max(other.longest_callback);
         self.loop_lag = self.loop_lag.max(other.loop_lag);
         self.longest_loop_lag = self.longest_loop_lag.max(other.longest_loop_lag);
+    }
+}
+
+/// [`merge`](WSMetricsSnapshot::merge).
+impl AddAssign<&Self> for WSMetricsSnapshot {
+    fn add_assign(&mut self, other: &Self) {
+        self.merge(other);
+    }
+}
+
+/// Merges the snapshots of several loops.
+impl Sum for WSMetricsSnapshot {
+    fn sum<I: Iterator<Item = Self>>(snapshots: I) -> Self {
+        snapshots.fold(Self::default(), |mut sum, snapshot| {
+            sum += &snapshot;
+            sum
+        })
     }
 }
 
@@ -309,7 +328,8 @@ mod tests {
         }
         two.turn_took(Duration::from_secs(2));
         let mut sum = one.snapshot();
-        sum.merge(&two.snapshot());
+        sum += &two.snapshot();
+        assert_eq!([&one, &two].map(WSMetrics::snapshot).into_iter().sum::<WSMetricsSnapshot>(), sum);
         assert_eq!((sum.connections_accepted, sum.connections_opened, sum.connections_closed), (2, 2, 2));
         assert_eq!(
             (sum.frames_received, sum.bytes_received, sum.frames_sent, sum.bytes_sent),

@@ -43,7 +43,7 @@ pub(crate) use inbox::{Bound, Once};
 pub use metrics::{WSHandshakeFailure, WSMetrics, WSMetricsSnapshot, WSOutbound};
 pub(crate) use per_loop::PerLoop;
 pub use remote::WSLoopRemote;
-pub use run::WSLoop;
+pub use run::{WSLoop, run};
 #[cfg(test)]
 pub(crate) use slots::Slots;
 pub(crate) use slots::Token;

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::runtime::WSMetrics;
+
 use super::handle::WSLoopHandle;
 use super::inbox::{Bound, Inbox, Mail, Once, WSRemoteError};
 use super::slots::Token;
@@ -54,6 +56,12 @@ impl WSLoopRemote {
         f: impl FnOnce(&WSLoopHandle) + Send + 'static,
     ) -> Result<(), WSRemoteError> {
         self.inbox.post(Mail::Call(Box::new(f)), bound)
+    }
+
+    /// Returns what the loop counts: the same as [`WSLoopHandle::metrics`]. Costs nothing on the
+    /// loop, and stays readable when the loop is gone.
+    pub fn metrics(&self) -> Arc<WSMetrics> {
+        Arc::clone(self.inbox.metrics())
     }
 
     /// Ends [`WSLoop::run`](crate::WSLoop::run) after the current turn.

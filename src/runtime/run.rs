@@ -228,6 +228,32 @@ impl WSLoop {
     }
 }
 
+/// Runs a future on a loop of its own, with the loop's handle. Returns what the future returns, or the
+/// error of the loop.
+///
+/// The loop has the default configuration and is dropped when the future is done: its connections end,
+/// each with its `on_ws_disconnected`. Use [`WSLoop`] for a configuration, or to run the loop again.
+///
+/// ```
+/// use femtows::WSError;
+/// use std::time::Duration;
+///
+/// fn main() -> Result<(), WSError> {
+///     femtows::run(async |handle| {
+///         handle.sleep(Duration::from_millis(1)).await;
+///         Ok(())
+///     })
+/// }
+/// ```
+///
+/// # Errors
+/// The future's own, and [`WSError::Io`] if the loop cannot be created or polled.
+pub fn run<T, E: From<WSError>>(main: impl AsyncFnOnce(WSLoopHandle) -> Result<T, E>) -> Result<T, E> {
+    let mut event_loop = WSLoop::new(WSLoopConfig::default())?;
+    let handle = event_loop.handle();
+    event_loop.block_on(main(handle))?
+}
+
 fn set_busy_poll(poll: &MioPoll, busy_poll: WSBusyPoll) -> Result<(), WSError> {
     match sys::set_busy_poll(poll, busy_poll.micros(), busy_poll.budget, busy_poll.prefer) {
         // A program may run on an older system, too, where it is only slower.

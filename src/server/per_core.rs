@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::net::{ListenError, Listening};
 use crate::proto::WSCloseCode;
-use crate::runtime::{WSError, WSListenerError, WSLoop, WSLoopHandle, WSLoopRemote, WSRemoteError};
+use crate::runtime::{
+    WSError, WSListenerError, WSLoop, WSLoopHandle, WSLoopRemote, WSMetricsSnapshot, WSRemoteError,
+};
 use crate::server::{WSPerCoreConfig, WSServerConfig, WSSpread};
 use crate::sys;
 
@@ -262,6 +264,14 @@ impl WSServerThreads {
     /// Number of open connections on each thread.
     pub fn connections_by_thread(&self) -> impl ExactSizeIterator<Item = usize> {
         self.members.iter().map(|member| member.connections.load(Ordering::Relaxed))
+    }
+
+    /// Returns what all threads have counted together, those that have ended included: counters
+    /// add up, of times the longest counts. Costs nothing on the threads.
+    ///
+    /// [`loops`](Self::loops) has the counters of each by [`WSLoopRemote::metrics`].
+    pub fn metrics(&self) -> WSMetricsSnapshot {
+        self.loops().map(|on_loop| on_loop.metrics().snapshot()).sum()
     }
 
     /// Changes certificate, key and all else that is said of TLS on all threads, for connections that are accepted from now on; see

@@ -79,6 +79,12 @@ impl WSUpgradeResponseWithListener {
 /// response; a listener for it becomes 426. HEAD reaches the factory like GET, and its answer is
 /// sent with the `Content-Length` of the body and without the body (RFC 9110 section 9.3.2). Other
 /// methods are refused with 405 before the factory is called.
+#[diagnostic::on_unimplemented(
+    message = "a factory cannot return `{Self}`",
+    label = "neither a listener nor a response",
+    note = "return a `WSListener`, an `Option` or a `Result` of one, a `WSUpgradeResponse` or a `WSDeferredUpgrade`",
+    note = "if it implements `WSMessageListener`, wrap it: `WSMessageAdapter::new(..)`"
+)]
 pub trait WSIntoUpgrade {
     /// The decision.
     fn into_upgrade(self) -> WSUpgradeOutcome;

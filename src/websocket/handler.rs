@@ -39,6 +39,13 @@ pub type HandlerError = Box<dyn Error>;
 /// | it returns | refused with 403 | closed with 1000 |
 /// | it fails or panics | refused with 500, and logged | closed with 1011, and logged |
 /// | it fails because the connection is closed | refused with 403 | nothing: that is no failure |
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot serve a connection",
+    label = "not a handler",
+    note = "a handler is an `async fn(WebSocket)` or `async fn(WebSocketRequest)` that returns nothing or a `Result<(), E>`, or a `fn(&WSUpgradeRequest)` that returns a listener",
+    note = "the argument of a task is owned, not borrowed; the type of a closure's argument has to be written out: `async |ws: WebSocket| {{ .. }}`",
+    note = "`E` is any error that converts into `HandlerError`"
+)]
 pub trait Handler<Argument, State = ()>: 'static {
     /// Begins to serve a request.
     #[doc(hidden)]
@@ -123,6 +130,11 @@ where
 }
 
 /// What a handler may return: nothing, or a `Result` of nothing.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "neither nothing nor a `Result` of nothing",
+    note = "return nothing, or a `Result<(), E>` whose `E` converts into `HandlerError`"
+)]
 pub trait IntoHandlerResult {
     /// The same, with any error.
     ///

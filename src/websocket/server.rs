@@ -57,6 +57,13 @@ pub(super) fn undecided(
 }
 
 /// A [`Handler`] for every path, or [`Routes`]: what [`serve_websocket`] takes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot serve connections",
+    label = "neither a handler nor `Routes`",
+    note = "a handler is an `async fn(WebSocket)` or `async fn(WebSocketRequest)` that returns nothing or a `Result<(), E>`, or a `fn(&WSUpgradeRequest)` that returns a listener",
+    note = "the argument of a task is owned, not borrowed; the type of a closure's argument has to be written out: `async |ws: WebSocket| {{ .. }}`",
+    note = "`E` is any error that converts into `HandlerError`"
+)]
 pub trait IntoRoutes<Argument> {
     /// The state that the handlers share.
     type State: 'static;

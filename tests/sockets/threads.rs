@@ -275,3 +275,19 @@ fn public_preset_holds_64_mib_for_slow_peers_on_each_thread() {
     server.stop();
     server.join().unwrap();
 }
+
+#[test]
+fn metrics_of_all_threads_add_up_and_outlive_them() {
+    let (server, _events) = serve(WSPerCoreConfig::default().threads(2).spread(WSSpread::RoundRobin));
+    let mut peers: Vec<Peer> = (0..10).map(|_| Peer::connect(server.local_addr())).collect();
+    peers.iter_mut().for_each(check_echo);
+    eventually("all is counted", || server.metrics().frames_sent == 10);
+    let all = server.metrics();
+    assert_eq!((all.connections_opened, all.frames_received), (10, 10));
+    let each: Vec<_> = server.loops().map(|on_loop| on_loop.metrics().snapshot().frames_received).collect();
+    assert_eq!(each, [5, 5]);
+    server.stop();
+    eventually("both have ended", || server.loops().all(|on_loop| on_loop.post(|_| ()).is_err()));
+    eventually("all have ended", || server.metrics().connections_closed == 10);
+    server.join().unwrap();
+}
