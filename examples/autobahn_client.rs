@@ -38,7 +38,7 @@ struct CaseCount(Rc<Cell<usize>>);
 
 impl WSMessageListener for CaseCount {
     fn on_ws_message(&mut self, _: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        if let WSMessage::Text(count) = message {
+        if let Some(count) = message.as_text() {
             self.0.set(count.parse()?);
         }
         Ok(())

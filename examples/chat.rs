@@ -116,7 +116,7 @@ impl WSMessageListener for Member {
     }
 
     fn on_ws_message(&mut self, _: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        if let WSMessage::Text(text) = message {
+        if let Some(text) = message.as_text() {
             self.tell_room(&format!("{}: {text}", self.nick));
         }
         Ok(())
@@ -141,7 +141,7 @@ struct Screen(&'static str);
 
 impl WSMessageListener for Screen {
     fn on_ws_message(&mut self, _: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        if let WSMessage::Text(line) = message {
+        if let Some(line) = message.as_text() {
             println!("  on {}'s screen | {line}", self.0);
         }
         Ok(())

@@ -117,7 +117,7 @@ struct Whole;
 
 impl WSMessageListener for Whole {
     fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
-        if let WSMessage::Text(text) = message {
+        if let Some(text) = message.as_text() {
             transport.send(WSMsgType::Text, format!("{} characters in a message", text.chars().count()));
         }
         Ok(())

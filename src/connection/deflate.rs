@@ -89,6 +89,8 @@ pub(super) struct ConnDeflate {
     inflater: Inflater,
     /// Fragments of a compressed message, and of no other.
     fragments: MessageAssembler,
+    /// Bytes that its frames had on the wire.
+    wire_len: usize,
 }
 
 /// What compression needs of the connection and its loop.
@@ -106,6 +108,7 @@ impl ConnDeflate {
             compressor: OwnCompressor::default(),
             inflater: Inflater::new(parameters.received_by(role)),
             fragments: MessageAssembler::default(),
+            wire_len: 0,
         }
     }
 
@@ -121,18 +124,19 @@ impl ConnDeflate {
     }
 
     /// Takes a frame of a compressed message. If it ends the message, inflates that into `output` and
-    /// returns its type.
+    /// returns its type and the bytes that its frames had on the wire.
     pub(super) fn inflate(
         &mut self,
         frame: &WSFrame<'_>,
         limit: usize,
         output: &mut ScratchBuffer,
-    ) -> Result<Option<WSMsgType>, WSProtocolError> {
+    ) -> Result<Option<(WSMsgType, usize)>, WSProtocolError> {
+        self.wire_len += frame.wire_len();
         let whole = self.fragments.push(frame.msg_type(), frame.fin(), frame.payload());
         let Some((msg_type, payload)) = whole else { return Ok(None) };
         self.inflater.inflate(payload, output, limit)?;
         self.fragments.release();
-        Ok(Some(msg_type))
+        Ok(Some((msg_type, std::mem::take(&mut self.wire_len))))
     }
 
     // --- out -----------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ use super::WSMessage;
 #[derive(Debug, Default)]
 pub(crate) struct MessageReader {
     assembler: MessageAssembler,
+    /// Bytes that the fragments which are held had on the wire.
+    wire_len: usize,
 }
 
 impl MessageReader {
@@ -33,7 +35,7 @@ impl MessageReader {
     ) -> Result<Option<WSMessage<'a>>, WSProtocolError> {
         debug_assert!(!frame.msg_type().is_control());
         if Self::is_whole(frame) {
-            return message(frame.msg_type(), frame.payload()).map(Some);
+            return WSMessage::new(frame.msg_type(), frame.payload(), frame, 0).map(Some);
         }
         self.push_piece(frame)
     }
@@ -55,18 +57,12 @@ impl MessageReader {
         &'a mut self,
         frame: &'a WSFrame<'_>,
     ) -> Result<Option<WSMessage<'a>>, WSProtocolError> {
-        let whole = self.assembler.push(frame.msg_type(), frame.fin(), frame.payload());
-        whole.map(|(msg_type, payload)| message(msg_type, payload)).transpose()
-    }
-}
-
-#[inline]
-fn message(msg_type: WSMsgType, payload: &[u8]) -> Result<WSMessage<'_>, WSProtocolError> {
-    if msg_type != WSMsgType::Text {
-        return Ok(WSMessage::Binary(payload));
-    }
-    match simdutf8::basic::from_utf8(payload) {
-        Ok(text) => Ok(WSMessage::Text(text)),
-        Err(_) => Err(WSProtocolError::bad_text()),
+        let Some((msg_type, payload)) = self.assembler.push(frame.msg_type(), frame.fin(), frame.payload())
+        else {
+            self.wire_len += frame.wire_len();
+            return Ok(None);
+        };
+        let earlier = std::mem::take(&mut self.wire_len);
+        WSMessage::new(msg_type, payload, frame, earlier).map(Some)
     }
 }

@@ -1,32 +1,107 @@
+use std::fmt;
+use std::time::SystemTime;
+
 use crate::connection::{WSListener, WSResult, WSTransport};
-use crate::proto::{WSFrame, WSMsgType};
+use crate::proto::{WSFrame, WSMsgType, WSProtocolError};
 
 use super::inbound::MessageReader;
 
 /// A whole message, borrowed for the time of one callback: from the receive buffer if it came in one frame, else from where its
 /// fragments were put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WSMessage<'a> {
-    /// A text message; it is UTF-8.
+#[derive(Clone, Copy)]
+pub struct WSMessage<'a> {
+    payload: Payload<'a>,
+    /// The frame that ends it.
+    last: &'a WSFrame<'a>,
+    /// Bytes that the frames before that had on the wire.
+    earlier: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Payload<'a> {
+    /// It is UTF-8.
     Text(&'a str),
-    /// A binary message.
     Binary(&'a [u8]),
 }
 
 impl<'a> WSMessage<'a> {
-    /// The type that a frame with this message has.
+    /// Makes a message that ends with the frame `last`. `earlier`: the bytes that the frames before it had
+    /// on the wire.
+    ///
+    /// # Errors
+    /// 1007 if a text is not UTF-8.
+    #[inline]
+    pub(super) fn new(
+        msg_type: WSMsgType,
+        payload: &'a [u8],
+        last: &'a WSFrame<'_>,
+        earlier: usize,
+    ) -> Result<Self, WSProtocolError> {
+        let payload = if msg_type != WSMsgType::Text {
+            Payload::Binary(payload)
+        } else if let Ok(text) = simdutf8::basic::from_utf8(payload) {
+            Payload::Text(text)
+        } else {
+            return Err(WSProtocolError::bad_text());
+        };
+        Ok(Self { payload, last, earlier })
+    }
+
+    /// Returns the type: TEXT or BINARY.
     pub fn msg_type(&self) -> WSMsgType {
-        match self {
-            Self::Text(_) => WSMsgType::Text,
-            Self::Binary(_) => WSMsgType::Binary,
+        match self.payload {
+            Payload::Text(_) => WSMsgType::Text,
+            Payload::Binary(_) => WSMsgType::Binary,
         }
     }
 
-    /// The payload.
+    /// Returns the text of a text message, and `None` for a binary one.
+    pub fn as_text(&self) -> Option<&'a str> {
+        match self.payload {
+            Payload::Text(text) => Some(text),
+            Payload::Binary(_) => None,
+        }
+    }
+
+    /// Returns the payload of a message of either type.
     pub fn as_bytes(&self) -> &'a [u8] {
-        match self {
-            Self::Text(text) => text.as_bytes(),
-            Self::Binary(bytes) => bytes,
+        match self.payload {
+            Payload::Text(text) => text.as_bytes(),
+            Payload::Binary(bytes) => bytes,
+        }
+    }
+
+    /// Returns when the kernel received the end of the message: see [`WSFrame::received_at`].
+    pub fn received_at(&self) -> Option<SystemTime> {
+        self.last.received_at()
+    }
+
+    /// Returns `true` if the receive buffer has no whole frame behind the message.
+    pub fn last_in_buffer(&self) -> bool {
+        self.last.last_in_buffer()
+    }
+
+    /// Returns the number of bytes in the receive buffer behind the message.
+    pub fn tail_size(&self) -> usize {
+        self.last.tail_size()
+    }
+
+    /// Returns the number of bytes that the message had on the wire, with the headers of all its frames.
+    pub fn wire_len(&self) -> usize {
+        self.earlier + self.last.wire_len()
+    }
+
+    /// Returns `true` if the message was compressed on the wire.
+    pub fn is_compressed(&self) -> bool {
+        self.last.is_compressed()
+    }
+}
+
+impl fmt::Debug for WSMessage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.payload {
+            Payload::Text(text) => f.debug_tuple("Text").field(&text).finish(),
+            Payload::Binary(bytes) => f.debug_tuple("Binary").field(&bytes).finish(),
         }
     }
 }

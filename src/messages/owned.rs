@@ -83,9 +83,9 @@ impl AsRef<[u8]> for Message {
 
 impl From<WSMessage<'_>> for Message {
     fn from(message: WSMessage<'_>) -> Self {
-        match message {
-            WSMessage::Text(text) => Self::Text(text.to_owned()),
-            WSMessage::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(bytes)),
+        match message.as_text() {
+            Some(text) => Self::Text(text.to_owned()),
+            None => Self::Binary(Bytes::copy_from_slice(message.as_bytes())),
         }
     }
 }

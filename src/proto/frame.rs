@@ -39,13 +39,19 @@ impl<'a> WSFrame<'a> {
         self
     }
 
-    /// Returns the message that this frame ends as one frame, with its inflated payload.
+    /// Returns the compressed message that this frame ends as one frame, with its inflated payload.
+    /// `wire_len`: the bytes that all its frames had on the wire.
     #[cfg(feature = "deflate")]
-    pub(crate) fn inflated<'b>(&self, msg_type: WSMsgType, payload: &'b mut [u8]) -> WSFrame<'b>
+    pub(crate) fn inflated<'b>(
+        &self,
+        msg_type: WSMsgType,
+        wire_len: usize,
+        payload: &'b mut [u8],
+    ) -> WSFrame<'b>
     where
         'a: 'b,
     {
-        let header = FrameHeader::new(msg_type, SendOptions::default(), None, payload.len());
+        let header = FrameHeader::of_inflated(msg_type, wire_len);
         WSFrame { head: FrameHead { header, ..self.head }, payload, received_at: self.received_at }
     }
 
@@ -109,6 +115,20 @@ impl<'a> WSFrame<'a> {
     #[inline]
     pub fn tail_size(&self) -> usize {
         self.head.tail_size
+    }
+
+    /// Returns the number of bytes that the frame had on the wire, header included. For a compressed
+    /// message, returns that of all its frames.
+    #[inline]
+    pub fn wire_len(&self) -> usize {
+        self.head.wire_len()
+    }
+
+    /// Returns `true` if this is a message that was compressed on the wire.
+    #[inline]
+    pub fn is_compressed(&self) -> bool {
+        // Only an inflated message has a header without bytes.
+        self.head.header.header_len() == 0
     }
 
     /// When the kernel received the last of the bytes that were read together with the end of this frame, by its own clock: how long

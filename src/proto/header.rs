@@ -243,6 +243,13 @@ impl FrameHeader {
         Self::pack(first, mask, header_len, payload_len)
     }
 
+    /// Returns the header of a compressed message that was inflated, as one frame. It has no bytes of its
+    /// own. Its payload is as long as the message was on the wire.
+    #[cfg(feature = "deflate")]
+    pub(super) fn of_inflated(msg_type: WSMsgType, wire_len: usize) -> Self {
+        Self::pack(FIN | msg_type.opcode(), None, 0, wire_len as u64)
+    }
+
     #[inline]
     fn pack(first: u8, mask: Option<[u8; 4]>, header_len: usize, payload_len: u64) -> Self {
         let mask = match mask {

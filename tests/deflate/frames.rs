@@ -6,8 +6,8 @@ use std::rc::Rc;
 use femtows::testkit::{Pair, Peer, TestKit};
 use femtows::{
     SendOptions, WS_HEADROOM, WSBuffer, WSCloseCode, WSConnectConfig, WSDeflateConfig, WSFrame, WSLimits,
-    WSListener, WSMessageOptions, WSMsgType, WSPreparedFrame, WSPreparedMessage, WSResult, WSServerConfig,
-    WSTransport,
+    WSListener, WSMessage, WSMessageAdapter, WSMessageListener, WSMessageOptions, WSMsgType, WSPreparedFrame,
+    WSPreparedMessage, WSResult, WSServerConfig, WSTransport,
 };
 use flate2::{Compress, Compression};
 
@@ -28,6 +28,9 @@ struct Seen {
     last_in_buffer: bool,
     tail_size: usize,
 }
+
+/// The wire length, and whether it was compressed.
+type OnTheWire = (usize, bool);
 
 impl Seen {
     fn new(msg_type: WSMsgType, payload: impl AsRef<[u8]>) -> Self {
@@ -54,6 +57,28 @@ impl Seen {
 #[derive(Clone, Default)]
 struct Recorder(Rc<RefCell<Vec<Seen>>>);
 
+/// A listener of messages that keeps how they were on the wire.
+#[derive(Clone, Default)]
+struct Wire(Rc<RefCell<Vec<OnTheWire>>>);
+
+impl WSMessageListener for Wire {
+    fn on_ws_message(&mut self, _: &WSTransport, message: WSMessage<'_>) -> WSResult {
+        self.0.borrow_mut().push((message.wire_len(), message.is_compressed()));
+        Ok(())
+    }
+}
+
+/// A listener of frames that does the same.
+#[derive(Clone, Default)]
+struct WireOfFrames(Rc<RefCell<Vec<OnTheWire>>>);
+
+impl WSListener for WireOfFrames {
+    fn on_ws_frame(&mut self, _: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
+        self.0.borrow_mut().push((frame.wire_len(), frame.is_compressed()));
+        Ok(())
+    }
+}
+
 impl WSListener for Recorder {
     fn on_ws_frame(&mut self, _: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
         self.0.borrow_mut().push(Seen {
@@ -78,18 +103,26 @@ struct Served {
 
 impl Served {
     fn new(config: WSServerConfig) -> Self {
-        let mut kit = TestKit::new(1);
         let seen = Recorder::default();
         let listener = seen.clone();
+        Self { seen, ..Self::with_listener(config, move || listener.clone()) }
+    }
+
+    fn with_listener<L: WSListener + 'static>(
+        config: WSServerConfig,
+        mut listener: impl FnMut() -> L + 'static,
+    ) -> Self {
+        let mut kit = TestKit::new(1);
         let deflate = WSDeflateConfig::default().context_takeover(true);
-        let mut peer = kit.raw_server(move |_: &_| listener.clone(), config.deflate(deflate));
+        let mut peer = kit.raw_server(move |_: &_| listener(), config.deflate(deflate));
         let mut request = String::from_utf8(Peer::request()).expect("ASCII");
         request.insert_str(request.len() - 2, "Sec-WebSocket-Extensions: permessage-deflate\r\n");
         peer.write(request.as_bytes());
         kit.run_until_idle();
         let response = String::from_utf8(peer.read()).expect("ASCII");
         assert!(response.contains("permessage-deflate"), "{response}");
-        Self { kit, peer, seen, zlib: Compress::new(Compression::fast(), false) }
+        let zlib = Compress::new(Compression::fast(), false);
+        Self { kit, peer, seen: Recorder::default(), zlib }
     }
 
     /// A compressed message in one frame.
@@ -186,6 +219,32 @@ fn later_messages_may_refer_to_earlier_ones() {
         })
         .collect();
     assert!(lengths[1] < lengths[0] / 2, "{lengths:?}");
+}
+
+#[test]
+fn frames_and_messages_have_their_bytes_on_the_wire() {
+    let (messages, frames) = (Wire::default(), WireOfFrames::default());
+    let (on_message, on_frame) = (messages.clone(), frames.clone());
+    let config = WSServerConfig::default;
+    let of_messages = Served::with_listener(config(), move || WSMessageAdapter::new(on_message.clone()));
+    let of_frames = Served::with_listener(config(), move || on_frame.clone());
+    for (mut served, seen) in [(of_messages, messages.0), (of_frames, frames.0)] {
+        let long = served.message(WSMsgType::Binary, &vec![7; 100_000]);
+        let noise: Vec<u8> = (0..5_000_u32).map(|n| ((n * n) >> 7) as u8).collect();
+        let long_on_the_wire = served.message(WSMsgType::Binary, &noise);
+        let payload = deflated(&mut served.zlib, b"in pieces, in pieces");
+        let begin = served.peer.encode_frame(WSMsgType::Text, &payload[..5], BEGINS);
+        let end = served.peer.encode_frame(WSMsgType::Continuation, &payload[5..], ENDS);
+        let plain = served.peer.encode_frame(WSMsgType::Text, b"plain", SendOptions::default());
+        served.receive(&[&long[..], &long_on_the_wire, &begin, &end, &plain].concat());
+        let expected = [
+            (long.len(), true),
+            (long_on_the_wire.len(), true),
+            (begin.len() + end.len(), true),
+            (plain.len(), false),
+        ];
+        assert_eq!(seen.take(), expected);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Listeners on whole messages.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use femtows::testkit::TestKit;
@@ -54,4 +55,44 @@ fn a_piece_of_a_message_is_never_taken_for_a_heartbeat() {
     peer.send_frame(WSMsgType::Text, b"heartbeat");
     kit.run_until_idle();
     assert_eq!((seen.take(), asked.get()), (vec![], 1), "a whole one is");
+}
+
+/// Wire length, whether it was compressed, whether it is the last in the buffer, and the tail behind it.
+type Facts = (usize, bool, bool, usize);
+
+#[derive(Clone, Default)]
+struct Recorder(Rc<RefCell<Vec<Facts>>>);
+
+impl WSMessageListener for Recorder {
+    fn on_ws_message(&mut self, _: &WSTransport, message: WSMessage<'_>) -> WSResult {
+        let (last, tail) = (message.last_in_buffer(), message.tail_size());
+        self.0.borrow_mut().push((message.wire_len(), message.is_compressed(), last, tail));
+        Ok(())
+    }
+}
+
+#[test]
+fn messages_have_their_bytes_on_the_wire_and_what_is_behind_them() {
+    let mut kit = TestKit::new(1);
+    let seen = Recorder::default();
+    let listener = seen.clone();
+    let factory = move |_: &WSUpgradeRequest| WSMessageAdapter::new(listener.clone());
+    let mut peer = kit.raw_server(factory, WSServerConfig::default());
+    peer.upgrade(&mut kit);
+    let piece = SendOptions { fin: false, ..SendOptions::default() };
+    let whole = peer.encode_frame(WSMsgType::Text, b"whole", SendOptions::default());
+    let pieces = [
+        peer.encode_frame(WSMsgType::Binary, b"in ", piece),
+        peer.encode_frame(WSMsgType::Continuation, b"three ", piece),
+        peer.encode_frame(WSMsgType::Continuation, b"pieces", SendOptions::default()),
+    ]
+    .concat();
+    peer.write(&[&whole[..], &pieces, &whole, &whole[..3]].concat());
+    kit.run_until_idle();
+    let expected = [
+        (whole.len(), false, false, pieces.len() + whole.len() + 3),
+        (pieces.len(), false, false, whole.len() + 3),
+        (whole.len(), false, true, 3),
+    ];
+    assert_eq!(seen.0.take(), expected);
 }

@@ -1,15 +1,18 @@
 //! What only real time can show: the kernel's timestamps, how long callbacks take.
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use femtows::{WSLoopConfig, WSLoopHandle, WSServerConfig, WSTuning, ws_create_server};
+use femtows::{
+    WSLoopConfig, WSLoopHandle, WSMessage, WSMessageAdapter, WSMessageListener, WSResult, WSServerConfig,
+    WSTransport, WSTuning, ws_create_server,
+};
 
 use crate::support::peer::Peer;
 use crate::support::probe::{Probe, echo, log};
 use crate::support::running::{LoopThread, Server, serve};
-use crate::support::wire::Frame;
+use crate::support::wire::{CONTINUATION, Frame};
 use crate::support::{PATIENCE, eventually};
 
 /// A server whose listener sleeps over each frame, and what its frames said of their arrival.
@@ -51,6 +54,37 @@ fn frames_tell_when_the_kernel_received_them() {
         // The second was delivered a nap later than it came, which its stamp must not hide.
         assert!(before <= stamps[1] && stamps[1] + nap <= after, "{before:?} {stamps:?} {after:?}");
     }
+}
+
+/// Keeps when the messages came, and answers.
+struct Times(Sender<Option<SystemTime>>);
+
+impl WSMessageListener for Times {
+    fn on_ws_message(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> WSResult {
+        self.0.send(message.received_at())?;
+        transport.send_text("noted");
+        Ok(())
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn messages_tell_when_the_kernel_received_them() {
+    let (tell, told) = channel();
+    let config = WSServerConfig::default().tuning(WSTuning::default().receive_timestamps(true));
+    let server = serve(config, move |_| WSMessageAdapter::new(Times(tell.clone())));
+    let mut peer = Peer::connect(server.addr);
+    // The kernel begins to note times a little after it was first asked to.
+    eventually("the kernel notes times", || {
+        let before = SystemTime::now();
+        for frame in [Frame::text("n").bits(false, 0), Frame::new(CONTINUATION, "ow?")] {
+            peer.send(&frame);
+        }
+        peer.read_frame();
+        let stamp = told.recv_timeout(PATIENCE).unwrap();
+        assert!(stamp.is_none_or(|stamp| before <= stamp && stamp <= SystemTime::now()), "{stamp:?}");
+        stamp.is_some()
+    });
 }
 
 #[test]

@@ -414,8 +414,8 @@ impl Conn {
         let limit = usize::try_from(self.settings.rules.max_message_size).unwrap_or(usize::MAX);
         let mut inflated = shared.inflated.take();
         let taken = self.with_deflate(|deflate, _| deflate.inflate(last, limit, &mut inflated));
-        if let Some(msg_type) = taken.transpose()?.flatten() {
-            let mut message = last.inflated(msg_type, inflated.filled_mut());
+        if let Some((msg_type, wire_len)) = taken.transpose()?.flatten() {
+            let mut message = last.inflated(msg_type, wire_len, inflated.filled_mut());
             if msg_type == WSMsgType::Text && self.wire.proto().checks_text() {
                 message.payload_as_utf8()?;
             }
