@@ -179,17 +179,8 @@ impl Future for Recv<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(message_or_end)
-    }
-}
-
-/// Takes the end of a connection that was closed in order for `None`.
-#[inline]
-fn message_or_end(received: Result<Message, WebSocketError>) -> Result<Option<Message>, WebSocketError> {
-    match received {
-        Ok(message) => Ok(Some(message)),
-        Err(WebSocketError::Closed(closed)) if closed.reason.is_clean() => Ok(None),
-        Err(error) => Err(error),
+        let GetMessage { websocket, place } = &mut self.0;
+        websocket.shared().poll_next(place, cx.waker())
     }
 }
 
@@ -395,9 +386,9 @@ impl Stream for WebSocket {
         if places.is_over {
             return Poll::Ready(None);
         }
-        let received = ready!(this.shared.poll_message(&mut places.receive, cx.waker()));
-        places.is_over = received.is_err();
-        Poll::Ready(message_or_end(received).transpose())
+        let received = ready!(this.shared.poll_next(&mut places.receive, cx.waker()));
+        places.is_over = !matches!(received, Ok(Some(_)));
+        Poll::Ready(received.transpose())
     }
 }
 

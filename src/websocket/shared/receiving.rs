@@ -11,6 +11,9 @@ use super::{End, Shared, State, not_accepted};
 use crate::websocket::waiters::Place;
 use crate::websocket::{CloseReason, SideState, WebSocketError};
 
+/// The next message, or `None` if the connection was closed in order.
+type PolledMessage = Poll<Result<Option<Message>, WebSocketError>>;
+
 impl Shared {
     /// A message has arrived.
     pub(in crate::websocket) fn received(&self, message: Message) {
@@ -27,13 +30,24 @@ impl Shared {
         }
     }
 
-    /// The next message for the receiver at `place`, or why there is none.
+    /// Returns the next message for the receiver at `place`, or why there is none. A connection that
+    /// was closed in order gives an error here.
     #[inline]
     pub(in crate::websocket) fn poll_message(
         &self,
         place: &mut Place,
         waker: &Waker,
     ) -> Poll<Result<Message, WebSocketError>> {
+        self.poll_next(place, waker).map(|received| match received? {
+            Some(message) => Ok(message),
+            None => Err(WebSocketError::closed(self.close_reason().unwrap_or_else(CloseReason::abnormal))),
+        })
+    }
+
+    /// Returns the next message for the receiver at `place`, or why there is none. A connection that
+    /// was closed in order gives `None`.
+    #[inline]
+    pub(in crate::websocket) fn poll_next(&self, place: &mut Place, waker: &Waker) -> PolledMessage {
         // Mostly a poll finds nothing lent and waits, or is the one that the bytes were lent for.
         match self.transport() {
             Some(transport) if transport.conn().lends() => self.poll_lent(transport, place, waker),
@@ -43,12 +57,7 @@ impl Shared {
 
     /// Takes a message straight from the bytes that have arrived, if the receiver at `place` may.
     #[inline(never)]
-    fn poll_lent(
-        &self,
-        transport: &WSTransport,
-        place: &mut Place,
-        waker: &Waker,
-    ) -> Poll<Result<Message, WebSocketError>> {
+    fn poll_lent(&self, transport: &WSTransport, place: &mut Place, waker: &Waker) -> PolledMessage {
         if !self.state().may_pull(*place) {
             return self.poll_queue(place, waker);
         }
@@ -63,12 +72,12 @@ impl Shared {
                 return self.poll_queue(place, waker);
             };
             self.leave_first(place);
-            return Poll::Ready(Ok(Message::Text(text.into_string())));
+            return Poll::Ready(Ok(Some(Message::Text(text.into_string()))));
         }
         let bytes = pull.take_bytes();
         pull.finish();
         self.leave_first(place);
-        Poll::Ready(Ok(Message::Binary(bytes.into())))
+        Poll::Ready(Ok(Some(Message::Binary(bytes.into()))))
     }
 
     /// The receiver at `place`, which is the first if it waited, has a message.
@@ -81,7 +90,7 @@ impl Shared {
     }
 
     #[inline(never)]
-    fn poll_queue(&self, place: &mut Place, waker: &Waker) -> Poll<Result<Message, WebSocketError>> {
+    fn poll_queue(&self, place: &mut Place, waker: &Waker) -> PolledMessage {
         let mut state = self.state();
         if state.end.is_some() || state.application == SideState::Connecting || state.inbox.queued() > 0 {
             drop(state);
@@ -98,16 +107,17 @@ impl Shared {
     }
 
     #[inline(never)]
-    fn poll_queued(&self, place: &mut Place, waker: &Waker) -> Poll<Result<Message, WebSocketError>> {
+    fn poll_queued(&self, place: &mut Place, waker: &Waker) -> PolledMessage {
         let mut state = self.state();
         if state.application == SideState::Connecting {
             return Poll::Ready(Err(not_accepted()));
         }
         let (polled, left) = match (state.inbox.take(place), state.closed()) {
-            (Some((message, left)), _) => (Poll::Ready(Ok(message)), left),
+            (Some((message, left)), _) => (Poll::Ready(Ok(Some(message))), left),
             (None, Some(closed)) => {
                 state.client = SideState::Disconnected;
-                (Poll::Ready(Err(closed.into())), state.inbox.leave(place).1)
+                let end = if closed.reason.is_clean() { Ok(None) } else { Err(closed.into()) };
+                (Poll::Ready(end), state.inbox.leave(place).1)
             }
             // What is queued is for those in front of it.
             (None, None) => {
