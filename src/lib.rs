@@ -93,7 +93,7 @@ pub mod message {
     //! # Ok::<(), Box<dyn std::error::Error>>(())
     //! ```
 
-    pub use crate::messages::{Message, WSMessage, WSMessageAdapter, WSMessageListener};
+    pub use crate::messages::{Message, MessageInfo, WSMessage, WSMessageAdapter, WSMessageListener};
     pub use crate::proto::WSPreparedMessage;
     pub use crate::websocket::{
         AcceptOptions, CatchDisconnect, CloseReason, ConnectionClosed, ConnectionRejected, GetMessage,

@@ -41,6 +41,14 @@ impl Leftover {
         self.0.take()
     }
 
+    /// Calls `look` with the bytes.
+    pub(super) fn with_bytes<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
+        let buffer = self.take();
+        let result = look(buffer.as_ref().map_or(&[], |buffer| buffer.filled()));
+        self.0.set(buffer);
+        result
+    }
+
     /// Returns the buffer for the next read: the loop's, with a small partial frame in front, or the
     /// one that holds a large partial frame, with room to go on. The room grows with what has
     /// arrived, not with what the header claims (`wire_len`, if it is known).

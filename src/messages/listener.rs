@@ -4,6 +4,7 @@ use std::time::SystemTime;
 use crate::connection::{WSListener, WSResult, WSTransport};
 use crate::proto::{WSFrame, WSMsgType, WSProtocolError};
 
+use super::MessageInfo;
 use super::inbound::MessageReader;
 
 /// A whole message, borrowed for the time of one callback: from the receive buffer if it came in one frame, else from where its
@@ -69,6 +70,10 @@ impl<'a> WSMessage<'a> {
             Payload::Text(text) => text.as_bytes(),
             Payload::Binary(bytes) => bytes,
         }
+    }
+
+    pub(crate) fn info(&self) -> MessageInfo {
+        MessageInfo::of_frame(self.last, self.earlier)
     }
 
     /// Returns when the kernel received the end of the message: see [`WSFrame::received_at`].

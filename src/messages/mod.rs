@@ -6,4 +6,4 @@ mod owned;
 
 pub(crate) use inbound::MessageReader;
 pub use listener::{WSMessage, WSMessageAdapter, WSMessageListener};
-pub use owned::Message;
+pub use owned::{Message, MessageInfo};

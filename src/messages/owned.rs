@@ -1,5 +1,7 @@
 //! Messages that the application owns.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 
 use crate::proto::{WSFrame, WSMsgType};
@@ -13,6 +15,37 @@ pub enum Message {
     Text(String),
     /// A binary message.
     Binary(Bytes),
+}
+
+/// What is known of a message beside its type and payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageInfo {
+    /// When the kernel received the end of the message: see
+    /// [`WSFrame::received_at`](crate::WSFrame::received_at).
+    pub received_at: Option<SystemTime>,
+    /// Bytes on the wire, with the headers of all frames.
+    pub wire_len: usize,
+    /// Whether the message was compressed on the wire.
+    pub is_compressed: bool,
+    /// Whether the receive buffer had no whole frame behind the message when it was parsed.
+    pub last_in_buffer: bool,
+    /// Bytes in the receive buffer behind the message when it was parsed.
+    pub tail_size: usize,
+}
+
+impl MessageInfo {
+    /// Returns that of a message whose last frame this is. `earlier`: the bytes that the frames before had
+    /// on the wire.
+    pub(crate) fn of_frame(last: &WSFrame<'_>, earlier: usize) -> Self {
+        Self {
+            received_at: last.received_at(),
+            wire_len: earlier + last.wire_len(),
+            is_compressed: last.is_compressed(),
+            last_in_buffer: last.last_in_buffer(),
+            tail_size: last.tail_size(),
+        }
+    }
 }
 
 impl Message {

@@ -216,6 +216,11 @@ impl Connection {
         self.receiver.take_message(bytes, &self.rules)
     }
 
+    /// See [`Receiver::is_last_before`].
+    pub(crate) fn is_last_before(&mut self, tail: &[u8]) -> bool {
+        self.receiver.is_last_before(tail, &self.rules)
+    }
+
     /// See [`Receiver::take_plain`].
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "see there")]

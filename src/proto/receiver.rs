@@ -349,7 +349,7 @@ impl Receiver {
             mask::mask(payload, key);
         }
         self.ahead = Ahead::Unknown;
-        let last_in_buffer = tail.is_empty() || !self.look_ahead(tail, rules);
+        let last_in_buffer = self.is_last_before(tail, rules);
         (FrameHead { header, last_in_buffer, tail_size: tail.len() }, payload, tail)
     }
 
@@ -410,9 +410,8 @@ impl Receiver {
         if header.fin() && !header.msg_type().is_control() {
             self.message = Message::None;
         }
-        let tail_size = tail.len();
-        let last_in_buffer = tail_size == 0 || !self.look_ahead(tail, rules);
-        Ok(Some(FrameHead { header, last_in_buffer, tail_size }))
+        let last_in_buffer = self.is_last_before(tail, rules);
+        Ok(Some(FrameHead { header, last_in_buffer, tail_size: tail.len() }))
     }
 
     /// Returns `true` if the next frame is a data frame, which is not to be returned.
@@ -429,16 +428,18 @@ impl Receiver {
         is_data
     }
 
-    /// Reads the next header into `ahead`; tells whether its frame is whole.
+    /// Returns `true` if `tail`, the bytes behind a frame that was returned, does not begin with a whole
+    /// frame. Reads the next header into `ahead`.
     #[inline]
-    fn look_ahead(&mut self, tail: &[u8], rules: &Rules) -> bool {
-        match self.plain_header(tail) {
-            Some(header) => {
-                self.ahead = Ahead::Plain(header);
-                true
-            }
-            None => self.look_ahead_any(tail, rules),
+    pub(crate) fn is_last_before(&mut self, tail: &[u8], rules: &Rules) -> bool {
+        if tail.is_empty() {
+            return true;
         }
+        if let Some(header) = self.plain_header(tail) {
+            self.ahead = Ahead::Plain(header);
+            return false;
+        }
+        !self.look_ahead_any(tail, rules)
     }
 
     /// A bad header is left to the next poll, which finds it again: the frame before it comes first.

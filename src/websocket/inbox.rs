@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::messages::Message;
+use crate::messages::{Message, MessageInfo};
 use crate::runtime::Sleeper;
 
 use super::waiters::{Place, Waiters};
@@ -18,15 +18,15 @@ pub(super) struct Inbox {
         clippy::box_collection,
         reason = "a pointer instead of four words, in each of many connections"
     )]
-    messages: Option<Box<VecDeque<Message>>>,
+    messages: Option<Box<VecDeque<(Message, MessageInfo)>>>,
     receivers: Waiters<Sleeper>,
 }
 
 impl Inbox {
     /// Adds a message. The receiver that it is for.
-    pub(super) fn push(&mut self, message: Message) -> Option<Sleeper> {
+    pub(super) fn push(&mut self, message: Message, info: MessageInfo) -> Option<Sleeper> {
         let messages = self.messages.get_or_insert_default();
-        messages.push_back(message);
+        messages.push_back((message, info));
         self.receivers.take_waker(messages.len() - 1)
     }
 
@@ -34,8 +34,14 @@ impl Inbox {
     /// it was not woken.
     pub(super) fn take(&mut self, place: &mut Place) -> Option<(Message, Option<Sleeper>)> {
         let index = self.receivers.ahead_of(*place);
-        let message = self.messages.as_mut()?.remove(index)?;
+        let (message, _) = self.messages.as_mut()?.remove(index)?;
         Some((message, self.receivers.leave_from(index, place)))
+    }
+
+    /// Returns what is known of the message that [`take`](Self::take) returns now.
+    pub(super) fn info(&self, place: Place) -> Option<MessageInfo> {
+        let index = self.receivers.ahead_of(place);
+        self.messages.as_ref()?.get(index).map(|(_, info)| *info)
     }
 
     /// Number of queued messages.
@@ -136,7 +142,14 @@ mod tests {
     }
 
     fn push(inbox: &mut Inbox, text: &str) {
-        inbox.push(text.into()).into_iter().for_each(wake);
+        let info = MessageInfo {
+            received_at: None,
+            wire_len: 0,
+            is_compressed: false,
+            last_in_buffer: true,
+            tail_size: 0,
+        };
+        inbox.push(text.into(), info).into_iter().for_each(wake);
     }
 
     fn wake(sleeper: Sleeper) {

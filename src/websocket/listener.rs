@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::connection::{WSListener, WSResult, WSTransport};
-use crate::messages::{Message, MessageReader};
+use crate::messages::{Message, MessageInfo, MessageReader};
 use crate::proto::{WSDisconnectCause, WSFrame, WSMsgType};
 
 use super::CloseReason;
@@ -31,7 +31,7 @@ impl Under {
     /// A frame that is a message, and still masked.
     #[inline(never)]
     fn received_long(&self, frame: &WSFrame<'_>) {
-        self.shared.received(Message::from_long(frame));
+        self.shared.received(Message::from_long(frame), MessageInfo::of_frame(frame, 0));
     }
 }
 
@@ -55,7 +55,7 @@ impl WSListener for Under {
                 let is_whole = MessageReader::is_whole(frame);
                 match self.reader.push(frame) {
                     Ok(Some(message)) => {
-                        self.shared.received(Message::from(message));
+                        self.shared.received(Message::from(message), message.info());
                         if !is_whole {
                             self.reader.release();
                         }

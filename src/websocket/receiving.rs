@@ -9,7 +9,7 @@ use futures_core::{FusedStream, Stream};
 #[cfg(feature = "json")]
 use serde::de::DeserializeOwned;
 
-use crate::messages::Message;
+use crate::messages::{Message, MessageInfo};
 
 #[cfg(feature = "json")]
 use super::JsonMode;
@@ -52,6 +52,27 @@ impl WebSocket {
     /// CLOSE frame. [`State`](WebSocketError::State) before [`accept`](Self::accept).
     pub fn recv(&self) -> Recv<'_> {
         Recv(GetMessage { websocket: self, place: None })
+    }
+
+    /// Waits for the next message as [`recv`](Self::recv) does, and returns it with what is known of it:
+    /// when and how it arrived.
+    ///
+    /// # Errors
+    /// Those of [`recv`](Self::recv).
+    ///
+    /// ```
+    /// # use femtows::message::{WebSocket, WebSocketError};
+    /// # async fn example(ws: &WebSocket) -> Result<(), WebSocketError> {
+    /// while let Some((message, info)) = ws.recv_with_info().await? {
+    ///     println!("{} bytes, {} on the wire", message.len(), info.wire_len);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn recv_with_info(&self) -> Result<Option<(Message, MessageInfo)>, WebSocketError> {
+        // Gives up its place when it is dropped.
+        let mut next = GetMessage { websocket: self, place: None };
+        poll_fn(|cx| self.shared().poll_with_info(&mut next.place, cx.waker())).await
     }
 
     /// Drops the queued messages, and from now on reads and drops the messages that arrive. For a

@@ -55,6 +55,20 @@ fn messages_come_back_and_are_shorter_on_the_way() {
 }
 
 #[test]
+fn tasks_learn_that_a_message_was_compressed() {
+    let mut kit = TestKit::new(1);
+    let ws = connect(&mut kit, &config(WSDeflateConfig::default()));
+    for (text, is_compressed) in [("a".repeat(1000), true), ("short".to_owned(), false)] {
+        kit.block_on(ws.send_text(&text)).expect("open");
+        let (message, info) = kit.block_on(ws.recv_with_info()).expect("no error").expect("open");
+        assert_eq!(message, Message::Text(text));
+        assert_eq!(info.is_compressed, is_compressed);
+        assert_eq!(info.wire_len < message.len(), is_compressed);
+        assert!(info.last_in_buffer && info.tail_size == 0);
+    }
+}
+
+#[test]
 fn a_bomb_is_1009_and_what_was_queued_goes_with_it() {
     let mut kit = TestKit::new(1);
     let large = config(WSDeflateConfig::default()).max_message_size(64 << 20);

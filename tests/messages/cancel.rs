@@ -75,6 +75,11 @@ fn get_message_dropped_at_each_poll_loses_nothing() {
 }
 
 #[test]
+fn recv_with_info_dropped_at_each_poll_loses_nothing() {
+    receivers(async |ws| ws.recv_with_info().await.expect("no error").expect("open").0.into_text());
+}
+
+#[test]
 fn receive_text_dropped_at_each_poll_loses_nothing() {
     receivers(async |ws| ws.receive_text().await.expect("open"));
 }

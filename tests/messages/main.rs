@@ -1,6 +1,7 @@
 //! What tasks receive and send: each behaviour of the systems that the API comes from, by name, and what must hold beyond them.
 
 mod ends;
+mod info;
 mod polls;
 
 mod adapted;

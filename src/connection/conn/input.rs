@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crate::buf::RecvBuffer;
 use crate::connection::{Offer, Receivers, WSListener, WSResult, WSTransport};
 use crate::net::{Io, Read};
-use crate::proto::{Disposition, WSFrame, WSMsgType, WSProtocolError};
+use crate::proto::{Connection, Disposition, WSFrame, WSMsgType, WSProtocolError};
 use crate::runtime::{WSListenerError, guard};
 
 #[cfg(feature = "deflate")]
@@ -174,7 +174,7 @@ impl Conn {
     }
 
     /// Returns the time at which the kernel received the last read, if it was asked to note it.
-    pub(super) fn received_at(&self) -> Option<SystemTime> {
+    pub(crate) fn received_at(&self) -> Option<SystemTime> {
         if self.flags.has(Flags::STAMPED) { self.rare.received_at() } else { None }
     }
 
@@ -383,7 +383,9 @@ impl Conn {
         let payload = &mut bytes[head.header.header_len()..wire_len];
         let mut frame = WSFrame::new(head, payload).with_received_at(received_at);
         #[cfg(feature = "deflate")]
-        if self.is_compressed(&frame) {
+        if self.flags.has(Flags::DEFLATE)
+            && self.with_deflate(|deflate, _| deflate.is_compressed(&frame)) == Some(true)
+        {
             self.deliver_compressed(transport, listener, &frame)?;
             return Ok(wire_len);
         }
@@ -393,12 +395,6 @@ impl Conn {
             self.deliver_one(transport, listener, &mut frame);
         }
         Ok(wire_len)
-    }
-
-    #[cfg(feature = "deflate")]
-    fn is_compressed(&self, frame: &WSFrame<'_>) -> bool {
-        self.flags.has(Flags::DEFLATE)
-            && self.with_deflate(|deflate, _| deflate.is_compressed(frame)) == Some(true)
     }
 
     /// Takes a frame of a compressed message. If it ends the message, delivers that, inflated, as one
@@ -526,6 +522,11 @@ impl Conn {
         self.pulls_left.set(if buffer.is_empty() { 0 } else { self.pulls_left.get() - 1 });
         self.leftover.put(buffer);
         self.core.frame_delivered();
+    }
+
+    /// Calls `look` with the bytes that are lent, or what tasks have left of them.
+    pub(crate) fn with_lent<R>(&self, look: impl FnOnce(&mut Connection, &[u8]) -> R) -> R {
+        self.leftover.with_bytes(|bytes| look(&mut self.wire.proto_mut(), bytes))
     }
 
     #[inline(never)]

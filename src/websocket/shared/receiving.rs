@@ -1,10 +1,10 @@
 //! Messages: from the connection to the tasks that wait for them.
 
-use std::task::{Poll, Waker};
+use std::task::{Poll, Waker, ready};
 
 use crate::connection::{Offer, Receivers, WSTransport};
-use crate::messages::Message;
-use crate::proto::{WSCloseCode, WSProtocolError};
+use crate::messages::{Message, MessageInfo};
+use crate::proto::{Connection, WSCloseCode, WSProtocolError};
 use crate::runtime::{Sleeper, wake};
 
 use super::{End, Shared, State, not_accepted};
@@ -16,13 +16,13 @@ type PolledMessage = Poll<Result<Option<Message>, WebSocketError>>;
 
 impl Shared {
     /// A message has arrived.
-    pub(in crate::websocket) fn received(&self, message: Message) {
+    pub(in crate::websocket) fn received(&self, message: Message, info: MessageInfo) {
         let waker = {
             let mut state = self.state();
             if state.discards {
                 return;
             }
-            state.inbox.push(message)
+            state.inbox.push(message, info)
         };
         self.wake(waker);
         if let Some(transport) = self.transport() {
@@ -52,6 +52,38 @@ impl Shared {
         match self.transport() {
             Some(transport) if transport.conn().lends() => self.poll_lent(transport, place, waker),
             _ => self.poll_queue(place, waker),
+        }
+    }
+
+    /// Returns what [`poll_next`](Self::poll_next) does, with what is known of the message. That is
+    /// found out around the call, so that other receivers pay nothing for it.
+    pub(in crate::websocket) fn poll_with_info(
+        &self,
+        place: &mut Place,
+        waker: &Waker,
+    ) -> Poll<Result<Option<(Message, MessageInfo)>, WebSocketError>> {
+        let queued = self.state().inbox.info(*place);
+        let lent = self.lent_len();
+        let received = ready!(self.poll_next(place, waker))?;
+        let info = || queued.unwrap_or_else(|| self.info_of_lent(lent));
+        Poll::Ready(Ok(received.map(|message| (message, info()))))
+    }
+
+    fn lent_len(&self) -> usize {
+        self.transport().map_or(0, |transport| transport.conn().with_lent(|_, bytes| bytes.len()))
+    }
+
+    /// Returns what is known of the message that was just taken from `lent` bytes. Tasks take whole
+    /// uncompressed messages only.
+    fn info_of_lent(&self, lent: usize) -> MessageInfo {
+        let tail_size = self.lent_len();
+        let conn = self.transport().map(WSTransport::conn);
+        MessageInfo {
+            received_at: conn.and_then(|conn| conn.received_at()),
+            wire_len: lent - tail_size,
+            is_compressed: false,
+            last_in_buffer: conn.is_none_or(|conn| conn.with_lent(Connection::is_last_before)),
+            tail_size,
         }
     }
 
