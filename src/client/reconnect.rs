@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{WSConnectConfig, WSConnectError, ws_connect};
 use crate::connection::{WSListener, WSTransport};
+use crate::proto::WSDisconnectInfo;
 use crate::runtime::{WSLoopHandle, random};
 
 /// How long to wait before the next attempt: exponential back-off with full jitter.
@@ -101,9 +102,23 @@ pub struct WSRetry<'a> {
     pub attempt: u32,
     /// How long it waits now.
     pub wait: Duration,
-    /// Why the last attempt failed; `None` if a connection was open and is gone, whose
-    /// [`disconnect_info`](WSTransport::disconnect_info) tells why.
+    /// Why the last attempt failed; `None` if a connection was open and is gone, or if an earlier
+    /// call of [`next`](WSReconnect::next) returned its error or was abandoned.
     pub error: Option<&'a WSConnectError>,
+    /// The record of the connection that is gone; `None` if there was none before this attempt.
+    pub disconnected: Option<&'a WSDisconnectInfo>,
+}
+
+/// One line: the attempt, the wait and the reason.
+impl fmt::Display for WSRetry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attempt {} in {:?}", self.attempt, self.wait)?;
+        match (self.error, self.disconnected) {
+            (Some(error), _) => write!(f, ": {error}"),
+            (None, Some(info)) => write!(f, ": {info}"),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 type OnRetry = Box<dyn FnMut(WSRetry<'_>)>;
@@ -188,16 +203,18 @@ impl WSReconnect {
         &mut self,
         mut connect: impl FnMut(&WSLoopHandle, &str, WSConnectConfig) -> Connecting,
     ) -> Result<WSTransport, WSConnectError> {
+        let mut disconnected = None;
         if let Some((transport, since)) = &self.current {
-            // How it ended is told to its listener and by its transport.
+            // The error is in the record, too.
             let _ = transport.wait_disconnected().await;
+            disconnected = transport.disconnect_info().cloned();
             self.backoff.lasted(self.handle.now().saturating_duration_since(*since));
             self.current = None;
         }
         let mut error = None;
         loop {
             if !std::mem::take(&mut self.is_first) {
-                self.wait(error.as_ref()).await;
+                self.wait(error.as_ref(), disconnected.take()).await;
             }
             match connect(&self.handle, &self.url, self.config.clone()).await {
                 Ok(transport) => {
@@ -210,12 +227,12 @@ impl WSReconnect {
         }
     }
 
-    async fn wait(&mut self, error: Option<&WSConnectError>) {
+    async fn wait(&mut self, error: Option<&WSConnectError>, disconnected: Option<WSDisconnectInfo>) {
         let chance = u64::from_ne_bytes(random(self.handle.core()));
         let wait = self.backoff.next_wait(chance);
         let attempt = self.backoff.attempts();
         if let Some(on_retry) = &mut self.on_retry {
-            on_retry(WSRetry { attempt, wait, error });
+            on_retry(WSRetry { attempt, wait, error, disconnected: disconnected.as_ref() });
         }
         self.handle.sleep(wait).await;
     }
@@ -296,6 +313,14 @@ mod tests {
         let told = Rc::clone(&retries);
         let client =
             WSReconnect::new(&kit.handle(), "ws://h/", WSConnectConfig::default()).on_retry(move |retry| {
+                let line = retry.to_string();
+                match (retry.error, retry.disconnected) {
+                    (Some(error), None) => assert!(line.ends_with(&format!(": {error}")), "{line}"),
+                    (None, Some(info)) => assert!(line.ends_with(&format!(": {info}")), "{line}"),
+                    // The call before this one has returned the error.
+                    (None, None) => assert!(line.starts_with("attempt "), "{line}"),
+                    (Some(_), Some(_)) => panic!("one or the other: {retry:?}"),
+                }
                 told.borrow_mut().push((retry.attempt, retry.wait, retry.error.is_some()));
             });
         (client, retries)

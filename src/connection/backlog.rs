@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::connection::Conn;
 use crate::proto::WSDisconnectInfo;
 use crate::runtime::{Command, Once, Token, WSLoopRemote, WSRemoteError, wake};
 
@@ -101,16 +102,21 @@ impl Backlog {
     }
 
     /// Notes the state of the connection. Returns `true` if there are futures to [wake](Self::wake).
-    pub(super) fn report(&self, refused: usize, high_watermark: usize) -> bool {
-        self.refused.store(refused, Ordering::SeqCst);
-        self.high_watermark.store(high_watermark, Ordering::SeqCst);
-        // Either this sees the future, or the future, which announces itself first, sees the room.
-        self.is_awaited.load(Ordering::SeqCst) && self.has_room()
-    }
-
-    /// Notes that the socket is closed. Returns `true` if there are futures to [wake](Self::wake).
-    pub(super) fn ended(&self) -> bool {
+    /// After `on_ws_disconnected` this wakes them, which may run user code.
+    pub(super) fn report(&self, conn: &Conn) -> bool {
+        let Some(record) = conn.rare().ending() else {
+            let (refused, high_watermark) = conn.pressure();
+            self.refused.store(refused, Ordering::SeqCst);
+            self.high_watermark.store(high_watermark, Ordering::SeqCst);
+            // Either this sees the future, or the future, which announces itself first, sees the
+            // room.
+            return self.is_awaited.load(Ordering::SeqCst) && self.has_room();
+        };
         self.has_ended.store(true, Ordering::SeqCst);
+        if conn.is_gone() {
+            self.closed(record);
+            return false;
+        }
         self.is_awaited.load(Ordering::SeqCst)
     }
 
@@ -124,10 +130,8 @@ impl Backlog {
         wakers.into_values().for_each(wake);
     }
 
-    /// Notes that `on_ws_disconnected` has returned. Wakes the futures that wait for that, which may
-    /// run user code.
-    pub(super) fn closed(&self, record: &WSDisconnectInfo) {
-        self.has_ended.store(true, Ordering::SeqCst);
+    /// Notes that `on_ws_disconnected` has returned. Wakes all futures, which may run user code.
+    fn closed(&self, record: &WSDisconnectInfo) {
         let wakers = {
             let mut waiting = self.lock();
             waiting.record = Some(record.clone());

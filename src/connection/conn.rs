@@ -1,5 +1,6 @@
 //! The open connection: its state, how it is driven, how it ends.
 
+mod failing;
 mod input;
 mod lent;
 mod output;
@@ -20,8 +21,8 @@ use crate::connection::{
 use crate::deflate::DeflateParameters;
 use crate::net::Io;
 use crate::proto::{
-    self, Payload, Role, SendContext, WSCloseCode, WSCloseHandshake, WSDisconnectCause, WSDisconnectInfo,
-    WSFrame, WSMsgType, WSProtocolError,
+    self, Payload, Role, SendContext, WSCloseHandshake, WSDisconnectCause, WSDisconnectInfo, WSFrame,
+    WSMsgType, WSProtocolError,
 };
 use crate::runtime::{
     Command, LoopCore, Readiness, Shutdown, Source, TimerKind, Token, WSError, WSListenerError, guard,
@@ -50,6 +51,9 @@ const EVENT: u8 = 0;
 
 /// `on_ws_disconnected` is due.
 const DISCONNECTED: u8 = 1;
+
+/// An error is to be reported to the listener.
+const ERROR: u8 = 3;
 
 /// Other threads wait for what has happened.
 const AWAITED: u8 = 2;
@@ -101,6 +105,9 @@ impl Conn {
         let flags = Flags::default();
         if core.config().measure_callbacks {
             flags.set(Flags::MEASURED);
+        }
+        if core.config().slow_callback.is_some() {
+            flags.set(Flags::CLOCKED);
         }
         #[cfg(feature = "tls")]
         if io.tls().is_some() {
@@ -220,6 +227,7 @@ impl Source for Conn {
         match kind {
             EVENT => self.run_event(),
             DISCONNECTED => self.run_disconnected(),
+            ERROR => failing::run_report(&self),
             AWAITED => self.rare.backlog().into_iter().for_each(Backlog::wake),
             _ => debug_assert!(false, "not a deferred call of a connection: {kind}"),
         }
@@ -289,9 +297,10 @@ impl Conn {
     fn fail(self: &Rc<Self>, close: &WSProtocolError, cause: WSDisconnectCause, error: WSError) {
         let now = self.core.now();
         // An error that is not kept is dropped out of the borrow: that may run user code.
-        if self.change(|proto, out| proto.fail(close, cause, now, out)) {
+        if self.with_proto(|proto, out| proto.fail(close, cause, now, out)) {
             self.rare.keep_error(error);
         }
+        self.follow();
     }
 
     /// Ends the connection because the stream failed. The caller acts on it.
@@ -305,11 +314,14 @@ impl Conn {
             }
             return;
         }
-        self.wire.proto_mut().abort(WSDisconnectCause::Io(error.kind()));
+        if self.wire.proto_mut().abort(WSDisconnectCause::Io(error.kind())) {
+            self.rare.keep_text(format!("{what}: {error}"));
+        }
     }
 
     /// Closes the socket and queues `on_ws_disconnected`.
-    fn end(self: &Rc<Self>, info: WSDisconnectInfo) {
+    fn end(self: &Rc<Self>, mut info: WSDisconnectInfo) {
+        info.error = self.rare.error_text();
         self.wire.proto_mut().abandon(&mut self.core.pool());
         self.account(0);
         log::debug!("connection {}: {info}", self.id());
@@ -379,18 +391,22 @@ impl Conn {
         let Some(mut listener) = self.listener.take() else { return };
         let transport = WSTransport::new(Rc::clone(self));
         let is_last = matches!(event, ListenerEvent::Disconnected);
+        let is_report = matches!(event, ListenerEvent::Error(_));
         let call = || self.raise::<false>(&mut *listener, &transport, event);
         let result = panic::catch_unwind(AssertUnwindSafe(call));
         self.listener.set(Some(listener));
         match result {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self.callback_failed(error, true),
+            Ok(Err(error)) => failing::callback_failed(self, error, true),
             Err(panic) => {
                 let error = WSListenerError::from_panic(&*panic);
                 if is_last {
                     self.rare.keep_error(error.clone().into());
                 }
-                self.listener_failed(error);
+                if is_report {
+                    return failing::report_failed(self, &error);
+                }
+                failing::listener_failed(self, error);
             }
         }
     }
@@ -407,7 +423,7 @@ impl Conn {
     #[inline]
     fn frame_returned(self: &Rc<Self>, result: WSResult) {
         if let Err(error) = result {
-            self.callback_failed(error, self.settings.disconnect_on_error);
+            failing::callback_failed(self, error, self.settings.disconnect_on_error);
         }
     }
 
@@ -416,35 +432,6 @@ impl Conn {
     pub(crate) fn peer_failed(self: &Rc<Self>, error: &WSProtocolError) {
         self.fail(error, WSDisconnectCause::ProtocolError, error.clone().into());
         self.tell_receivers(|receivers| receivers.peer_failed(error));
-    }
-
-    #[cold]
-    fn callback_failed(self: &Rc<Self>, error: Box<dyn std::error::Error + Send + Sync>, disconnects: bool) {
-        match error.downcast::<WSProtocolError>() {
-            Ok(error) => {
-                // The listener has not failed, it rejects the peer's data. With a louder line a
-                // peer could fill the log.
-                log::debug!("connection {}: the listener closes: {error}", self.id());
-                let close = (*error).clone();
-                self.listener_ended(WSListenerError::new(error), &close);
-            }
-            Err(error) if !disconnects => {
-                error_limited!("connection {}: on_ws_frame failed: {error}", self.id());
-            }
-            Err(error) => self.listener_failed(WSListenerError::new(error)),
-        }
-    }
-
-    /// Closes with 1011. A client's error comes out of `wait_disconnected`, a server's is logged.
-    pub(super) fn listener_failed(self: &Rc<Self>, error: WSListenerError) {
-        if self.protocol_role() == Role::Server {
-            error_limited!("connection {}: the listener failed: {error}", self.id());
-        }
-        self.listener_ended(error, &WSProtocolError::new(WSCloseCode::INTERNAL_ERROR, ""));
-    }
-
-    fn listener_ended(self: &Rc<Self>, error: WSListenerError, close: &WSProtocolError) {
-        self.fail(close, WSDisconnectCause::ListenerError, error.into());
     }
 }
 
@@ -504,19 +491,16 @@ impl Conn {
 
     /// Reports backlog and end to the handles on other threads, if there are any.
     pub(super) fn report(self: &Rc<Self>) {
-        let backlog = if self.flags.has(Flags::REMOTE) { self.rare.backlog() } else { None };
-        let Some(backlog) = backlog else { return };
-        let is_awaited = match self.rare.ending() {
-            Some(info) if self.is_gone() => return backlog.closed(info),
-            Some(_) => backlog.ended(),
-            None => {
-                let (is_refused, high) = self.wire.proto().pressure();
-                backlog.report(if is_refused { self.buffered_amount() } else { 0 }, high)
-            }
-        };
-        if is_awaited {
+        let remotes = if self.flags.has(Flags::REMOTE) { self.rare.backlog() } else { None };
+        if remotes.is_some_and(|backlog| backlog.report(self)) {
             self.core.defer_source(self, AWAITED);
         }
+    }
+
+    /// Returns the bytes that the kernel refuses, and the high watermark.
+    pub(super) fn pressure(&self) -> (usize, usize) {
+        let (is_refused, high_watermark) = self.wire.proto().pressure();
+        (if is_refused { self.buffered_amount() } else { 0 }, high_watermark)
     }
 
     pub(crate) fn has_settings(&self, settings: &Rc<Settings>) -> bool {

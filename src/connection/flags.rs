@@ -37,9 +37,19 @@ impl Flags {
     /// Other threads have handles to it.
     pub(super) const REMOTE: u32 = 1 << 13;
 
-    /// Any of these: receiving has to look at more than the socket.
-    pub(super) const RECEIVED_SLOWLY: u32 =
-        Self::GONE | Self::WATCHED | Self::STAMPED | Self::LEFTOVER | Self::SERVES_TASKS | Self::MEASURED;
+    /// A warning is logged when a callback takes long.
+    pub(super) const CLOCKED: u32 = 1 << 14;
+
+    /// Any of these: receiving has to look at more than the socket. In debug builds, where
+    /// [`CLOCKED`](Self::CLOCKED) is the default, the plain way reads the clock, too: so it is the
+    /// one that is tested.
+    pub(super) const RECEIVED_SLOWLY: u32 = Self::GONE
+        | Self::WATCHED
+        | Self::STAMPED
+        | Self::LEFTOVER
+        | Self::SERVES_TASKS
+        | Self::MEASURED
+        | if cfg!(debug_assertions) { 0 } else { Self::CLOCKED };
 
     #[inline]
     pub(super) fn has(&self, flag: u32) -> bool {

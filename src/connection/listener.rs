@@ -1,5 +1,6 @@
 use crate::connection::WSTransport;
 use crate::proto::{WSFrame, WSMsgType};
+use crate::runtime::WSListenerError;
 
 /// What a callback returns.
 ///
@@ -36,9 +37,9 @@ pub trait WSListener {
     /// frames ([`fin`](WSFrame::fin)); a compressed one arrives inflated and in one.
     ///
     /// # Errors
-    /// Close the connection with 1011 if `disconnect_on_error` is set, else are logged; a
-    /// [`WSProtocolError`](crate::WSProtocolError) always closes, with its code. Error lines are limited to one per second,
-    /// with a count.
+    /// Close the connection with 1011 if `disconnect_on_error` is set, else are reported to
+    /// [`on_ws_error`](Self::on_ws_error); a [`WSProtocolError`](crate::WSProtocolError) always
+    /// closes, with its code.
     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult;
 
     /// The connection is gone. Called exactly once for each `on_ws_connected`, and nothing is called after it.
@@ -70,6 +71,23 @@ pub trait WSListener {
         frame.msg_type() == WSMsgType::Pong
     }
 
+    /// A callback failed, and nothing else reports it. Default: logs the error, at most one line per
+    /// second.
+    ///
+    /// Called after the failed callback has returned and before the next frame, for
+    ///
+    /// - errors and panics that close a server's connection with 1011; those of a client come out
+    ///   of [`WSTransport::wait_disconnected`];
+    /// - errors of [`on_ws_frame`](Self::on_ws_frame) that do not close the connection, as
+    ///   `disconnect_on_error` is off.
+    ///
+    /// Not for a [`WSProtocolError`](crate::WSProtocolError), which rejects the peer's data. An error
+    /// of `on_ws_disconnected` is logged: the listener is gone. A panic in here closes with 1011 and
+    /// is logged.
+    fn on_ws_error(&mut self, transport: &WSTransport, error: &WSListenerError) {
+        log_error(transport, error);
+    }
+
     /// The kernel refused more than the high watermark of bytes: stop sending if you can.
     fn pause_writing(&mut self, transport: &WSTransport) {
         let _ = transport;
@@ -81,6 +99,17 @@ pub trait WSListener {
     }
 }
 
+/// Logs an error of a callback that nothing else reports.
+#[cold]
+pub(crate) fn log_error(transport: &WSTransport, error: &WSListenerError) {
+    let id = transport.id();
+    if transport.conn().proto().is_ending() {
+        error_limited!("connection {id}: the listener failed: {error}");
+    } else {
+        error_limited!("connection {id}: on_ws_frame failed: {error}");
+    }
+}
+
 /// What a listener is called for.
 pub(super) enum ListenerEvent<'a, 'b> {
     Connected,
@@ -89,6 +118,7 @@ pub(super) enum ListenerEvent<'a, 'b> {
     SendPing,
     /// Whether the frame is the answer to a ping goes into the `bool`.
     IsPong(&'a WSFrame<'b>, &'a mut bool),
+    Error(&'a WSListenerError),
     PauseWriting,
     ResumeWriting,
 }
@@ -105,6 +135,7 @@ impl ListenerEvent<'_, '_> {
             Self::Disconnected => listener.on_ws_disconnected(transport),
             Self::SendPing => return listener.send_user_specific_ping(transport),
             Self::IsPong(frame, answer) => *answer = listener.is_user_specific_pong(frame),
+            Self::Error(error) => listener.on_ws_error(transport, error),
             Self::PauseWriting => listener.pause_writing(transport),
             Self::ResumeWriting => listener.resume_writing(transport),
         }
@@ -133,6 +164,10 @@ macro_rules! forward_listener {
 
         fn is_user_specific_pong(&mut self, frame: &WSFrame<'_>) -> bool {
             (**self).is_user_specific_pong(frame)
+        }
+
+        fn on_ws_error(&mut self, transport: &WSTransport, error: &WSListenerError) {
+            (**self).on_ws_error(transport, error);
         }
 
         fn pause_writing(&mut self, transport: &WSTransport) {

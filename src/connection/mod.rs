@@ -3,6 +3,7 @@
 //! | file | content |
 //! |---|---|
 //! | `conn`, `conn/input`, `conn/output` | an open connection: its state and end, the way in, the way out |
+//! | `conn/failing`, `conn/lent` | callbacks that fail; the stream while the application has it |
 //! | `wire` | the protocol of a connection over its stream |
 //! | `leftover`, `flags`, `rare` | bytes between reads, facts, what few connections need |
 //! | `pulling` | messages that tasks take straight from a read |
@@ -12,7 +13,7 @@
 //! | `backlog` | what handles on other threads know of a connection |
 //! | `budget` | the limit on what may wait on all connections of a loop together |
 //! | `listener`, `transport`, `remote` | what the application implements and holds |
-//! | `timed` | how long callbacks take |
+//! | `timed` | how long callbacks take, warnings of slow ones |
 //! | `config`, `settings` | what can be configured, and the form that connections share |
 //! | `report` | how a connection came to be |
 //! | `upgraded` | connections whose opening handshake other code has done |
@@ -50,6 +51,7 @@ pub use config::{WSConfigError, WSLimits, WSTuning, WSWriteStrategy};
 pub(crate) use conn::Conn;
 #[cfg(feature = "deflate")]
 pub(crate) use deflate::{accept_deflate, check_deflate};
+pub(crate) use listener::log_error;
 pub use listener::{WSListener, WSResult};
 pub(crate) use pulling::{Offer, Receivers};
 pub use remote::WSRemote;

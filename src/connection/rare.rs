@@ -1,12 +1,13 @@
 //! What few connections need before they end.
 
 use std::cell::{OnceCell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::connection::WSConnectReport;
 use crate::proto::WSDisconnectInfo;
-use crate::runtime::{LoopCore, TimerId, WSError, wake};
+use crate::runtime::{LoopCore, TimerId, WSError, WSListenerError, wake};
 
 use super::attached::Attached;
 use super::backlog::Backlog;
@@ -29,6 +30,12 @@ struct Contents {
 struct Changing {
     /// Why the connection ends, or has ended, if that is an error: the first one.
     error: Option<WSError>,
+    /// The text of an error that is not in `error`, as it is no error for `wait_disconnected`.
+    error_text: Option<Box<str>>,
+    /// Errors of callbacks that the listener is to be told of.
+    reports: VecDeque<WSListenerError>,
+    /// When a warning of a slow callback was logged last.
+    slow_at: Option<Instant>,
     timer: Option<TimerId>,
     end_waiters: Waiters<()>,
     pong_waiters: Waiters<Instant>,
@@ -81,6 +88,42 @@ impl Rare {
         self.change(|rare| {
             rare.error.get_or_insert(error);
         });
+    }
+
+    /// Keeps the text of an error, unless there was one before.
+    pub(super) fn keep_text(&self, text: String) {
+        self.change(|rare| {
+            rare.error_text.get_or_insert(text.into());
+        });
+    }
+
+    /// Returns the text of the error that ends the connection.
+    pub(super) fn error_text(&self) -> Option<Box<str>> {
+        self.read(|rare| {
+            let text = || rare.error.as_ref().map(|error| error.to_string().into());
+            rare.error_text.clone().or_else(text)
+        })?
+    }
+
+    /// Queues an error for the listener.
+    pub(super) fn push_report(&self, error: WSListenerError) {
+        self.change(|rare| rare.reports.push_back(error));
+    }
+
+    /// Takes the oldest error that the listener is to be told of.
+    pub(super) fn pop_report(&self) -> Option<WSListenerError> {
+        self.change(|rare| rare.reports.pop_front())
+    }
+
+    /// Returns `true` if `interval` has passed since this last returned `true`.
+    pub(super) fn warns_of_slowness(&self, now: Instant, interval: Duration) -> bool {
+        self.change(|rare| {
+            let warns = rare.slow_at.is_none_or(|last| now.saturating_duration_since(last) >= interval);
+            if warns {
+                rare.slow_at = Some(now);
+            }
+            warns
+        })
     }
 
     /// Returns the first error.

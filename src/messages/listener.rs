@@ -1,8 +1,9 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use crate::connection::{WSListener, WSResult, WSTransport};
+use crate::connection::{WSListener, WSResult, WSTransport, log_error};
 use crate::proto::{WSFrame, WSMsgType, WSProtocolError};
+use crate::runtime::WSListenerError;
 
 use super::MessageInfo;
 use super::inbound::MessageReader;
@@ -182,6 +183,11 @@ pub trait WSMessageListener {
         frame.msg_type() == WSMsgType::Pong
     }
 
+    /// See [`WSListener::on_ws_error`]. Default: logs the error.
+    fn on_ws_error(&mut self, transport: &WSTransport, error: &WSListenerError) {
+        log_error(transport, error);
+    }
+
     /// See [`WSListener::pause_writing`].
     fn pause_writing(&mut self, transport: &WSTransport) {
         let _ = transport;
@@ -249,6 +255,10 @@ impl<L: WSMessageListener> WSListener for WSMessageAdapter<L> {
         // A piece that was taken away would tear its message.
         let is_piece = !frame.fin() || frame.msg_type() == WSMsgType::Continuation;
         !is_piece && self.listener.is_user_specific_pong(frame)
+    }
+
+    fn on_ws_error(&mut self, transport: &WSTransport, error: &WSListenerError) {
+        self.listener.on_ws_error(transport, error);
     }
 
     fn pause_writing(&mut self, transport: &WSTransport) {

@@ -20,6 +20,9 @@ pub struct WSDisconnectInfo {
     pub cause: WSDisconnectCause,
     /// Bytes that were queued and never left.
     pub bytes_unsent: usize,
+    /// The text of the error that ended the connection, for causes that have one: of a callback, of
+    /// the peer's frames, of the socket or of TLS.
+    pub error: Option<Box<str>>,
     pub(crate) is_client_side: bool,
 }
 
@@ -73,13 +76,16 @@ pub enum WSDisconnectCause {
     LoopClosed,
 }
 
-/// One line, whatever the peer gave for a reason.
+/// One line, whatever is in the reason and in the error.
 impl fmt::Display for WSDisconnectInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let role = if self.is_client_side { "client" } else { "server" };
         write!(f, "{role} side disconnected by {}: {}, {}", self.side, self.cause, self.code)?;
         if !self.reason.is_empty() {
             write!(f, " {:?}", self.reason)?;
+        }
+        if let Some(error) = &self.error {
+            write!(f, ", {error:?}")?;
         }
         write!(f, ", {} bytes unsent", self.bytes_unsent)
     }
@@ -129,6 +135,7 @@ mod tests {
             reason: "".into(),
             cause: WSDisconnectCause::Io(io::ErrorKind::ConnectionReset),
             bytes_unsent: 17,
+            error: None,
             is_client_side: true,
         };
         let line = info.to_string();
@@ -138,6 +145,7 @@ mod tests {
         );
         assert!(line.ends_with(", 17 bytes unsent"), "{line}");
         info.reason = "two\nlines \u{1b}[31m".into();
+        info.error = Some("two\nlines".into());
         assert!(!info.to_string().contains(char::is_control));
     }
 }

@@ -16,6 +16,7 @@ pub struct WSLoopConfig {
     pub(crate) outbound_budget: Option<usize>,
     pub(crate) budget_policy: WSBudgetPolicy,
     pub(crate) measure_callbacks: bool,
+    pub(crate) slow_callback: Option<Duration>,
     #[cfg(feature = "tls")]
     pub(crate) tls_handshakes_per_turn: usize,
 }
@@ -33,6 +34,7 @@ impl Default for WSLoopConfig {
             outbound_budget: None,
             budget_policy: WSBudgetPolicy::default(),
             measure_callbacks: false,
+            slow_callback: cfg!(debug_assertions).then_some(Duration::from_millis(100)),
             #[cfg(feature = "tls")]
             tls_handshakes_per_turn: 4,
         }
@@ -140,6 +142,18 @@ impl WSLoopConfig {
     #[must_use]
     pub fn measure_callbacks(mut self, on: bool) -> Self {
         self.measure_callbacks = on;
+        self
+    }
+
+    /// Logs a warning with the id of the connection when a callback of a listener takes this long in
+    /// real time, since all other connections of the loop wait meanwhile; at most one per connection
+    /// and minute, and one per second in all. Default: 100 ms in builds with debug assertions, `None`
+    /// (off) in others.
+    ///
+    /// It costs two readings of the clock per callback; off, nothing. Tasks are not watched.
+    #[must_use]
+    pub fn slow_callback(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.slow_callback = limit.into();
         self
     }
 

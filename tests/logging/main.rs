@@ -26,7 +26,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use support::eventually;
 use support::peer::{Peer, PeerServer, status, upgrade_request};
 use support::probe::{Probe, log};
-use support::running::{LoopThread, Server, connect, serve};
+use support::running::{LoopThread, Server, connect, serve, serve_on};
 use support::wire::Frame;
 
 /// Keeps the lines of this crate, and of the one that speaks TLS for it.
@@ -272,6 +272,34 @@ fn failures_for_each_message_are_one_error_line_per_second() {
     lines_are_limited("on_ws_frame failed: no such thing", || {
         peer.send_and_sync(&[Frame::text("fail")]);
     });
+}
+
+#[test]
+fn a_slow_callback_is_one_warning_per_connection() {
+    let _log = own_log();
+    let slow = |limit: Option<Duration>| {
+        let loops = WSLoopConfig::default().slow_callback(limit);
+        let server = serve_on(loops, WSServerConfig::default(), |_: &WSUpgradeRequest| {
+            Probe::new(&log().0).on_frame(|_, frame| {
+                if frame.payload() == b"slow" {
+                    thread::sleep(Duration::from_millis(30));
+                }
+                Ok(())
+            })
+        });
+        let mut peer = Peer::connect(server.addr);
+        let texts = ["quick", "slow", "slow"].map(Frame::text);
+        peer.send_and_sync(&texts);
+        peer.send_and_sync(&texts);
+        (server.on.ask_transport(0, WSTransport::id), loud())
+    };
+    assert_eq!(slow(None).1, <[&str; 0]>::default());
+    let (id, lines) = slow(Some(Duration::from_millis(20)));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].starts_with(&format!("WARN connection {id}: a callback blocked the loop for ")),
+        "{lines:?}"
+    );
 }
 
 #[test]

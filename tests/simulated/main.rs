@@ -19,6 +19,7 @@ mod plan;
 mod public;
 mod recorder;
 mod refusal;
+mod reports;
 mod schedules;
 mod serving;
 mod world;

@@ -170,7 +170,10 @@ fn a_reset_during_a_pause_is_reported_behind_it() {
     expect_pause(&server, &events);
     server.on.ask_transport(0, WSTransport::resume_reading);
     let reset = WSDisconnectCause::Io(std::io::ErrorKind::ConnectionReset);
-    assert_eq!(events.disconnected().cause, reset);
+    let info = events.disconnected();
+    assert_eq!(info.cause, reset);
+    let error = info.error.expect("the text of the system's error");
+    assert!(error.starts_with("receive: "), "{error}");
 }
 
 #[test]

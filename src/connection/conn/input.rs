@@ -16,7 +16,7 @@ use super::super::flags::Flags;
 use super::super::listener::{ListenerEvent, Nobody};
 use super::super::pulling::Pull;
 use super::super::timed::call_timed;
-use super::Conn;
+use super::{Conn, failing};
 
 /// Most messages that are pulled after one wake-up. The task is woken again for the next ones, so that
 /// others that are ready run in between.
@@ -296,7 +296,7 @@ impl Conn {
         self.listener.set(Some(listener));
         self.core.frames_delivered();
         result.unwrap_or_else(|panic| {
-            self.listener_failed(WSListenerError::from_panic(&*panic));
+            failing::listener_failed(self, WSListenerError::from_panic(&*panic));
             Delivered::Done
         })
     }
@@ -476,8 +476,9 @@ impl Conn {
         transport: &WSTransport,
         event: ListenerEvent<'_, '_>,
     ) -> WSResult {
-        if !PLAIN && self.flags.has(Flags::MEASURED) {
-            return call_timed(self.core.metrics(), listener, transport, event);
+        let may_be_timed = !PLAIN || cfg!(debug_assertions);
+        if may_be_timed && self.flags.has(Flags::MEASURED | Flags::CLOCKED) {
+            return call_timed(listener, transport, event);
         }
         event.call(listener, transport)
     }

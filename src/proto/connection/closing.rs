@@ -117,6 +117,7 @@ impl Closing {
             reason: decisive.map(|close| close.reason.clone()).unwrap_or_default(),
             cause,
             bytes_unsent,
+            error: None,
             is_client_side,
         }
     }
