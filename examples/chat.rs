@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use femtows::{
     WSCloseCode, WSConnectConfig, WSError, WSIntoUpgrade, WSLimits, WSLoop, WSLoopConfig, WSLoopHandle,
-    WSMessage, WSMessageAdapter, WSMessageListener, WSMsgType, WSPreparedMessage, WSResult, WSServer,
-    WSServerConfig, WSTransport, WSUpgradeOutcome, WSUpgradeRequest, WSUpgradeResponse, ws_connect,
+    WSMessage, WSMessageAdapter, WSMessageListener, WSMsgType, WSPreparedMessage, WSResult, WSServeError,
+    WSServer, WSServerConfig, WSTransport, WSUpgradeOutcome, WSUpgradeRequest, WSUpgradeResponse, ws_connect,
     ws_create_server,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Who is in which room. All connections live on one loop, so there is nothing to lock.
 type Rooms = Rc<RefCell<HashMap<String, Vec<WSTransport>>>>;
 
-fn serve(handle: &WSLoopHandle, addr: &str) -> Result<WSServer, WSError> {
+fn serve(handle: &WSLoopHandle, addr: &str) -> Result<WSServer, WSServeError> {
     let rooms = Rooms::default();
     let limits = WSLimits::default().max_message_size(4096).max_outbound(256 * 1024);
     let config = WSServerConfig::default().limits(limits);

@@ -148,8 +148,8 @@ pub use runtime::{
     WSLoop, WSLoopHandle, WSLoopRemote, WSRemoteError, WSSleep, WSTask, WSTaskScope, WSTimer, run,
 };
 pub use server::{
-    WSDeferredUpgrade, WSIntoUpgrade, WSOriginPolicy, WSPerCoreConfig, WSServer, WSServerConfig,
-    WSServerRemote, WSServerThreads, WSSpread, WSUpgradeOutcome, WSUpgradeRequest,
+    WSDeferredUpgrade, WSIntoUpgrade, WSOriginPolicy, WSPerCoreConfig, WSServeError, WSServer,
+    WSServerConfig, WSServerRemote, WSServerThreads, WSSpread, WSUpgradeOutcome, WSUpgradeRequest,
     WSUpgradeResponseWithListener, WSUpgradeTicket, ws_create_server, ws_create_server_on,
     ws_create_server_without_socket, ws_serve_per_core,
 };

@@ -93,9 +93,9 @@ mod names {
         WSAutoPingStrategy, WSClose, WSCloseCode, WSCloseHandshake, WSConfigError, WSConnectConfig,
         WSConnectError, WSError, WSFrame, WSHandshakeError, WSHandshakeErrorKind, WSIntoUpgrade,
         WSInvalidUrl, WSListener, WSLoopConfig, WSMessageListener, WSMsgType, WSProtocolError, WSProxy,
-        WSRemote, WSRequestHead, WSServerConfig, WSTransport, WSUpgradeRequest, WSUpgradeResponse,
-        WSUpgradeResponseWithListener, WSUrl, ws_connect, ws_connect_over, ws_connect_with, ws_create_server,
-        ws_create_server_on,
+        WSRemote, WSRequestHead, WSServeError, WSServerConfig, WSTransport, WSUpgradeRequest,
+        WSUpgradeResponse, WSUpgradeResponseWithListener, WSUrl, ws_connect, ws_connect_over,
+        ws_connect_with, ws_create_server, ws_create_server_on,
     };
 
     macro_rules! field {

@@ -9,7 +9,6 @@ use crate::handshake::{
     WSHandshakeError, WSInvalidHeader, WSInvalidProxy, WSInvalidRequest, WSInvalidResponse, WSInvalidUrl,
     WSProxyError,
 };
-use crate::net::ListenError;
 use crate::proto::WSProtocolError;
 use crate::sys::panic_message;
 
@@ -95,15 +94,6 @@ impl WSError {
             return Self::Tls(error.clone());
         }
         Self::Io { context: context.into(), source: Arc::new(source) }
-    }
-}
-
-impl From<ListenError> for WSError {
-    fn from(failed: ListenError) -> Self {
-        match failed.addr {
-            Some(addr) => Self::io(format!("cannot listen on {addr}"), failed.error),
-            None => Self::io("cannot listen", failed.error),
-        }
     }
 }
 

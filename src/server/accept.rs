@@ -14,14 +14,13 @@ use crate::net::{ListenError, Listening, Stream, WSSocket};
 #[cfg(feature = "tls")]
 use crate::net::{TlsShared, TlsStream};
 use crate::proto::Role;
-use crate::runtime::{
-    LoopCore, Readiness, Shutdown, Source, TimerKind, Token, WSError, WSHandshakeFailure, guard,
-};
+use crate::runtime::{LoopCore, Readiness, Shutdown, Source, TimerKind, Token, WSHandshakeFailure, guard};
 use crate::server::WSServerConfig;
 #[cfg(feature = "tls")]
 use crate::tls::{Session, TlsPeer, WSServerTls, WSTlsConfigError};
 
 use super::admission::{Admission, Seat};
+use super::error::WSServeError;
 use super::opening::ServerOpening;
 use super::remote::WSServerRemote;
 use super::request::WSUpgradeRequest;
@@ -140,8 +139,8 @@ impl Acceptor {
     }
 
     /// Accepts from these sockets, from the next iteration on.
-    pub(crate) fn listen(&self, sockets: Vec<Listening>) -> Result<(), WSError> {
-        let Some(token) = self.token.get() else { return Err(WSError::Disconnected) };
+    pub(crate) fn listen(&self, sockets: Vec<Listening>) -> Result<(), WSServeError> {
+        let Some(token) = self.token.get() else { return Err(WSServeError::Gone) };
         let mut addrs = Vec::new();
         for socket in &sockets {
             let addr = socket.local_addr().map_err(ListenError::from)?;

@@ -1,10 +1,10 @@
 use std::net::ToSocketAddrs;
 
 use crate::net::{ListenError, Listening, WSListeningSocket};
-use crate::runtime::{WSError, WSLoopHandle};
+use crate::runtime::WSLoopHandle;
 use crate::server::WSServerConfig;
 
-use super::{WSIntoUpgrade, WSServer, WSUpgradeRequest};
+use super::{WSIntoUpgrade, WSServeError, WSServer, WSUpgradeRequest};
 
 /// Listens on `addr` and asks `factory` for the listener of each connection.
 ///
@@ -23,15 +23,15 @@ use super::{WSIntoUpgrade, WSServer, WSUpgradeRequest};
 /// The server accepts until [`WSServer::close`], or until the loop is dropped; dropping the returned handle changes nothing.
 ///
 /// # Errors
-/// [`WSError::Io`], which names the address, if one cannot be bound, [`WSError::Disconnected`] if
-/// the loop is gone, [`WSError::InvalidArgument`] if
-/// the time-outs of auto-ping contradict each other; with feature `tls` `WSError::TlsConfig` if certificate and key cannot be used.
+/// [`WSServeError::Io`], which names the address, if one cannot be bound;
+/// [`WSServeError::Config`] if settings contradict each other, or certificate and key cannot be
+/// used; [`WSServeError::Gone`] if the loop is gone.
 pub fn ws_create_server<F, R>(
     handle: &WSLoopHandle,
     factory: F,
     addr: impl ToSocketAddrs,
     config: WSServerConfig,
-) -> Result<WSServer, WSError>
+) -> Result<WSServer, WSServeError>
 where
     F: FnMut(&WSUpgradeRequest) -> R + 'static,
     R: WSIntoUpgrade,
@@ -57,13 +57,13 @@ where
 /// ```
 ///
 /// # Errors
-/// [`WSError::Io`] if the socket cannot be used; otherwise as [`ws_create_server`].
+/// [`WSServeError::Io`] if the socket cannot be used; otherwise as [`ws_create_server`].
 pub fn ws_create_server_on<F, R>(
     handle: &WSLoopHandle,
     factory: F,
     socket: impl Into<WSListeningSocket>,
     config: WSServerConfig,
-) -> Result<WSServer, WSError>
+) -> Result<WSServer, WSServeError>
 where
     F: FnMut(&WSUpgradeRequest) -> R + 'static,
     R: WSIntoUpgrade,
@@ -75,12 +75,12 @@ where
 /// A server that does not listen: its connections are handed to [`WSServer::adopt`] or [`WSServerRemote::adopt`](crate::WSServerRemote::adopt).
 ///
 /// # Errors
-/// [`WSError::Disconnected`] if the loop is gone, [`WSError::InvalidArgument`] as [`ws_create_server`].
+/// [`WSServeError::Gone`] if the loop is gone, [`WSServeError::Config`] as [`ws_create_server`].
 pub fn ws_create_server_without_socket<F, R>(
     handle: &WSLoopHandle,
     factory: F,
     config: WSServerConfig,
-) -> Result<WSServer, WSError>
+) -> Result<WSServer, WSServeError>
 where
     F: FnMut(&WSUpgradeRequest) -> R + 'static,
     R: WSIntoUpgrade,

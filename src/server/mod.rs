@@ -4,6 +4,7 @@ mod accept;
 mod admission;
 mod config;
 mod create;
+mod error;
 mod opening;
 mod origin;
 mod per_core;
@@ -15,6 +16,7 @@ mod upgrade;
 
 pub use config::{WSPerCoreConfig, WSServerConfig, WSSpread};
 pub use create::{ws_create_server, ws_create_server_on, ws_create_server_without_socket};
+pub use error::WSServeError;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use opening::ServerOpening;
 pub use origin::WSOriginPolicy;

@@ -16,8 +16,10 @@ use crate::runtime::{
 };
 use crate::server::{WSPerCoreConfig, WSServerConfig, WSSpread};
 use crate::sys;
+#[cfg(feature = "tls")]
+use crate::tls::{WSServerTls, WSTlsConfigError};
 
-use super::{WSIntoUpgrade, WSServer, WSServerRemote, WSUpgradeRequest};
+use super::{WSIntoUpgrade, WSServeError, WSServer, WSServerRemote, WSUpgradeRequest};
 
 /// [`ws_create_server`](crate::ws_create_server) on several threads: each has a loop of its own, and a connection stays on the thread
 /// that it came to.
@@ -121,7 +123,7 @@ fn bind(
     config: &WSServerConfig,
     spread: WSSpread,
     threads: usize,
-) -> Result<(Vec<SocketAddr>, Vec<Vec<Listening>>), WSError> {
+) -> Result<(Vec<SocketAddr>, Vec<Vec<Listening>>), WSServeError> {
     let mut options = config.listen;
     options.reuse_port |= spread == WSSpread::Kernel && threads > 1;
     let first = Listening::bind(addr, options)?;
@@ -278,9 +280,9 @@ impl WSServerThreads {
     /// [`WSServer::set_tls`](crate::WSServer::set_tls). Each thread takes it up in its next turn.
     ///
     /// # Errors
-    /// [`WSError::TlsConfig`] if it cannot be used; then nothing has changed on any thread.
+    /// If it cannot be used; then nothing has changed on any thread.
     #[cfg(feature = "tls")]
-    pub fn set_tls(&self, tls: &crate::tls::WSServerTls) -> Result<(), WSError> {
+    pub fn set_tls(&self, tls: &WSServerTls) -> Result<(), WSTlsConfigError> {
         // Clones share what is built here, so that no thread can fail.
         tls.build()?;
         for member in &self.members {

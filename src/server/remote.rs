@@ -7,8 +7,10 @@ use crate::connection::{WSListener, WSUpgraded};
 use crate::net::WSSocket;
 use crate::runtime::{Bound, Once, Token, WSLoopHandle, WSLoopRemote, WSRemoteError};
 #[cfg(feature = "tls")]
-use crate::{runtime::WSError, tls::WSServerTls};
+use crate::{connection::WSConfigError, tls::WSServerTls};
 
+#[cfg(feature = "tls")]
+use super::WSServeError;
 use super::accept::Acceptor;
 use super::admission::{Admission, Seat};
 
@@ -78,12 +80,12 @@ impl WSServerRemote {
     /// newest counts.
     ///
     /// # Errors
-    /// [`WSError::TlsConfig`] if it cannot be used; then nothing has changed.
-    /// [`WSError::Disconnected`] if the loop is gone.
+    /// [`WSServeError::Config`] if it cannot be used; then nothing has changed.
+    /// [`WSServeError::Gone`] if the loop is gone.
     #[cfg(feature = "tls")]
-    pub fn set_tls(&self, tls: &WSServerTls) -> Result<(), WSError> {
+    pub fn set_tls(&self, tls: &WSServerTls) -> Result<(), WSServeError> {
         // Clones share what is built here.
-        tls.build()?;
+        tls.build().map_err(WSConfigError::from)?;
         let tls = tls.clone();
         let set = self.call(move |acceptor| {
             if let Err(error) = acceptor.set_tls(&tls) {
@@ -91,7 +93,7 @@ impl WSServerRemote {
             }
         });
         let bound = Bound::Once(self.token, SET_TLS);
-        self.on_loop.post_within(bound, set).map_err(|_| WSError::Disconnected)
+        self.on_loop.post_within(bound, set).map_err(|_| WSServeError::Gone)
     }
 
     /// Stops accepting as [`WSServer::close`](super::WSServer::close) does. A full inbox of the

@@ -5,14 +5,18 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
+use crate::connection::WSConfigError;
 use crate::connection::{Conn, WSListener, WSTransport, WSUpgraded};
 use crate::net::{Listening, WSSocket};
 use crate::proto::WSCloseCode;
-use crate::runtime::{WSError, WSLoopHandle};
+use crate::runtime::WSLoopHandle;
 use crate::server::WSServerConfig;
+#[cfg(feature = "tls")]
+use crate::tls::{WSServerTls, WSTlsConfigError};
 
 use super::accept::{Acceptor, Factory};
-use super::{WSIntoUpgrade, WSServerRemote, WSUpgradeRequest};
+use super::{WSIntoUpgrade, WSServeError, WSServerRemote, WSUpgradeRequest};
 
 /// A listening server. Clones are handles to the same server.
 #[derive(Clone)]
@@ -26,20 +30,20 @@ impl WSServer {
         handle: &WSLoopHandle,
         factory: F,
         config: WSServerConfig,
-    ) -> Result<Self, WSError>
+    ) -> Result<Self, WSServeError>
     where
         F: FnMut(&WSUpgradeRequest) -> R + 'static,
         R: WSIntoUpgrade,
     {
         if handle.core().is_closed() {
-            return Err(WSError::Disconnected);
+            return Err(WSServeError::Gone);
         }
         config.connection.check()?;
         let acceptor = Acceptor::start(handle.core(), config, boxed(factory));
         #[cfg(feature = "tls")]
         if let Err(error) = acceptor.use_configured_tls() {
             acceptor.close();
-            return Err(error.into());
+            return Err(WSConfigError::from(error).into());
         }
         Ok(Self { handle: handle.clone(), acceptor })
     }
@@ -57,7 +61,7 @@ impl WSServer {
         Self { handle: handle.clone(), acceptor }
     }
 
-    pub(super) fn listen(self, sockets: Vec<Listening>) -> Result<Self, WSError> {
+    pub(super) fn listen(self, sockets: Vec<Listening>) -> Result<Self, WSServeError> {
         if let Err(error) = self.acceptor.listen(sockets) {
             self.acceptor.close();
             return Err(error);
@@ -81,14 +85,15 @@ impl WSServer {
     /// deadlines and the factory apply.
     ///
     /// # Errors
-    /// [`WSError::Io`] if the socket cannot be used, [`WSError::Disconnected`] if the server accepts no more.
-    pub fn adopt(&self, socket: impl Into<WSSocket>) -> Result<(), WSError> {
+    /// [`WSServeError::Io`] if the socket cannot be used, [`WSServeError::Gone`] if the server accepts
+    /// no more.
+    pub fn adopt(&self, socket: impl Into<WSSocket>) -> Result<(), WSServeError> {
         if !self.is_listening() {
-            return Err(WSError::Disconnected);
+            return Err(WSServeError::Gone);
         }
         self.acceptor
             .adopt(socket.into(), None)
-            .map_err(|error| WSError::io("cannot adopt the socket", error))
+            .map_err(|error| WSServeError::io("cannot adopt the socket", error))
     }
 
     /// Takes over a connection whose opening handshake other code has done, as the server. Limits of
@@ -98,25 +103,25 @@ impl WSServer {
     /// transport before stays in order.
     ///
     /// # Errors
-    /// [`WSError::Io`] if the socket cannot be used or the server has no room for the connection,
-    /// [`WSError::Disconnected`] if the server accepts no more. The socket is closed then.
+    /// [`WSServeError::Io`] if the socket cannot be used or the server has no room for the connection,
+    /// [`WSServeError::Gone`] if the server accepts no more. The socket is closed then.
     pub fn take_over<L: WSListener + 'static>(
         &self,
         upgraded: WSUpgraded,
         listener: L,
-    ) -> Result<WSTransport, WSError> {
+    ) -> Result<WSTransport, WSServeError> {
         if !self.is_listening() {
-            return Err(WSError::Disconnected);
+            return Err(WSServeError::Gone);
         }
         let admission = self.acceptor.admission();
         let Some(seat) = admission.let_in(|| upgraded.socket().peer_ip()) else {
             admission.refuse();
             let full = io::Error::other("the server has no room for a further connection");
-            return Err(WSError::io("cannot take over the connection", full));
+            return Err(WSServeError::io("cannot take over the connection", full));
         };
         self.acceptor
             .take_over(upgraded, Box::new(listener), seat)
-            .map_err(|error| WSError::io("cannot take over the connection", error))
+            .map_err(|error| WSServeError::io("cannot take over the connection", error))
     }
 
     /// The twin for other threads; `None` once the server accepts no more.
@@ -160,11 +165,11 @@ impl WSServer {
     /// renewed without a restart. Open connections live on.
     ///
     /// # Errors
-    /// [`WSError::TlsConfig`] if it cannot be used, such as a key that does not belong to the certificate; then nothing has
+    /// If it cannot be used, such as a key that does not belong to the certificate; then nothing has
     /// changed.
     #[cfg(feature = "tls")]
-    pub fn set_tls(&self, tls: &crate::tls::WSServerTls) -> Result<(), WSError> {
-        Ok(self.acceptor.set_tls(tls)?)
+    pub fn set_tls(&self, tls: &WSServerTls) -> Result<(), WSTlsConfigError> {
+        self.acceptor.set_tls(tls)
     }
 
     /// Stops accepting. Open connections live on.

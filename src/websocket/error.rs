@@ -8,6 +8,7 @@ use crate::client::WSConnectError;
 use crate::handshake::{WSHandshakeErrorKind, WSHeaders};
 use crate::proto::WSCloseCode;
 use crate::runtime::WSError;
+use crate::server::WSServeError;
 
 /// Why a connection is closed: the code and the reason of the CLOSE frame that decided it (RFC 6455 section 7.1.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +176,12 @@ impl WebSocketError {
 impl From<WSConnectError> for WebSocketError {
     fn from(error: WSConnectError) -> Self {
         WSError::from(error).into()
+    }
+}
+
+impl From<WSServeError> for WebSocketError {
+    fn from(error: WSServeError) -> Self {
+        Self::Connect(Box::new(error.into()))
     }
 }
 

@@ -3,8 +3,10 @@
 use std::net::ToSocketAddrs;
 use std::rc::Rc;
 
-use crate::runtime::{WSError, WSLoopHandle};
-use crate::server::{WSDeferredUpgrade, WSServer, WSUpgradeOutcome, WSUpgradeRequest, ws_create_server};
+use crate::runtime::WSLoopHandle;
+use crate::server::{
+    WSDeferredUpgrade, WSServeError, WSServer, WSUpgradeOutcome, WSUpgradeRequest, ws_create_server,
+};
 
 use super::shared::{ServerSide, Shared, Side};
 use super::{Handler, Routes, WebSocket, WebSocketConfig};
@@ -22,7 +24,7 @@ pub fn serve_websocket<A>(
     handler: impl IntoRoutes<A>,
     addr: impl ToSocketAddrs,
     config: WebSocketConfig,
-) -> Result<WSServer, WSError> {
+) -> Result<WSServer, WSServeError> {
     let server_config = config.server_config();
     ws_create_server(handle, websocket_factory(handler, config), addr, server_config)
 }

@@ -2,8 +2,8 @@
 
 use femtows::testkit::{Peer, TestKit};
 use femtows::{
-    WSConfigError, WSConnectConfig, WSConnectError, WSDeflateConfig, WSError, WSHandshakeErrorKind,
-    WSHeaders, WSMessageAdapter, WSServerConfig, WSUpgradeRequest,
+    WSConfigError, WSConnectConfig, WSConnectError, WSDeflateConfig, WSHandshakeErrorKind, WSHeaders,
+    WSMessageAdapter, WSServeError, WSServerConfig, WSUpgradeRequest,
 };
 
 use crate::ends::{Echo, Messages};
@@ -125,7 +125,10 @@ fn values_out_of_range_are_refused_before_anything_happens() {
         let server = WSServerConfig::default().deflate(wrong.clone());
         let factory = |_: &WSUpgradeRequest| WSMessageAdapter::new(Echo);
         let refused = femtows::ws_create_server(&handle, factory, "127.0.0.1:0", server).map(drop);
-        assert!(matches!(refused, Err(WSError::InvalidArgument(_))), "{wrong:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(WSServeError::Config(WSConfigError::Argument(_)))),
+            "{wrong:?}: {refused:?}"
+        );
         let client = WSConnectConfig::default().deflate(wrong.clone());
         let listener = WSMessageAdapter::new(Messages::default());
         let connecting = femtows::ws_connect(&handle, listener, "ws://127.0.0.1:1/", client);

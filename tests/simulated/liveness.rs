@@ -381,7 +381,7 @@ fn time_outs_of_auto_ping_that_contradict_each_other_are_refused() {
     let config = auto_ping().auto_ping_reply_timeout(6 * SECOND);
     let factory = |_: &WSUpgradeRequest| Recorder::default();
     let server = ws_create_server(&event_loop.handle(), factory, "127.0.0.1:0", config);
-    assert!(matches!(server, Err(WSError::InvalidArgument(_))));
+    assert!(matches!(server, Err(WSServeError::Config(WSConfigError::Argument(_)))));
 }
 
 #[test]

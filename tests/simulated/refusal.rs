@@ -270,5 +270,5 @@ fn a_write_timeout_of_zero_is_refused() {
     let config = WSServerConfig::default().write_timeout(Some(Duration::ZERO));
     let factory = |_: &WSUpgradeRequest| Recorder::default();
     let server = ws_create_server(&event_loop.handle(), factory, "127.0.0.1:0", config);
-    assert!(matches!(server, Err(WSError::InvalidArgument(_))));
+    assert!(matches!(server, Err(WSServeError::Config(WSConfigError::Argument(_)))));
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use femtows::{
-    WSConnectConfig, WSDisconnectCause, WSError, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType,
-    WSRemoteError, WSServerConfig, WSTuning, WSUpgradeRequest, ws_connect_over, ws_create_server_on,
+    WSConnectConfig, WSDisconnectCause, WSLoop, WSLoopConfig, WSLoopHandle, WSMsgType, WSRemoteError,
+    WSServeError, WSServerConfig, WSTuning, WSUpgradeRequest, ws_connect_over, ws_create_server_on,
     ws_create_server_without_socket,
 };
 
@@ -197,9 +197,9 @@ fn a_server_that_is_closed_adopts_nothing() {
     assert_eq!(event_loop.handle().slots(), 2);
     server.close();
     let (two, _other_two) = UnixStream::pair().unwrap();
-    assert!(matches!(server.adopt(two), Err(WSError::Disconnected)));
+    assert!(matches!(server.adopt(two), Err(WSServeError::Gone)));
     drop(event_loop);
-    assert!(matches!(server.adopt(UnixStream::pair().unwrap().0), Err(WSError::Disconnected)));
+    assert!(matches!(server.adopt(UnixStream::pair().unwrap().0), Err(WSServeError::Gone)));
 }
 
 #[test]

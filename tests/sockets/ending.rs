@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use femtows::{
-    WSConnectConfig, WSDisconnectCause, WSError, WSLoop, WSLoopConfig, WSMsgType, WSRemoteError,
+    WSConnectConfig, WSDisconnectCause, WSLoop, WSLoopConfig, WSMsgType, WSRemoteError, WSServeError,
     WSServerConfig, ws_connect, ws_create_server,
 };
 
@@ -111,7 +111,7 @@ fn handles_outlive_the_loop() {
     handle.remote().stop();
     let listen =
         ws_create_server(&handle, move |_| Probe::new(&log), "127.0.0.1:0", WSServerConfig::default());
-    assert!(matches!(listen, Err(WSError::Disconnected)));
+    assert!(matches!(listen, Err(WSServeError::Gone)));
     handle.call_later(Duration::ZERO, || panic!("the loop is gone")).detach();
     handle.call_soon(|| panic!("the loop is gone"));
     let (held, owner) = (Rc::new(()), handle.clone());

@@ -136,7 +136,7 @@ fn an_address_in_use_is_an_error() {
     let addr = taken.local_addr().unwrap();
     let listen =
         ws_create_server(&event_loop.handle(), move |_| Probe::new(&log), addr, WSServerConfig::default());
-    assert!(matches!(listen, Err(WSError::Io { .. })), "{listen:?}");
+    assert!(matches!(listen, Err(femtows::WSServeError::Io { .. })), "{listen:?}");
     assert_eq!(event_loop.handle().slots(), 0);
 }
 

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use femtows::{
-    WSCloseCode, WSConnectConfig, WSConnectError, WSError, WSLimits, WSLoop, WSLoopConfig, WSMsgType,
-    WSRemoteError, WSServerConfig, WSUpgradeRequest, WSUpgradeResponse, WSUpgraded,
+    WSCloseCode, WSConnectConfig, WSConnectError, WSLimits, WSLoop, WSLoopConfig, WSMsgType, WSRemoteError,
+    WSServeError, WSServerConfig, WSUpgradeRequest, WSUpgradeResponse, WSUpgraded,
     ws_create_server_without_socket, ws_take_over,
 };
 
@@ -114,7 +114,7 @@ fn limits_of_connections_apply() {
     server.take_over(WSUpgraded::new(one), Probe::new(&log)).unwrap();
     let (two, mut second_peer) = UnixStream::pair().unwrap();
     let refused = server.take_over(WSUpgraded::new(two), Probe::new(&log));
-    assert!(matches!(refused, Err(WSError::Io { .. })));
+    assert!(matches!(refused, Err(WSServeError::Io { .. })));
     assert_eq!(second_peer.read(&mut [0]).unwrap(), 0, "the socket is closed");
     assert_eq!(server.refused(), 1);
     drop(first_peer);
@@ -154,7 +154,7 @@ fn a_server_that_is_closed_takes_nothing_over() {
     server.close();
     let (one, mut peer) = UnixStream::pair().unwrap();
     let refused = server.take_over(WSUpgraded::new(one), Probe::new(&log));
-    assert!(matches!(refused, Err(WSError::Disconnected)));
+    assert!(matches!(refused, Err(WSServeError::Gone)));
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
     drop(event_loop);
     let (two, mut peer) = UnixStream::pair().unwrap();

@@ -196,7 +196,7 @@ fn what_cannot_be_used_is_refused_before_anything_listens() {
     let config = WSServerConfig::default().tls(one.unusable_server());
     let error =
         ws_create_server(&kit.handle(), |_: &WSUpgradeRequest| echo(), "127.0.0.1:0", config).unwrap_err();
-    assert!(matches!(error, WSError::TlsConfig(_)), "{error}");
+    assert!(matches!(error, WSServeError::Config(WSConfigError::Tls(_))), "{error}");
     assert!(!format!("{:?}", one.server()).contains("PRIVATE"));
 }
 

@@ -84,7 +84,7 @@ fn a_certificate_is_swapped_while_connections_live_on() {
         })
     };
     let (before, events) = open();
-    assert!(matches!(swap(new.unusable_server()), Err(WSError::TlsConfig(_))));
+    assert!(swap(new.unusable_server()).is_err());
     assert_eq!(certificate_seen_by(&open().0), certificate_seen_by(&before), "the old one stays");
     swap(new.server()).unwrap();
     assert_ne!(certificate_seen_by(&open().0), certificate_seen_by(&before));
@@ -119,7 +119,7 @@ fn a_certificate_is_swapped_on_all_threads() {
         seen[0].clone()
     };
     let before = seen();
-    assert!(matches!(server.set_tls(&new.unusable_server()), Err(WSError::TlsConfig(_))));
+    assert!(server.set_tls(&new.unusable_server()).is_err());
     assert_eq!(seen(), before, "the old one stays");
     server.set_tls(&new.server()).unwrap();
     // What was posted before the answer to this has been done.
