@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use femtows::message::{WebSocket, WebSocketConfig, WebSocketError, serve_websocket};
 use femtows::{
     WSLoopConfig, WSLoopHandle, WSMessage, WSMessageAdapter, WSMessageListener, WSResult, WSServerConfig,
     WSTransport, WSTuning, ws_create_server,
@@ -80,6 +81,40 @@ fn messages_tell_when_the_kernel_received_them() {
         for frame in [Frame::text("n").bits(false, 0), Frame::new(CONTINUATION, "ow?")] {
             peer.send(&frame);
         }
+        peer.read_frame();
+        let stamp = told.recv_timeout(PATIENCE).unwrap();
+        assert!(stamp.is_none_or(|stamp| before <= stamp && stamp <= SystemTime::now()), "{stamp:?}");
+        stamp.is_some()
+    });
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn tasks_learn_when_the_kernel_received_a_message() {
+    let on = LoopThread::start(WSLoopConfig::default());
+    let (tell, told) = channel();
+    let addr = on.ask(move |handle| {
+        let handler = move |ws: WebSocket| {
+            let tell = tell.clone();
+            async move {
+                ws.accept().await?;
+                loop {
+                    let (message, info) = ws.get_message_with_info().await?;
+                    tell.send(info.received_at).unwrap();
+                    ws.send_message(message).await?;
+                }
+                #[allow(unreachable_code, reason = "names the type of the error")]
+                Ok::<(), WebSocketError>(())
+            }
+        };
+        let config = WSServerConfig::default().tuning(WSTuning::default().receive_timestamps(true));
+        let config = WebSocketConfig::default().server(config);
+        serve_websocket(handle, handler, "127.0.0.1:0", config).unwrap().local_addr()
+    });
+    let mut peer = Peer::connect(addr);
+    eventually("the kernel notes times", || {
+        let before = SystemTime::now();
+        peer.send(&Frame::text("now?"));
         peer.read_frame();
         let stamp = told.recv_timeout(PATIENCE).unwrap();
         assert!(stamp.is_none_or(|stamp| before <= stamp && stamp <= SystemTime::now()), "{stamp:?}");

@@ -65,7 +65,8 @@ impl WSLimits {
     /// Sets the largest message over all its fragments, in bytes, for a
     /// [`WSMessageListener`](crate::WSMessageListener) and for tasks. A larger one closes with 1009
     /// as soon as a header makes it certain. Default 1 MiB. A message of one frame is bounded by
-    /// [`max_frame_size`](Self::max_frame_size), too.
+    /// [`max_frame_size`](Self::max_frame_size), too. For a compressed message, and any listener, it is
+    /// the inflated size.
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
@@ -369,7 +370,7 @@ macro_rules! connection_setters {
         }
 
         /// Whether text frames are checked for UTF-8 before they reach `on_ws_frame`, as they arrive, closing with 1007 at
-        /// the first bad byte (RFC 6455 section 8.1). Default false: a listener that looks at the text checks it anyway. A
+        /// the first bad byte (RFC 6455 section 8.1), and compressed ones when they are inflated. Default false: a listener that looks at the text checks it anyway. A
         /// [`WSMessageListener`](crate::WSMessageListener) gets checked text whatever is set here.
         #[must_use]
         pub fn validate_utf8(mut self, on: bool) -> Self {
