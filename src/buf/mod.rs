@@ -3,7 +3,7 @@
 mod pool;
 mod recv;
 #[cfg(any(feature = "deflate", feature = "tls"))]
-pub(crate) mod scratch;
+mod scratch;
 mod send_queue;
 mod ws_buffer;
 
@@ -13,3 +13,10 @@ pub(crate) use recv::RecvBuffer;
 pub(crate) use scratch::ScratchBuffer;
 pub(crate) use send_queue::{MIN_OPENED, SendQueue};
 pub use ws_buffer::{WS_HEADROOM, WSBuffer};
+
+/// For the tests and fuzz targets of this repository. Not part of the API.
+#[cfg(any(feature = "deflate", feature = "tls"))]
+#[doc(hidden)]
+pub mod internal {
+    pub use super::scratch::ScratchBuffer;
+}

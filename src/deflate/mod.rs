@@ -31,7 +31,7 @@ pub mod internal {
     pub use super::deflater::{DeflateSettings, Deflater};
     pub use super::inflate::Inflater;
     pub use super::parameters::DeflateDirection;
-    pub use crate::buf::scratch::ScratchBuffer;
+    pub use crate::buf::internal::ScratchBuffer;
 }
 
 /// What a sync flush ends with: the length of an empty block without compression. Not sent (RFC 7692 section 7.2.1).

@@ -98,12 +98,10 @@ fn tasks_learn_when_the_kernel_received_a_message() {
             let tell = tell.clone();
             async move {
                 ws.accept().await?;
-                loop {
-                    let (message, info) = ws.get_message_with_info().await?;
+                while let Some((message, info)) = ws.recv_with_info().await? {
                     tell.send(info.received_at).unwrap();
-                    ws.send_message(message).await?;
+                    ws.send(message).await?;
                 }
-                #[allow(unreachable_code, reason = "names the type of the error")]
                 Ok::<(), WebSocketError>(())
             }
         };
