@@ -171,7 +171,7 @@ async fn converse(handle: WSLoopHandle, server: WSServer) -> Result<(), WSError>
     say(&bob, "I am. Where is cid?").await;
     say(&cid, "nobody in this kitchen").await;
     println!("bob leaves");
-    bob.send_close(WSCloseCode::OK, "supper");
+    bob.close(WSCloseCode::OK, "supper")?;
     handle.sleep(READING_TIME).await;
     println!("somebody without a name knocks");
     let url = format!("ws://{addr}/lobby");

@@ -63,13 +63,13 @@ fn work(remote: &WSLoopRemote, connections: &Receiver<WSRemote>) -> Result<(), A
     first.send_prepared(&for_all)?;
     second.send_prepared(&for_all)?;
 
-    first.send_close(WSCloseCode::OK, "that was all")?;
+    first.close(WSCloseCode::OK, "that was all")?;
     wait_for_end(&first, connections)?;
     // Ids are never used again: this goes nowhere, and certainly not to another connection in the same place.
     first.send(WSMsgType::Text, "too late")?;
     say("has sent to a connection that is gone: no effect, no harm");
 
-    second.send_close(WSCloseCode::OK, "that was all")?;
+    second.close(WSCloseCode::OK, "that was all")?;
     wait_for_end(&second, connections)?;
     remote.stop();
     Ok(())

@@ -142,7 +142,7 @@ impl WSMessageListener for Pinger {
             self.times.borrow_mut().record(back - self.sent);
         }
         if self.clock.is_over(back) {
-            transport.send_close(WSCloseCode::OK, "");
+            transport.close(WSCloseCode::OK, "")?;
         } else {
             self.ping(transport);
         }

@@ -162,7 +162,7 @@ impl WSMessageListener for Pinger {
         let back = Instant::now();
         self.payload.check(message.as_bytes())?;
         if self.record(back) {
-            transport.send_close(WSCloseCode::OK, "");
+            transport.close(WSCloseCode::OK, "")?;
         } else {
             self.ping(transport);
         }

@@ -142,7 +142,7 @@ impl WSMessageListener for Pinger {
         if back < self.end {
             self.ping(transport);
         } else {
-            transport.send_close(WSCloseCode::OK, "");
+            transport.close(WSCloseCode::OK, "")?;
         }
         Ok(())
     }

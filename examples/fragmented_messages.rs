@@ -73,7 +73,7 @@ impl WSListener for Client {
             WSMsgType::Pong => println!("  client: PONG {:?}", frame.payload_as_utf8()?),
             WSMsgType::Text => {
                 println!("  client: the server says {:?}", frame.payload_as_utf8()?);
-                transport.send_close(WSCloseCode::OK, "");
+                transport.close(WSCloseCode::OK, "")?;
             }
             _ => {}
         }
@@ -96,7 +96,7 @@ impl WSListener for ByHand {
             return Ok(());
         }
         if self.text.len() + frame.payload().len() > LIMIT {
-            transport.send_close(WSCloseCode::MESSAGE_TOO_BIG, "");
+            transport.close(WSCloseCode::MESSAGE_TOO_BIG, "")?;
             return Ok(());
         }
         self.frames += 1;

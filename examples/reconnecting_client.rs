@@ -115,7 +115,7 @@ struct Bouncer;
 
 impl WSListener for Bouncer {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
-        transport.send_close(WSCloseCode::TRY_AGAIN_LATER, "overloaded");
+        transport.close(WSCloseCode::TRY_AGAIN_LATER, "overloaded")?;
         Ok(())
     }
 

@@ -159,7 +159,7 @@ async fn produce(transport: WSTransport, pause: Option<Rc<Cell<bool>>>) {
         grouped(dropped.bytes)
     );
     println!("  server: at most {} bytes waited in memory", amount(most_waiting));
-    transport.send_close(WSCloseCode::OK, "that was all");
+    let _ = transport.close(WSCloseCode::OK, "that was all");
 }
 
 // --- the client ----------------------------------------------------------------------------------------------------------

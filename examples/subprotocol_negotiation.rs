@@ -123,7 +123,7 @@ impl WSListener for Visitor {
     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
         if frame.msg_type() == WSMsgType::Text {
             println!("  the server says: {}", frame.payload_as_utf8()?);
-            transport.send_close(WSCloseCode::OK, "");
+            transport.close(WSCloseCode::OK, "")?;
         }
         Ok(())
     }

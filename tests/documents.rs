@@ -130,7 +130,7 @@ mod names {
         let _ = WSTransport::send_pong(transport, "");
         let _ = WSTransport::with_socket(transport, |_| ());
         let _ = (WSTransport::send_reuse_external_buffer, WSTransport::send_buffer);
-        let _ = (WSTransport::send_close, WSTransport::disconnect);
+        let _ = (WSTransport::close, WSTransport::disconnect, WSTransport::abort);
         drop(WSTransport::wait_disconnected(transport));
         drop(WSTransport::measure_roundtrip_time(transport, 1));
         let _ = WSTransport::notify_user_specific_pong_received;

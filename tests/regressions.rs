@@ -311,7 +311,7 @@ fn who_waits_no_more_leaves_nothing_behind() {
     }
     assert_eq!(Arc::strong_count(&other), 1, "nobody waits with this");
     assert_eq!(Arc::strong_count(&counted), before + 1, "one waits");
-    transport.disconnect(false);
+    transport.abort();
     block_on(&mut event_loop, transport.wait_disconnected()).unwrap();
     assert_eq!(Arc::strong_count(&counted), before, "the one was woken");
     peer.expect_gone();

@@ -225,7 +225,7 @@ impl Drop for ClientOpening {
         };
         // Opened, but nobody waited for it any more.
         if let Some(Ok(transport)) = unclaimed {
-            transport.disconnect(false);
+            transport.abort();
         }
     }
 }
@@ -448,7 +448,7 @@ impl Opening {
         conn.connected();
         if self.unclaimed.get() {
             // Given up by the listener that was just told.
-            return transport.disconnect(false);
+            return transport.abort();
         }
         self.phase.replace(Phase::Ended(Some(Ok(transport))));
         // Before the frames that came with the response: a task can answer each of them before what

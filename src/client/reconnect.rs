@@ -369,7 +369,7 @@ mod tests {
             };
             kit.block_on(client.next_with(connect)).expect("connects");
             let ends = transport.clone();
-            kit.handle().call_later(lasts * MS, move || ends.disconnect(false)).detach();
+            kit.handle().call_later(lasts * MS, move || ends.abort()).detach();
             let failing = |_: &WSLoopHandle, _: &str, _: WSConnectConfig| {
                 Box::pin(async { Err(WSConfigError::TlsUnsupported.into()) }) as Connecting
             };

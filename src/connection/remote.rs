@@ -125,25 +125,36 @@ impl WSRemote {
         self.on_loop.command(self.token, Command::SendPreparedFrame(frame.clone()))
     }
 
-    /// Sends CLOSE, as [`WSTransport::send_close`](crate::WSTransport::send_close). A full inbox
-    /// does not refuse it. While one CLOSE is on its way, a further one has no effect.
+    /// Sends CLOSE, as [`WSTransport::close`](crate::WSTransport::close). A full inbox does not refuse
+    /// it. While one CLOSE is on its way, a further one has no effect.
     ///
     /// # Errors
-    /// [`WSRemoteError::LoopClosed`].
-    pub fn send_close(&self, code: WSCloseCode, reason: &str) -> Result<(), WSRemoteError> {
+    /// [`WSRemoteError::InvalidCloseCode`], [`WSRemoteError::LoopClosed`].
+    pub fn close(&self, code: WSCloseCode, reason: &str) -> Result<(), WSRemoteError> {
+        if !code.may_be_sent() {
+            return Err(WSRemoteError::InvalidCloseCode);
+        }
         // What would not be sent need not wait.
         let reason = truncate_at_char(reason, MAX_CLOSE_REASON).into();
         self.on_loop.command_once(self.token, CLOSE, Command::SendClose { code, reason })
     }
 
-    /// Closes TCP, as [`WSTransport::disconnect`](crate::WSTransport::disconnect). A full inbox
-    /// does not refuse it.
+    /// Closes TCP, as [`WSTransport::disconnect`](crate::WSTransport::disconnect). A full inbox does
+    /// not refuse it.
     ///
     /// # Errors
     /// [`WSRemoteError::LoopClosed`].
-    pub fn disconnect(&self, graceful: bool) -> Result<(), WSRemoteError> {
-        let kind = if graceful { DISCONNECT } else { ABORT };
-        self.on_loop.command_once(self.token, kind, Command::Disconnect { graceful })
+    pub fn disconnect(&self) -> Result<(), WSRemoteError> {
+        self.on_loop.command_once(self.token, DISCONNECT, Command::Disconnect { graceful: true })
+    }
+
+    /// Closes TCP at once, as [`WSTransport::abort`](crate::WSTransport::abort). A full inbox does
+    /// not refuse it.
+    ///
+    /// # Errors
+    /// [`WSRemoteError::LoopClosed`].
+    pub fn abort(&self) -> Result<(), WSRemoteError> {
+        self.on_loop.command_once(self.token, ABORT, Command::Disconnect { graceful: false })
     }
 
     /// The same number as [`WSTransport::id`](crate::WSTransport::id).

@@ -133,7 +133,7 @@ impl WSTransport {
     ///
     /// # Errors
     /// [`WSError::InvalidArgument`] if `offset` is less than [`WS_HEADROOM`] or beyond the end of
-    /// `buffer`, and for CLOSE, which [`send_close`](Self::send_close) sends.
+    /// `buffer`, and for CLOSE, which [`close`](Self::close) sends.
     ///
     /// ```
     /// # use femtows::*;
@@ -151,7 +151,7 @@ impl WSTransport {
         options: SendOptions,
     ) -> Result<WSSendStatus, WSError> {
         if msg_type == WSMsgType::Close {
-            return Err(WSError::InvalidArgument("CLOSE is sent by send_close"));
+            return Err(WSError::InvalidArgument("CLOSE is sent by close"));
         }
         if offset < WS_HEADROOM {
             return Err(WSError::InvalidArgument("offset leaves less than 14 bytes for the frame header"));
@@ -200,25 +200,36 @@ impl WSTransport {
         Ok(self.conn.send(msg_type, payload))
     }
 
-    /// Sends CLOSE: begins the closing handshake, or answers the peer's (RFC 6455 section 7.1.2). A second call has no effect.
+    /// Sends CLOSE: begins the closing handshake, or answers the peer's (RFC 6455 section 7.1.2). A
+    /// second call has no effect. The connection ends when the peer has answered, or at the close
+    /// deadline. Returns `true` if this call has queued a CLOSE.
     ///
-    /// [`WSCloseCode::NO_INFO`] sends an empty payload; 1006 and 1015, which must not be on the wire, are sent as 1000. The reason is cut to 123 bytes at a character boundary. The connection ends when
-    /// the peer has answered, or at the close deadline. Returns whether a CLOSE was sent.
+    /// [`WSCloseCode::NO_INFO`] sends an empty payload. The reason is cut to 123 bytes at a character
+    /// boundary.
     ///
-    /// Any other code is put on the wire as it is; a peer that checks refuses one for which
-    /// [`is_valid_on_wire`](WSCloseCode::is_valid_on_wire) is false.
-    pub fn send_close(&self, code: WSCloseCode, reason: &str) -> bool {
-        self.conn.send_close(code, reason)
+    /// # Errors
+    /// [`WSError::InvalidArgument`] for a code that must not be sent: any other for which
+    /// [`is_valid_on_wire`](WSCloseCode::is_valid_on_wire) is false (RFC 6455 section 7.4). Nothing
+    /// is sent then.
+    pub fn close(&self, code: WSCloseCode, reason: &str) -> Result<bool, WSError> {
+        if !code.may_be_sent() {
+            return Err(WSError::InvalidArgument("this close code must not be sent"));
+        }
+        Ok(self.conn.send_close(code, reason))
     }
 
-    /// Closes TCP without a closing handshake. Idempotent.
-    ///
-    /// Graceful: receives nothing more and flushes what waits to be sent first, with a deadline.
-    /// Not graceful: writes gathered frames once, closes at once, and drops what the kernel
-    /// refuses. `on_ws_disconnected` is called after the current callback has returned, in either
-    /// case.
-    pub fn disconnect(&self, graceful: bool) {
-        self.conn.disconnect(graceful);
+    /// Closes TCP without a closing handshake: receives nothing more and flushes what waits to be
+    /// sent, with a deadline. Idempotent. `on_ws_disconnected` is called after the current callback
+    /// has returned.
+    pub fn disconnect(&self) {
+        self.conn.disconnect(true);
+    }
+
+    /// Closes TCP at once, without a closing handshake: writes gathered frames once, and drops what
+    /// the kernel refuses. Idempotent; has an effect after [`disconnect`](Self::disconnect), too.
+    /// `on_ws_disconnected` is called after the current callback has returned.
+    pub fn abort(&self) {
+        self.conn.disconnect(false);
     }
 
     /// Hands to the kernel now what is gathered.

@@ -79,6 +79,14 @@ impl WSCloseCode {
     }
 }
 
+impl WSCloseCode {
+    /// Returns `true` if a CLOSE with this code may be sent, or one without a code for
+    /// [`NO_INFO`](Self::NO_INFO).
+    pub(crate) fn may_be_sent(self) -> bool {
+        self == Self::NO_INFO || self.is_valid_on_wire()
+    }
+}
+
 impl fmt::Debug for WSCloseCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.0, self.name())

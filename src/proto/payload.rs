@@ -59,7 +59,7 @@ pub enum WSDropReason {
     Disconnected,
     /// The outbound limit is reached.
     Overflow,
-    /// CLOSE frames are sent with `send_close` only.
+    /// CLOSE frames are sent with `close` only.
     IsClose,
     /// A control frame over 125 bytes or without FIN (RFC 6455 section 5.5).
     InvalidControl,

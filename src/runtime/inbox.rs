@@ -115,9 +115,12 @@ pub enum WSRemoteError {
     /// The connection has ended.
     #[error("the connection has ended")]
     Disconnected,
-    /// CLOSE frames are sent with `send_close` only.
-    #[error("CLOSE is sent with send_close")]
+    /// CLOSE frames are sent with `close` only.
+    #[error("CLOSE is sent with close")]
     IsClose,
+    /// This close code must not be sent (RFC 6455 section 7.4).
+    #[error("this close code must not be sent")]
+    InvalidCloseCode,
 }
 
 /// Requests that were queued one after the other.

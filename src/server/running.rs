@@ -197,7 +197,7 @@ impl WSServer {
             let reason = Rc::clone(&reason);
             // Each task ends with its connection, or with the loop.
             let close = move || {
-                transport.send_close(code, &reason);
+                transport.conn().send_close(code, &reason);
             };
             self.handle.call_later(over / count * nth, close).detach();
         }
@@ -219,7 +219,7 @@ impl WSServer {
             }
             let left = server.transports();
             for transport in &left {
-                transport.disconnect(false);
+                transport.abort();
             }
             left.len()
         }

@@ -217,7 +217,7 @@ impl Shared {
         wake(wakers);
         if let Some(end) = ended {
             // Closed between `accept` and the opening.
-            transport.send_close(end.reason.code, &end.reason.reason);
+            transport.conn().send_close(end.reason.code, &end.reason.reason);
         }
         // A queue of none is full from the beginning.
         self.hold_if_full();
@@ -388,7 +388,7 @@ impl Shared {
             state.everybody()
         };
         if let Some(transport) = self.transport() {
-            transport.send_close(code, reason);
+            transport.conn().send_close(code, reason);
         }
         // The peer's CLOSE is behind what is not read yet.
         self.resume();

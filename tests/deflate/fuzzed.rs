@@ -54,8 +54,8 @@ pub(crate) fn run(script: &[u8]) {
         script = rest;
     }
     kit.run_until_idle();
-    pair.client.disconnect(false);
-    pair.server.disconnect(false);
+    pair.client.abort();
+    pair.server.abort();
     kit.run_until_idle();
     drop(pair);
     assert!(kit.leftovers().is_empty(), "{:?}", kit.leftovers());

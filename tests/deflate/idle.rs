@@ -100,8 +100,8 @@ fn an_idle_connection_has_no_timer_and_a_closed_one_leaves_none() {
             kit.advance(Duration::from_secs(10));
             assert_eq!(kit.next_due(), None);
         }
-        pair.client.disconnect(false);
-        pair.server.disconnect(false);
+        pair.client.abort();
+        pair.server.abort();
         kit.run_until_idle();
         assert!(kit.leftovers().is_empty(), "{:?}", kit.leftovers());
     }

@@ -288,8 +288,8 @@ struct Watched {
 
 impl Watched {
     fn disconnect(&self) {
-        self.server.disconnect(false);
-        self.client.disconnect(false);
+        self.server.abort();
+        self.client.abort();
     }
 
     /// Returns the frames that each peer has received.

@@ -56,7 +56,7 @@ impl Scene {
             let connecting = ws_connect(handle, Probe::new(&log), url, config);
             let task = async move {
                 let result = connecting.await;
-                let _ = tell.send(result.map(|transport| transport.disconnect(false)));
+                let _ = tell.send(result.map(|transport| transport.abort()));
             };
             handle.spawn(task).detach();
         });

@@ -43,7 +43,7 @@ impl Scene {
     /// Sends CLOSE on the connection that was opened last.
     pub(crate) fn close_newest(&self, code: u16) {
         self.server.on.ask(move |_| {
-            running::opened().last().unwrap().send_close(WSCloseCode(code), "");
+            running::opened().last().unwrap().close(WSCloseCode(code), "").unwrap();
         });
     }
 

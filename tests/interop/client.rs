@@ -126,7 +126,7 @@ impl Session {
 
     /// Closes with this code; the server answers with the same one, and ends TCP.
     fn close(self, code: WSCloseCode, reason: &'static str) {
-        assert!(self.client.on.ask_transport(0, move |transport| transport.send_close(code, reason)));
+        assert!(self.client.on.ask_transport(0, move |transport| transport.close(code, reason).unwrap()));
         match self.next() {
             Seen::Close(answer, _) => assert_eq!(answer, code),
             other => panic!("not a close: {other:?}"),

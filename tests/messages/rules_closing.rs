@@ -325,14 +325,14 @@ fn rule_a_reason_is_cut_at_a_character() {
 
 #[test]
 fn rule_a_connection_that_is_gone_is_closed_to_pings_too() {
-    for graceful in [false, true] {
+    for end in [femtows::WSTransport::abort, femtows::WSTransport::disconnect] {
         let mut kit = TestKit::new(1);
         let ends = pair(&mut kit, WebSocketConfig::default());
         // Nothing tells the tasks before the loop goes on.
-        ends.client.transport().expect("open").disconnect(graceful);
+        end(ends.client.transport().expect("open"));
         assert_eq!(code(ends.client.pong(b"")), 1006);
         assert_eq!(ends.client.application_state(), SideState::Disconnected);
-        ends.server.transport().expect("open").disconnect(graceful);
+        end(ends.server.transport().expect("open"));
         assert_eq!(code(kit.block_on(ends.server.ping(None))), 1006);
     }
 }

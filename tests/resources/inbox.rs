@@ -130,9 +130,9 @@ fn close_and_disconnect_do_not_grow_the_inbox() {
     let reason = "r".repeat(10_000);
     let used = heap::measure(|| {
         for _ in 0..100_000 {
-            connected.remote.send_close(WSCloseCode::OK, &reason).unwrap();
-            connected.remote.disconnect(true).unwrap();
-            connected.remote.disconnect(false).unwrap();
+            connected.remote.close(WSCloseCode::OK, &reason).unwrap();
+            connected.remote.disconnect().unwrap();
+            connected.remote.abort().unwrap();
         }
     });
     println!("{used:?}");
@@ -154,7 +154,7 @@ fn close_arrives_although_the_inbox_is_full() {
     let _process = own_process();
     let mut connected = connected(WSLoopConfig::default().inbox_limit(10_000));
     assert!(fill(&connected.event_loop, 100_000) < 100_000);
-    connected.remote.send_close(WSCloseCode(4000), "still heard").unwrap();
+    connected.remote.close(WSCloseCode(4000), "still heard").unwrap();
     connected.run_until(|event| matches!(event, Event::Frame(frame) if frame.close_code() == Some(4000)));
 }
 
@@ -163,7 +163,7 @@ fn disconnect_arrives_although_the_inbox_is_full() {
     let _process = own_process();
     let mut connected = connected(WSLoopConfig::default().inbox_limit(10_000));
     assert!(fill(&connected.event_loop, 100_000) < 100_000);
-    connected.remote.disconnect(false).unwrap();
+    connected.remote.abort().unwrap();
     connected.run_until(|event| matches!(event, Event::Disconnected(_)));
 }
 

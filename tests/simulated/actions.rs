@@ -32,7 +32,11 @@ pub(crate) fn act(world: &Rc<World>, id: EndId) {
         91 if !world.gentle => {
             let graceful = world.chance(60);
             world.note(|| format!("{id}: disconnect({graceful})"));
-            transport.disconnect(graceful);
+            if graceful {
+                transport.disconnect();
+            } else {
+                transport.abort();
+            }
         }
         _ => {
             // Several in a row: this is what fills a queue.
@@ -82,9 +86,11 @@ fn pause_reading(world: &Rc<World>, id: EndId, transport: &WSTransport) {
 
 pub(crate) fn close(world: &World, id: EndId, transport: &WSTransport) {
     let code = [WSCloseCode::OK, WSCloseCode::NO_INFO, WSCloseCode(4321)][world.below(3)];
-    let sent = transport.send_close(code, "enough");
+    let sent = transport.close(code, "enough").unwrap();
     world.note(|| format!("{id}: send_close({code:?}) -> {sent}"));
-    world.check(!transport.send_close(WSCloseCode::OK, ""), || format!("end {id}: a second CLOSE was sent"));
+    world.check(!transport.close(WSCloseCode::OK, "").unwrap(), || {
+        format!("end {id}: a second CLOSE was sent")
+    });
 }
 
 fn send_data(world: &World, id: EndId, transport: &WSTransport) {

@@ -90,7 +90,7 @@ fn a_task_may_end_its_own_connection() {
     let (guard, to) = (Dropped(Rc::clone(&log), "ending task dropped"), transport.clone());
     let ending = transport.spawn(async move {
         let _guard = guard;
-        to.disconnect(false);
+        to.abort();
         to.wait_disconnected().await
     });
     kit.run_until_idle();

@@ -138,13 +138,13 @@ fn the_count_returns_to_zero_however_connections_end() {
     }
     assert_eq!(slow.counters(), (5 * 104 + 996 * 15, 0, 0));
     slow.drain(0);
-    slow.transport(1).disconnect(false);
+    slow.transport(1).abort();
     slow.peers[2].close();
     slow.peers[3].link().reset();
     // The one whose peer ended its half may still be sent to, until the close deadline.
     slow.kit.advance(Duration::from_secs(20));
     assert_eq!(slow.counters(), (104 + 996 * 5, 0, 0));
-    slow.transport(4).disconnect(true);
+    slow.transport(4).disconnect();
     slow.drain(4);
     assert_eq!(slow.counters(), (0, 0, 0));
 }

@@ -56,8 +56,8 @@ fn both_ends_close_at_the_same_time() {
             WSConnectConfig::default(),
         )
         .unwrap();
-    assert!(pair.client.send_close(WSCloseCode(4001), "from the client"));
-    assert!(pair.server.send_close(WSCloseCode(4002), "from the server"));
+    assert!(pair.client.close(WSCloseCode(4001), "from the client").unwrap());
+    assert!(pair.server.close(WSCloseCode(4002), "from the server").unwrap());
     kit.run_until_idle();
     for (log, transport, sent, received) in
         [(&server_log, &pair.server, 4002, 4001), (&client_log, &pair.client, 4001, 4002)]
@@ -76,7 +76,7 @@ fn a_close_that_is_not_answered_ends_at_the_deadline() {
     let mut kit = TestKit::new(3);
     let log = Log::default();
     let mut peer = open_server(&mut kit, &log, WSServerConfig::default().close_timeout(3 * SECOND));
-    log.transport().send_close(WSCloseCode::OK, "");
+    log.transport().close(WSCloseCode::OK, "").unwrap();
     for _ in 0..20 {
         // What still arrives does not move the deadline.
         kit.advance(SECOND / 10);
@@ -153,7 +153,7 @@ fn a_client_waits_for_the_server_to_end_tcp() {
     let (mut peer, client) = kit.raw_client(Recorder::new(&log), config);
     peer.upgrade(&mut kit);
     let transport = kit.block_on(client).unwrap();
-    transport.send_close(WSCloseCode::OK, "");
+    transport.close(WSCloseCode::OK, "").unwrap();
     peer.send_frame(WSMsgType::Close, b"\x03\xe8");
     kit.advance(SECOND);
     assert!(!transport.is_disconnected(), "it is the server's turn (RFC 6455 section 7.1.1)");
@@ -170,7 +170,7 @@ fn a_graceful_disconnect_flushes_or_gives_up() {
         let mut peer = open_server(&mut kit, &log, WSServerConfig::default().close_timeout(3 * SECOND));
         peer.link().to_client().capacity(100).stall();
         log.transport().send(WSMsgType::Binary, [7; 1000]);
-        log.transport().disconnect(true);
+        log.transport().disconnect();
         kit.advance(2 * SECOND + NEARLY_A_SECOND);
         assert!(!log.transport().is_disconnected());
         if drains {
@@ -206,7 +206,7 @@ fn answered_client(kit: &mut TestKit, config: WSConnectConfig) -> (Log, Peer) {
     let log = Log::default();
     let (mut peer, client) = kit.raw_client(Recorder::new(&log), config);
     peer.upgrade(kit);
-    kit.block_on(client).unwrap().send_close(WSCloseCode::OK, "");
+    kit.block_on(client).unwrap().close(WSCloseCode::OK, "").unwrap();
     peer.send_frame(WSMsgType::Close, b"\x03\xe8");
     kit.run_until_idle();
     (log, peer)
@@ -274,7 +274,7 @@ struct Farewell;
 impl WSListener for Farewell {
     fn on_ws_frame(&mut self, transport: &WSTransport, _: &mut WSFrame<'_>) -> WSResult {
         transport.send(WSMsgType::Text, "farewell");
-        transport.disconnect(false);
+        transport.abort();
         Ok(())
     }
 }
@@ -299,7 +299,7 @@ fn an_abort_does_not_wait_for_what_the_kernel_refuses() {
     let transport = log.transport().clone();
     let farewell = move || {
         transport.send(WSMsgType::Binary, [7; 200]);
-        transport.disconnect(false);
+        transport.abort();
     };
     kit.handle().call_later(Duration::ZERO, farewell).detach();
     kit.run_until_idle();
@@ -326,7 +326,7 @@ fn a_panic_in_on_ws_disconnected_comes_out_of_wait_disconnected() {
     peer.upgrade(&mut kit);
     let transport = kit.block_on(client).unwrap();
     let early = [(); 2].map(|()| kit.handle().spawn(transport.wait_disconnected()));
-    transport.disconnect(false);
+    transport.abort();
     let failed = |result: Result<(), WSError>| match result {
         Err(WSError::Listener(error)) => error.to_string(),
         other => format!("{other:?}"),
@@ -356,7 +356,7 @@ fn a_close_that_came_early_ends_tcp_at_once_if_the_server_has_closed_before() {
     struct CloseAtOnce(Recorder);
     impl WSListener for CloseAtOnce {
         fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
-            transport.send_close(WSCloseCode::OK, "");
+            transport.close(WSCloseCode::OK, "").unwrap();
             self.0.on_ws_connected(transport)
         }
         fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {

@@ -278,7 +278,7 @@ fn a_connection_that_holds_data_can_be_closed_from_this_end() {
     let mut kit = TestKit::new(1);
     let log = Log::default();
     let mut peer = holding_server(&mut kit, &log, config().close_timeout(3 * SECOND));
-    log.transport().disconnect(true);
+    log.transport().disconnect();
     kit.advance(3 * SECOND);
     assert!(log.transport().is_disconnected());
     log.assert_paired();

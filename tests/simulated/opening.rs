@@ -38,7 +38,7 @@ fn byte_at_a_time_in_both_directions() {
     kit.run_until_idle();
     assert_eq!(server_log.payloads(WSMsgType::Binary), payloads);
     assert_eq!(client_log.payloads(WSMsgType::Binary), payloads);
-    transport.send_close(WSCloseCode::OK, "");
+    transport.close(WSCloseCode::OK, "").unwrap();
     kit.run_until_idle();
     assert_eq!(client_log.last(), Some(Entry::Disconnected(WSDisconnectCause::Closed)));
     assert_eq!(kit.leftovers(), [""; 0]);

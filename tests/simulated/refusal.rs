@@ -210,7 +210,7 @@ fn closed_while_refused(close_timeout: Duration, write_timeout: Duration) -> (WS
     let config = WSServerConfig::default().close_timeout(close_timeout).write_timeout(Some(write_timeout));
     let (mut kit, log, _peer) = refused_server(13, config);
     let start = kit.now();
-    log.transport().send_close(WSCloseCode::OK, "");
+    log.transport().close(WSCloseCode::OK, "").unwrap();
     kit.block_on(log.transport().wait_disconnected()).unwrap();
     (cause(&log), kit.now() - start)
 }

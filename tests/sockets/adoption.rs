@@ -72,7 +72,7 @@ fn t01_both_ends_over_a_unix_domain_socket() {
         assert_eq!(client.request().unwrap().path(), "/path");
         assert!(client.peer_addr().is_err());
         assert!(client.with_socket(|socket| socket.recv_buffer_size().unwrap() > 0).unwrap());
-        client.send_close(femtows::WSCloseCode::OK, "");
+        client.close(femtows::WSCloseCode::OK, "").unwrap();
         block_on(&mut event_loop, client.wait_disconnected()).unwrap();
     }
     assert!(events.so_far().len() > 10, "the server's listeners were told");

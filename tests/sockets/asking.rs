@@ -38,7 +38,7 @@ fn both_ends_know_who_they_are() {
     assert_eq!(peer, server.addr);
     let ids = server.on.ask_transport(0, |transport| (transport.id(), transport.remote().id()));
     assert_eq!(ids.0, ids.1);
-    client.on.ask_transport(0, |transport| transport.disconnect(false));
+    client.on.ask_transport(0, WSTransport::abort);
     assert!(client.on.ask_transport(0, WSTransport::is_disconnected));
 }
 

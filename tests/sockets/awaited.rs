@@ -63,7 +63,7 @@ fn a_send_after_the_end_is_an_error() {
         assert!(remote.is_disconnected());
         assert_eq!(remote.send(WSMsgType::Text, "late"), Err(WSRemoteError::Disconnected));
         assert_eq!(block_on(remote.ready()), Err(WSRemoteError::Disconnected));
-        assert_eq!((remote.buffered_amount(), remote.disconnect(false)), (0, Ok(())));
+        assert_eq!((remote.buffered_amount(), remote.abort()), (0, Ok(())));
     }
 }
 

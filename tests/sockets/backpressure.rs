@@ -231,7 +231,7 @@ fn control_frames_have_a_reserve() {
             transport.send(WSMsgType::Binary, vec![0; room.saturating_sub(4)]);
         }
         assert!(transport.send_ping([1; 125]).unwrap().is_accepted());
-        assert!(transport.send_close(femtows::WSCloseCode::OK, "always"));
+        assert!(transport.close(femtows::WSCloseCode::OK, "always").unwrap());
         accepted
     });
     for _ in 0..accepted {

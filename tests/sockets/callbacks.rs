@@ -324,12 +324,12 @@ fn callbacks_may_use_any_connection_of_the_loop() {
             for other in crate::support::running::opened() {
                 match text.as_str() {
                     "all" => drop(other.send(WSMsgType::Text, "to all")),
-                    "others go" if other != *transport => other.disconnect(false),
+                    "others go" if other != *transport => other.abort(),
                     _ => {}
                 }
             }
             if text == "me too" {
-                transport.disconnect(false);
+                transport.abort();
                 assert!(transport.is_disconnected());
                 assert!(!transport.send(WSMsgType::Text, "too late").is_accepted());
             }

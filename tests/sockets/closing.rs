@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use femtows::{
     WSClose, WSCloseCode, WSCloseHandshake, WSConnectConfig, WSDisconnectCause, WSDisconnectInfo,
-    WSDisconnectSide, WSDropReason, WSMsgType, WSSendStatus, WSServerConfig, WSTransport,
+    WSDisconnectSide, WSDropReason, WSError, WSMsgType, WSRemoteError, WSSendStatus, WSServerConfig,
+    WSTransport,
 };
 
 use crate::support::eventually;
@@ -82,7 +83,7 @@ fn told(info: &WSDisconnectInfo) -> (WSDisconnectCause, WSDisconnectSide, u16, &
 #[test]
 fn t09_this_end_closes_and_is_answered() {
     for mut pair in plain() {
-        assert!(pair.ask(|transport| transport.send_close(WSCloseCode(4000), "bye")));
+        assert!(pair.ask(|transport| transport.close(WSCloseCode(4000), "bye").unwrap()));
         assert_eq!(pair.peer.read_frame(), Frame::close(4000, "bye"));
         let handshake = pair.close_handshake();
         assert_eq!(
@@ -114,7 +115,7 @@ fn t09_a_client_closes_cleanly_though_the_server_leaves_tcp_open() {
     let mut peer = server.accept();
     client.opened().unwrap();
     events.connected();
-    client.on.ask_transport(0, |transport| transport.send_close(WSCloseCode::OK, "bye"));
+    client.on.ask_transport(0, |transport| transport.close(WSCloseCode::OK, "bye").unwrap());
     peer.send(&Frame::close(1000, ""));
     assert_eq!(events.until_disconnected().cause, WSDisconnectCause::Closed);
 }
@@ -142,7 +143,7 @@ fn t09_the_listener_answers_in_its_own_words() {
     let answer = |probe: Probe| {
         probe.on_frame(|transport, frame| {
             assert_eq!((frame.close_code(), frame.close_message()), (WSCloseCode(1001), "away"));
-            assert!(transport.send_close(WSCloseCode(1000), "as you like"));
+            assert!(transport.close(WSCloseCode(1000), "as you like").unwrap());
             Ok(())
         })
     };
@@ -160,7 +161,7 @@ fn t09_the_listener_answers_in_its_own_words() {
 #[test]
 fn t09_this_end_closes_and_is_never_answered() {
     for mut pair in both_ends(Duration::from_millis(200), true, |probe| probe) {
-        pair.ask(|transport| transport.send_close(WSCloseCode::OK, "bye"));
+        pair.ask(|transport| transport.close(WSCloseCode::OK, "bye").unwrap());
         assert_eq!(pair.peer.read_frame(), Frame::close(1000, "bye"));
         // Data is not an answer, and does not extend the deadline.
         pair.peer.send(&Frame::text("late"));
@@ -187,8 +188,8 @@ fn t09_the_peer_closes_and_is_left_unanswered() {
         pair.peer.expect_silence(Duration::from_millis(100));
         // The application's own answer comes later, and with it the disconnect.
         assert!(pair.ask(|transport| {
-            let sent = transport.send_close(WSCloseCode::OK, "");
-            transport.disconnect(true);
+            let sent = transport.close(WSCloseCode::OK, "").unwrap();
+            transport.disconnect();
             sent
         }));
         assert_eq!(pair.peer.read_frame(), Frame::close(1000, ""));
@@ -214,8 +215,8 @@ fn t09_tcp_ends_without_a_closing_handshake() {
 #[test]
 fn a_second_close_is_ignored() {
     for mut pair in plain() {
-        assert!(pair.ask(|transport| transport.send_close(WSCloseCode::OK, "first")));
-        assert!(!pair.ask(|transport| transport.send_close(WSCloseCode(4000), "second")));
+        assert!(pair.ask(|transport| transport.close(WSCloseCode::OK, "first").unwrap()));
+        assert!(!pair.ask(|transport| transport.close(WSCloseCode(4000), "second").unwrap()));
         assert_eq!(pair.peer.read_frame(), Frame::close(1000, "first"));
         let answers = [Frame::close(1000, "first"), Frame::close(4000, "second"), Frame::text("late")];
         let bytes: Vec<u8> = answers.iter().flat_map(|frame| pair.peer.encode(frame)).collect();
@@ -235,7 +236,7 @@ fn nothing_is_sent_behind_a_close() {
         let statuses = pair.ask(|transport| {
             let before = transport.send(WSMsgType::Text, "before");
             assert!(before.is_accepted());
-            transport.send_close(WSCloseCode::OK, "");
+            transport.close(WSCloseCode::OK, "").unwrap();
             let prepared = femtows::WSPreparedFrame::new(WSMsgType::Text, "after");
             [
                 transport.send(WSMsgType::Text, "after"),
@@ -274,11 +275,11 @@ fn nothing_is_sent_on_a_connection_that_is_gone() {
             );
             let large = transport.send(WSMsgType::Binary, vec![0; 100_000]);
             assert_eq!(large, WSSendStatus::Dropped(WSDropReason::Disconnected));
-            assert!(!transport.send_close(WSCloseCode::OK, ""));
+            assert!(!transport.close(WSCloseCode::OK, "").unwrap());
             assert_eq!(transport.buffered_amount(), 0);
             assert!(transport.local_addr().is_err() && transport.peer_addr().is_err());
             assert!(transport.with_socket(|_| ()).is_err());
-            transport.disconnect(true);
+            transport.disconnect();
             transport.pause_reading();
             transport.resume_reading();
             transport.flush();
@@ -291,21 +292,34 @@ fn close_codes_and_reasons_on_the_wire() {
     let long = "x".repeat(200);
     // 40 times three bytes, then one that does not fit in the last three.
     let umlauts = format!("{}{}", "\u{20ac}".repeat(40), "x\u{20ac}");
-    let cases: [(WSCloseCode, &str, Frame); 7] = [
+    let cases: [(WSCloseCode, &str, Frame); 5] = [
         (WSCloseCode::NO_INFO, "", Frame::new(CLOSE, "")),
         (WSCloseCode::NO_INFO, "without a code no reason", Frame::new(CLOSE, "")),
         (WSCloseCode::OK, "\u{e9}t\u{e9}", Frame::close(1000, "\u{e9}t\u{e9}")),
-        (WSCloseCode::ABNORMAL_CLOSURE, "not for the wire", Frame::close(1000, "not for the wire")),
-        (WSCloseCode::TLS_HANDSHAKE, "", Frame::close(1000, "")),
         (WSCloseCode(4999), &long, Frame::close(4999, &long[..123])),
         (WSCloseCode(3000), &umlauts, Frame::close(3000, &umlauts[..121])),
     ];
     for (code, reason, wanted) in cases {
         for mut pair in plain() {
             let sent = reason.to_owned();
-            pair.ask(move |transport| transport.send_close(code, &sent));
+            pair.ask(move |transport| transport.close(code, &sent).unwrap());
             assert_eq!(pair.peer.read_frame(), wanted);
         }
+    }
+}
+
+#[test]
+fn codes_that_must_not_be_sent_are_refused() {
+    for mut pair in plain() {
+        for code in [0, 999, 1004, 1006, 1015, 1016, 2999, 5000, u16::MAX].map(WSCloseCode) {
+            let refused = pair.ask(move |transport| transport.close(code, "no"));
+            assert!(matches!(refused, Err(WSError::InvalidArgument(_))), "{code}");
+            let remote = pair.ask(WSTransport::remote);
+            assert_eq!(remote.close(code, "no"), Err(WSRemoteError::InvalidCloseCode), "{code}");
+        }
+        assert!(!pair.ask(WSTransport::is_close_frame_sent));
+        assert!(pair.ask(|transport| transport.close(WSCloseCode(4000), "yes").unwrap()));
+        assert_eq!(pair.peer.read_frame(), Frame::close(4000, "yes"));
     }
 }
 
@@ -327,7 +341,7 @@ fn t04_three_disconnects_are_one() {
         for mut pair in plain() {
             pair.ask(move |transport| {
                 for call in 0..3 {
-                    transport.disconnect(mix >> call & 1 == 1);
+                    if mix >> call & 1 == 1 { transport.disconnect() } else { transport.abort() }
                 }
             });
             pair.peer.expect_eof();
@@ -348,14 +362,14 @@ fn t04_disconnects_from_each_callback_are_one() {
     let everywhere = |probe: Probe| {
         probe
             .on_frame(|transport, _| {
-                transport.disconnect(true);
-                transport.disconnect(false);
-                transport.disconnect(true);
+                transport.disconnect();
+                transport.abort();
+                transport.disconnect();
                 Ok(())
             })
             .on_disconnected(|transport| {
-                transport.disconnect(false);
-                transport.disconnect(true);
+                transport.abort();
+                transport.disconnect();
             })
     };
     for mut pair in both_ends(Duration::from_secs(30), true, everywhere) {
@@ -363,7 +377,7 @@ fn t04_disconnects_from_each_callback_are_one() {
         pair.peer.expect_eof();
         assert_eq!(pair.events.frame(), Frame::text("go"));
         pair.events.disconnected();
-        pair.ask(|transport| transport.disconnect(false));
+        pair.ask(WSTransport::abort);
         assert_eq!(pair.events.so_far(), []);
     }
 }
@@ -383,7 +397,7 @@ fn wait_disconnected_completes_for_everybody() {
         move |transport| (0..3).for_each(|_| wait(transport))
     });
     assert!(finished.try_recv().is_err());
-    server.ask(|transport| transport.disconnect(false));
+    server.ask(WSTransport::abort);
     server.ask(move |transport| wait(transport));
     for _ in 0..4 {
         assert!(finished.recv_timeout(crate::support::PATIENCE).unwrap());
@@ -400,7 +414,7 @@ fn wait_disconnected_is_done_behind_the_last_callback() {
             let task = async move { done.send(waiting.await.is_ok()).unwrap() };
             transport.loop_handle().spawn(task).detach();
         });
-        pair.ask(|transport| transport.disconnect(false));
+        pair.ask(WSTransport::abort);
         assert!(finished.recv_timeout(crate::support::PATIENCE).unwrap());
         assert!(matches!(pair.events.so_far()[..], [Event::Disconnected(_)]));
     }
@@ -413,7 +427,7 @@ fn a_graceful_disconnect_flushes_first() {
             for n in 0..100_u8 {
                 transport.send(WSMsgType::Binary, vec![n; 30_000]);
             }
-            transport.disconnect(true);
+            transport.disconnect();
             let after = transport.send(WSMsgType::Text, "after");
             assert_eq!(after, WSSendStatus::Dropped(WSDropReason::Disconnected));
         });
@@ -435,7 +449,7 @@ fn a_graceful_disconnect_has_a_deadline() {
                 transport.send(WSMsgType::Binary, vec![1; 60_000]);
                 transport.flush();
             }
-            transport.disconnect(true);
+            transport.disconnect();
         });
         // The peer never reads.
         let info = pair.events.until_disconnected();

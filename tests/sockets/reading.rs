@@ -183,7 +183,7 @@ fn a_paused_connection_can_send_and_close() {
     assert_eq!(events.frame(), Frame::text("pause"));
     server.on.ask_transport(0, |transport| {
         transport.send(WSMsgType::Text, "still sending");
-        transport.disconnect(true);
+        transport.disconnect();
     });
     assert_eq!(peer.read_frame(), Frame::text("still sending"));
     peer.expect_eof();

@@ -38,7 +38,7 @@ fn another_thread_sends_in_order() {
     remote.send_prepared(&WSPreparedMessage::new(WSMsgType::Binary, "for many")).unwrap();
     assert_eq!(remote.send(WSMsgType::Close, ""), Err(WSRemoteError::IsClose));
     assert_eq!(remote.send(WSMsgType::Close, ""), Err(WSRemoteError::IsClose));
-    remote.send_close(WSCloseCode(4000), "five").unwrap();
+    remote.close(WSCloseCode(4000), "five").unwrap();
     remote.send(WSMsgType::Text, "too late").unwrap();
     let wanted = [
         Frame::text("one"),
@@ -53,7 +53,7 @@ fn another_thread_sends_in_order() {
     for frame in wanted {
         assert_eq!(peer.read_frame(), frame);
     }
-    remote.disconnect(false).unwrap();
+    remote.abort().unwrap();
     assert_eq!(events.disconnected().cause, WSDisconnectCause::Disconnected);
 }
 
@@ -102,8 +102,8 @@ fn a_stale_remote_reaches_nobody() {
     let gone = Err(WSRemoteError::Disconnected);
     assert_eq!(stale.send(WSMsgType::Text, "not for you"), gone);
     assert_eq!(stale.send_prepared_frame(&WSPreparedFrame::new(WSMsgType::Text, "nor this")), gone);
-    stale.send_close(WSCloseCode::OK, "").unwrap();
-    stale.disconnect(false).unwrap();
+    stale.close(WSCloseCode::OK, "").unwrap();
+    stale.abort().unwrap();
     server.on.ask(|_| ());
     next.send_and_sync(&[]);
     assert!(!server.on.ask_transport(1, WSTransport::is_close_frame_sent));
@@ -115,8 +115,8 @@ fn a_remote_outlives_its_loop() {
     let on_loop = server.on.remote.clone();
     server.on.stop();
     assert_eq!(remote.send(WSMsgType::Text, "x"), Err(WSRemoteError::LoopClosed));
-    assert_eq!(remote.send_close(WSCloseCode::OK, ""), Err(WSRemoteError::LoopClosed));
-    assert_eq!(remote.disconnect(true), Err(WSRemoteError::LoopClosed));
+    assert_eq!(remote.close(WSCloseCode::OK, ""), Err(WSRemoteError::LoopClosed));
+    assert_eq!(remote.disconnect(), Err(WSRemoteError::LoopClosed));
     assert_eq!(on_loop.post(|_| panic!("it is gone")), Err(WSRemoteError::LoopClosed));
 }
 
@@ -170,9 +170,9 @@ fn the_inbox_is_bounded_by_bytes() {
 fn an_abort_posted_behind_a_graceful_disconnect_aborts() {
     let (server, _peer, remote, events) = connected();
     remote.send(WSMsgType::Binary, pattern(12 << 20)).unwrap();
-    remote.disconnect(true).unwrap();
-    remote.disconnect(true).unwrap();
-    remote.disconnect(false).unwrap();
+    remote.disconnect().unwrap();
+    remote.disconnect().unwrap();
+    remote.abort().unwrap();
     let info = events.until_disconnected();
     assert_eq!(info.cause, WSDisconnectCause::Disconnected);
     assert!(info.bytes_unsent > 0, "{info}");
@@ -185,8 +185,8 @@ fn of_several_closes_that_are_posted_the_first_is_sent() {
     let (go, wait) = mpsc::channel::<()>();
     server.on.remote.post(move |_| _ = wait.recv()).unwrap();
     remote.send(WSMsgType::Text, "before").unwrap();
-    remote.send_close(WSCloseCode(4001), &"r".repeat(200)).unwrap();
-    remote.send_close(WSCloseCode(4002), "second").unwrap();
+    remote.close(WSCloseCode(4001), &"r".repeat(200)).unwrap();
+    remote.close(WSCloseCode(4002), "second").unwrap();
     drop(go);
     assert_eq!(peer.read_frame(), Frame::text("before"));
     assert_eq!(peer.read_frame(), Frame::close(4001, &"r".repeat(123)));

@@ -136,7 +136,7 @@ fn a_disconnect_before_the_first_callback_is_reported_behind_it() {
     let (one, mut peer) = UnixStream::pair().unwrap();
     let leftover = Frame::text("not delivered").encode(Some(KEY));
     let transport = server.take_over(WSUpgraded::new(one).leftover(leftover), Probe::new(&log)).unwrap();
-    transport.disconnect(false);
+    transport.abort();
     event_loop.run_once(Some(Duration::ZERO)).unwrap();
     let seen = events.so_far();
     assert!(matches!(&seen[..], [Event::Connected, Event::Disconnected(_)]), "{seen:?}");

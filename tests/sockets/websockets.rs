@@ -67,7 +67,7 @@ fn hundreds_of_tasks_that_are_ready_at_once_are_all_served() {
         for (n, ws) in clients.iter().enumerate() {
             ws.send_message(format!("{n}")).await.unwrap();
             if n % 7 == 3 {
-                ws.transport().unwrap().disconnect(false);
+                ws.transport().unwrap().abort();
             }
         }
         for (n, ws) in clients.iter().enumerate() {
@@ -261,7 +261,7 @@ fn request_knows_its_addresses_as_long_as_there_is_a_connection() {
         assert_eq!((peer, local), (client.local_addr().unwrap(), client.peer_addr().unwrap()));
         let open = (request.peer_addr().unwrap(), request.local_addr().unwrap());
         assert_eq!(open, (peer, local), "when it is open");
-        client.disconnect(false);
+        client.abort();
         while server.connections() > 0 {
             request.handle().sleep(Duration::from_millis(1)).await;
         }

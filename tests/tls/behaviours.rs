@@ -57,7 +57,7 @@ fn t04_three_disconnects_are_one() {
         let mut kit = TestKit::new(2);
         let (pair, _) = secure_pair(&mut kit);
         for n in 0..3 {
-            pair.server.disconnect(mix >> n & 1 == 0);
+            if mix >> n & 1 == 0 { pair.server.disconnect() } else { pair.server.abort() }
         }
         kit.block_on(pair.server.wait_disconnected()).unwrap();
         kit.advance(Duration::from_secs(3));

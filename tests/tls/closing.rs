@@ -64,7 +64,7 @@ fn client_ends_at_close_notify_behind_the_answer_to_its_close() {
         for fin in [true, false] {
             let mut kit = TestKit::new(2);
             let (mut remote, client) = our_client(&mut kit, version);
-            client.send_close(WSCloseCode::OK, "");
+            client.close(WSCloseCode::OK, "").unwrap();
             remote.exchange(&mut kit);
             let records = [remote.seal_frame(WSMsgType::Close, &[3, 232]), remote.seal_close_notify()];
             deliver(&mut kit, &mut remote, &records, fin);

@@ -133,7 +133,7 @@ fn a_sealed_rest_leaves_before_the_end() {
     pair.link.to_server().capacity(10).stall();
     assert_eq!(pair.client.send(WSMsgType::Binary, pattern(100)), WSSendStatus::Queued);
     assert!(pair.client.buffered_amount() > 90);
-    pair.client.disconnect(true);
+    pair.client.disconnect();
     kit.run_until_idle();
     assert!(pair.client.disconnect_info().is_none(), "bytes are left");
     pair.link.to_server().unstall();
@@ -153,7 +153,7 @@ fn an_abort_counts_what_was_sealed_and_did_not_leave() {
     kit.run_until_idle();
     pair.link.to_server().capacity(10).stall();
     pair.client.send(WSMsgType::Binary, pattern(100));
-    pair.client.disconnect(false);
+    pair.client.abort();
     let unsent = pair.client.disconnect_info().unwrap().bytes_unsent;
     assert!((100..150).contains(&unsent), "{unsent}");
 }
@@ -164,7 +164,7 @@ fn t09_the_closing_handshake_ends_both_ends_cleanly() {
         let mut kit = TestKit::new(36);
         let (pair, _) = secure_pair(&mut kit);
         let transport = if closer == Role::Client { &pair.client } else { &pair.server };
-        transport.send_close(WSCloseCode::OK, "bye");
+        transport.close(WSCloseCode::OK, "bye").unwrap();
         kit.advance(Duration::from_secs(3));
         for end in [&pair.client, &pair.server] {
             let info = end.disconnect_info().unwrap();
@@ -184,7 +184,7 @@ fn t09_close_notify_tells_an_end_from_a_cut() {
         if cut {
             pair.link.to_client().cut();
         } else {
-            pair.server.disconnect(true);
+            pair.server.disconnect();
         }
         kit.advance(Duration::from_secs(3));
         let info = pair.client.disconnect_info().unwrap();

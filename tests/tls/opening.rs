@@ -28,7 +28,7 @@ fn both_ends_know_what_was_agreed_on() {
     }
     assert_eq!(pair.client.tls_info().unwrap().peer_certificates.len(), 1);
     assert!(pair.server.tls_info().unwrap().peer_certificates.is_empty());
-    pair.client.disconnect(false);
+    pair.client.abort();
     assert!(pair.client.is_secure() && pair.client.tls_info().is_none());
 }
 
@@ -56,7 +56,7 @@ fn request_has_the_facts_of_tls() {
     assert_eq!(info.server_name.as_deref(), Some("testkit"));
     assert_eq!(info.peer_certificates.len(), 1);
     assert_eq!(request.tls().as_ref(), Some(&info), "when it is open");
-    pair.server.disconnect(false);
+    pair.server.abort();
     kit.run_until_idle();
     assert_eq!(request.tls(), None);
 }

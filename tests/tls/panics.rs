@@ -105,7 +105,7 @@ fn refused(server: WSServerConfig, client: WSConnectConfig) -> String {
     kit.run_until_idle();
     assert_eq!(received.take(), [b"still here"]);
     kit.advance(Duration::from_secs(3));
-    neighbours.client.disconnect(false);
+    neighbours.client.abort();
     kit.run_until_idle();
     assert_eq!(kit.leftovers(), Vec::<&str>::new());
     error

@@ -46,7 +46,7 @@ fn t01_messages_come_back_over_wss() {
             });
             assert!(echoed == Some(Frame::binary(payload)), "{size} bytes");
         }
-        client.on.ask_transport(0, |transport| transport.send_close(WSCloseCode::OK, ""));
+        client.on.ask_transport(0, |transport| transport.close(WSCloseCode::OK, "").unwrap());
         assert_eq!(events.until_disconnected().cause, WSDisconnectCause::Closed);
     }
 }

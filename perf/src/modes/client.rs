@@ -174,7 +174,7 @@ impl WSListener for Pinger {
     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
         let mut state = self.0.borrow_mut();
         if state.pong(frame.payload())? {
-            transport.disconnect(false);
+            transport.abort();
         } else {
             state.ping(transport);
         }

@@ -61,9 +61,9 @@ impl WSListener for Counter {
 
     fn on_ws_frame(&mut self, transport: &WSTransport, frame: &mut WSFrame<'_>) -> WSResult {
         match frame.payload() {
-            b"close" => drop(transport.send_close(WSCloseCode::OK, "")),
-            b"leave" => transport.disconnect(true),
-            b"abort" => transport.disconnect(false),
+            b"close" => drop(transport.close(WSCloseCode::OK, "").unwrap()),
+            b"leave" => transport.disconnect(),
+            b"abort" => transport.abort(),
             b"flood" => {
                 transport.with_socket(|socket| socket.set_send_buffer_size(4096))??;
                 transport.send(WSMsgType::Binary, vec![7; 256 << 10]);
