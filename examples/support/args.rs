@@ -51,6 +51,11 @@ impl Args {
         }
     }
 
+    /// Returns all arguments that are left.
+    pub(crate) fn rest(self) -> Vec<String> {
+        self.left
+    }
+
     /// Refuses what was not asked for.
     pub(crate) fn finish(self) {
         if let Some(unknown) = self.left.first() {
