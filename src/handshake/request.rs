@@ -108,6 +108,22 @@ impl WSRequestHead {
         self.header("origin")
     }
 
+    /// Returns the token of `Authorization: Bearer`, which
+    /// [`WSConnectConfig::bearer`](crate::WSConnectConfig::bearer) sends (RFC 6750 section 2.1). The
+    /// scheme is compared without regard to case; the characters of the token are not checked.
+    ///
+    /// Returns `None` if the header is missing or repeated, or has another scheme.
+    pub fn bearer(&self) -> Option<&str> {
+        let mut values = header_values(&self.head, "authorization");
+        let value = values.next()?;
+        // Another program may have checked the other one.
+        if values.next().is_some() {
+            return None;
+        }
+        let (scheme, token) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
+    }
+
     /// The subprotocols that the client offers, in its order of preference; repeated headers are one list
     /// (RFC 6455 section 11.3.4).
     pub fn subprotocols(&self) -> Vec<String> {

@@ -83,6 +83,24 @@ fn query_parameters_are_decoded() {
 }
 
 #[test]
+fn bearer_is_the_token_of_one_authorization() {
+    for (lines, token) in [
+        ("", None),
+        ("Authorization: Bearer mF_9.B5f-4.1JqM\r\n", Some("mF_9.B5f-4.1JqM")),
+        ("authorization:  bearer   a=\r\n", Some("a=")),
+        ("Authorization: Basic YTpi\r\n", None),
+        ("Authorization: Bearer\r\n", None),
+        ("Authorization: Bearera b\r\n", None),
+        ("Authorization: Bearer a\r\nAuthorization: Bearer b\r\n", None),
+    ] {
+        let head = format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+        assert_eq!(accepted_request(head).bearer(), token, "{lines:?}");
+    }
+    let not_utf8 = b"GET / HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer \xff\r\n\r\n";
+    assert_eq!(accepted_request(not_utf8).bearer(), None);
+}
+
+#[test]
 fn subprotocols_of_repeated_headers_are_one_list() {
     let request = accepted_request(with_header(REQUEST, "sec-websocket-PROTOCOL: first,,second"));
     assert_eq!(request.subprotocols(), ["first", "second", "chat", "superchat"]);
