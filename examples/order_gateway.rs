@@ -71,9 +71,9 @@ fn admit(
     request: &WSUpgradeRequest,
     orders: &Rc<RefCell<Orders>>,
 ) -> Result<WSMessageAdapter<Session>, WSUpgradeResponse> {
-    let account = match request.header("authorization").as_deref() {
-        Some("Bearer ann-secret") => "ann",
-        Some("Bearer bob-secret") => "bob",
+    let account = match request.bearer() {
+        Some("ann-secret") => "ann",
+        Some("bob-secret") => "bob",
         _ => return Err(WSUpgradeResponse::unauthorized("Bearer")?),
     };
     let session = Session { account, orders: Rc::clone(orders), next: request.handle().now() };
