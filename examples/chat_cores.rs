@@ -134,7 +134,7 @@ struct Member {
 
 impl WSMessageListener for Member {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
-        let rooms = transport.loop_handle().local::<Rooms>();
+        let rooms = transport.handle().local::<Rooms>();
         rooms.borrow_mut().entry(self.room.clone()).or_default().push(transport.clone());
         self.chat.shared().count(&self.room, &self.name, 1);
         Ok(())
@@ -148,7 +148,7 @@ impl WSMessageListener for Member {
     }
 
     fn on_ws_disconnected(&mut self, transport: &WSTransport) {
-        let rooms = transport.loop_handle().local::<Rooms>();
+        let rooms = transport.handle().local::<Rooms>();
         let mut rooms = rooms.borrow_mut();
         let members = rooms.entry(self.room.clone()).or_default();
         members.retain(|member| member != transport);

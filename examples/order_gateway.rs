@@ -106,7 +106,7 @@ impl WSMessageListener for Session {
 
 impl Session {
     fn answer(&mut self, transport: &WSTransport, message: WSMessage<'_>) -> Result<Value, String> {
-        let now = transport.loop_handle().now();
+        let now = transport.handle().now();
         let next = self.next.max(now);
         if next >= now + BURST * INTERVAL {
             return Err("too many requests".into());

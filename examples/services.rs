@@ -70,14 +70,14 @@ async fn echo(ws: WebSocket) -> Result<(), HandlerError> {
     Ok(())
 }
 
-async fn time(ws: WebSocket, services: Services) -> Result<(), HandlerError> {
+async fn time(ws: WebSocket) -> Result<(), HandlerError> {
     ws.accept().await?;
     // Without a receiver, the CLOSE behind a client's messages would not be seen.
     ws.discard_incoming();
     loop {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         ws.send_text(now.as_secs().to_string()).await?;
-        services.handle.sleep(Duration::from_secs(1)).await;
+        ws.handle().sleep(Duration::from_secs(1)).await;
     }
 }
 

@@ -103,7 +103,7 @@ impl WSListener for Feed {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
         transport.with_socket(|socket| socket.set_send_buffer_size(SEND_BUFFER))??;
         let heeded = (self.conduct == Conduct::HoldBack).then(|| Rc::clone(&self.is_paused));
-        transport.loop_handle().spawn(produce(transport.clone(), heeded)).detach();
+        transport.handle().spawn(produce(transport.clone(), heeded)).detach();
         Ok(())
     }
 
@@ -150,7 +150,7 @@ async fn produce(transport: WSTransport, pause: Option<Rc<Cell<bool>>>) {
             sent += u64::from(status.is_accepted());
         }
         most_waiting = most_waiting.max(transport.buffered_amount());
-        transport.loop_handle().sleep(Duration::from_millis(1)).await;
+        transport.handle().sleep(Duration::from_millis(1)).await;
     }
     let dropped = transport.dropped();
     println!(
@@ -180,7 +180,7 @@ impl WSListener for SlowClient {
             println!("  client: wakes up");
             sleeper.resume_reading();
         };
-        transport.loop_handle().call_later(NAP, wake_up).detach();
+        transport.handle().call_later(NAP, wake_up).detach();
         Ok(())
     }
 

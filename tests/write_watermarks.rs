@@ -27,7 +27,7 @@ impl WSListener for Sender {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
         transport.set_write_watermarks(LOW, HIGH);
         let (transport, marks) = (transport.clone(), Rc::clone(&self.0));
-        let handle = transport.loop_handle();
+        let handle = transport.handle();
         let send = async move {
             // Far more than any kernel buffers.
             for _ in 0..4000 {
@@ -35,7 +35,7 @@ impl WSListener for Sender {
                     return;
                 }
                 assert!(transport.send(WSMsgType::Binary, [7; FRAME]).is_accepted());
-                transport.loop_handle().sleep(Duration::from_micros(1)).await;
+                transport.handle().sleep(Duration::from_micros(1)).await;
             }
         };
         handle.spawn(send).detach();

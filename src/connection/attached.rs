@@ -96,7 +96,7 @@ impl WSTransport {
     ///
     /// impl WSListener for Clock {
     ///     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
-    ///         let (to, handle) = (transport.clone(), transport.loop_handle());
+    ///         let (to, handle) = (transport.clone(), transport.handle());
     ///         let ticks = async move {
     ///             loop {
     ///                 to.send(WSMsgType::Text, "tick");

@@ -401,7 +401,7 @@ impl WSTransport {
     }
 
     /// The loop that this connection lives on.
-    pub fn loop_handle(&self) -> WSLoopHandle {
+    pub fn handle(&self) -> WSLoopHandle {
         WSLoopHandle::new(Rc::clone(self.conn.core()))
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::connection::WSTransport;
 use crate::handshake::{WSHeaders, WSUpgradeResponse};
 use crate::proto::{WSCloseCode, WSDisconnectCause};
-use crate::runtime::Token;
+use crate::runtime::{Token, WSLoopHandle};
 use crate::server::WSUpgradeRequest;
 
 use super::shared::{ServerSide, Shared};
@@ -270,7 +270,7 @@ impl WebSocket {
         }
         let transport = self.transport()?;
         let (head, token) = (transport.request()?.clone(), Token::from_u64(transport.id()));
-        Some(WSUpgradeRequest::new(head, transport.loop_handle(), token))
+        Some(WSUpgradeRequest::new(head, transport.handle(), token))
     }
 
     /// A parameter of the path, as the route names it: see [`Routes`](crate::message::Routes).
@@ -284,6 +284,11 @@ impl WebSocket {
             Some(server) => server.subprotocol().map(str::to_owned),
             None => self.transport()?.subprotocol(),
         }
+    }
+
+    /// Returns the loop of the connection: for timers, timeouts and further tasks.
+    pub fn handle(&self) -> &WSLoopHandle {
+        self.shared().handle()
     }
 
     /// Returns the local address.

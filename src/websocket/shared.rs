@@ -168,6 +168,10 @@ impl Shared {
         self.transport.get()
     }
 
+    pub(super) fn handle(&self) -> &WSLoopHandle {
+        &self.handle
+    }
+
     pub(super) fn config(&self) -> &WebSocketConfig {
         &self.config
     }

@@ -27,7 +27,7 @@ struct Owner {
 impl WSListener for Owner {
     fn on_ws_connected(&mut self, transport: &WSTransport) -> WSResult {
         let guard = Dropped(Rc::clone(&self.log), "task dropped");
-        let (to, handle) = (transport.clone(), transport.loop_handle());
+        let (to, handle) = (transport.clone(), transport.handle());
         let ticks = async move {
             let _guard = guard;
             loop {
@@ -222,7 +222,7 @@ impl WSListener for Holder {
 
     fn on_ws_disconnected(&mut self, transport: &WSTransport) {
         let name = transport.data::<Name>().map_or("nameless", |name| name.0);
-        transport.loop_handle().local::<Names>().0.borrow_mut().push(name);
+        transport.handle().local::<Names>().0.borrow_mut().push(name);
     }
 }
 

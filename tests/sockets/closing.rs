@@ -390,7 +390,7 @@ fn wait_disconnected_completes_for_everybody() {
     let wait = move |transport: &WSTransport| {
         let (waiting, done) = (transport.wait_disconnected(), done.clone());
         let task = async move { done.send(waiting.await.is_ok()).unwrap() };
-        transport.loop_handle().spawn(task).detach();
+        transport.handle().spawn(task).detach();
     };
     server.ask({
         let wait = wait.clone();
@@ -412,7 +412,7 @@ fn wait_disconnected_is_done_behind_the_last_callback() {
         pair.ask(move |transport| {
             let waiting = transport.wait_disconnected();
             let task = async move { done.send(waiting.await.is_ok()).unwrap() };
-            transport.loop_handle().spawn(task).detach();
+            transport.handle().spawn(task).detach();
         });
         pair.ask(WSTransport::abort);
         assert!(finished.recv_timeout(crate::support::PATIENCE).unwrap());
