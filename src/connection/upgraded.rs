@@ -11,7 +11,7 @@ use mio::Interest;
 use crate::deflate::DeflateParameters;
 use crate::net::{Io, WSSocket};
 use crate::proto::Role;
-use crate::runtime::{LoopCore, Readiness, Shutdown, Source, Token};
+use crate::runtime::{Command, LoopCore, Readiness, Shutdown, Source, TimerKind, Token};
 
 use super::{Conn, Settings, WSListener, WSTransport};
 
@@ -80,8 +80,13 @@ impl WSUpgraded {
     ) -> io::Result<WSTransport> {
         let stream = self.socket.into_stream()?;
         stream.tune(settings.tuning.socket);
-        let opening = Rc::new(Opening { conn: OnceCell::new(), leftover: Cell::new(self.leftover) });
-        let token = core.insert(&opening);
+        let opening = core.insert_with(|token| Opening {
+            core: Rc::clone(core),
+            token,
+            conn: OnceCell::new(),
+            leftover: Cell::new(self.leftover),
+        });
+        let token = opening.token;
         let mut io = Io::new(stream);
         if let Err(error) = io.register(core.registry(), token.to_mio(), Interest::READABLE) {
             drop(core.remove(token));
@@ -95,10 +100,10 @@ impl WSUpgraded {
         {
             conn.enable_deflate(parameters);
         }
-        // Taking over runs no user code, as it may be called while any callback runs. An event of
-        // the socket may be served before the deferred call.
-        conn.pause_reading();
+        // Taking over runs no user code, as it may be called while any callback runs. The connection
+        // gets its slot back with the deferred call: an event of the socket may be served before.
         let _ = opening.conn.set(Rc::clone(&conn));
+        drop(core.replace(token, &opening));
         core.defer_source(&opening, 0);
         Ok(WSTransport::new(conn))
     }
@@ -113,28 +118,53 @@ impl fmt::Debug for WSUpgraded {
     }
 }
 
-/// An open connection whose listener has not been told yet.
+/// An open connection before `on_ws_connected`, in the connection's slot. It does not read.
 struct Opening {
+    core: Rc<LoopCore>,
+    token: Token,
     conn: OnceCell<Rc<Conn>>,
     leftover: Cell<Vec<u8>>,
 }
 
-impl Source for Opening {
-    fn ready(self: Rc<Self>, _: Readiness) {
-        debug_assert!(false, "the connection has taken the slot");
+impl Opening {
+    fn conn(&self) -> Option<Rc<Conn>> {
+        self.conn.get().map(Rc::clone)
     }
+}
 
-    fn deferred(self: Rc<Self>, _: u8) {
-        if let Some(conn) = self.conn.get() {
-            conn.resume_reading();
-            conn.connected();
-            conn.deliver_early(&self.leftover.take());
-            conn.read_on();
+impl Source for Opening {
+    fn ready(self: Rc<Self>, readiness: Readiness) {
+        // What is readable is read after the deferred call.
+        if readiness.writable
+            && let Some(conn) = self.conn()
+        {
+            conn.ready(Readiness { writable: true, ..Readiness::default() });
         }
     }
 
-    fn shut_down(self: Rc<Self>, _: Shutdown<'_>) -> bool {
-        false
+    fn timer(self: Rc<Self>, kind: TimerKind) {
+        if let Some(conn) = self.conn() {
+            conn.timer(kind);
+        }
+    }
+
+    fn deferred(self: Rc<Self>, _: u8) {
+        let Some(conn) = self.conn() else { return };
+        // The slot is free if the connection has ended meanwhile.
+        drop(self.core.replace(self.token, &conn));
+        conn.connected();
+        conn.deliver_early(&self.leftover.take());
+        self.core.make_ready(self.token);
+    }
+
+    fn command(self: Rc<Self>, command: Command) {
+        if let Some(conn) = self.conn() {
+            conn.command(command);
+        }
+    }
+
+    fn shut_down(self: Rc<Self>, how: Shutdown<'_>) -> bool {
+        self.conn().is_some_and(|conn| conn.shut_down(how))
     }
 
     fn kind(&self) -> &'static str {

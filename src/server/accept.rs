@@ -195,8 +195,10 @@ impl Acceptor {
         listener: Box<dyn WSListener>,
         seat: Seat,
     ) -> io::Result<WSTransport> {
-        self.core.metrics().accepted();
-        upgraded.open(&self.core, &self.settings, Role::Server, listener, |token| seat.take(token))
+        upgraded.open(&self.core, &self.settings, Role::Server, listener, |token| {
+            self.core.metrics().accepted();
+            seat.take(token);
+        })
     }
 
     /// Accepts what waits, up to the bound of a turn.

@@ -22,6 +22,10 @@ pub enum WSServeError {
         /// The error of the system.
         source: Arc<io::Error>,
     },
+    /// The server has no room for a further connection
+    /// ([`max_connections`](crate::WSServerConfig::max_connections) and its like).
+    #[error("the server has no room for a further connection")]
+    Full,
     /// The loop is gone, or the server has stopped accepting.
     #[error("the loop or the server is gone")]
     Gone,
@@ -47,6 +51,9 @@ impl From<WSServeError> for WSError {
         match error {
             WSServeError::Config(error) => error.into(),
             WSServeError::Io { context, source } => Self::Io { context, source },
+            error @ WSServeError::Full => {
+                Self::io("cannot take over the connection", io::Error::other(error))
+            }
             WSServeError::Gone => Self::Disconnected,
         }
     }

@@ -1,6 +1,5 @@
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -103,7 +102,7 @@ impl WSServer {
     /// transport before stays in order.
     ///
     /// # Errors
-    /// [`WSServeError::Io`] if the socket cannot be used or the server has no room for the connection,
+    /// [`WSServeError::Full`] if the server has no room, [`WSServeError::Io`] if the socket cannot be used,
     /// [`WSServeError::Gone`] if the server accepts no more. The socket is closed then.
     pub fn take_over<L: WSListener + 'static>(
         &self,
@@ -116,8 +115,7 @@ impl WSServer {
         let admission = self.acceptor.admission();
         let Some(seat) = admission.let_in(|| upgraded.socket().peer_ip()) else {
             admission.refuse();
-            let full = io::Error::other("the server has no room for a further connection");
-            return Err(WSServeError::io("cannot take over the connection", full));
+            return Err(WSServeError::Full);
         };
         self.acceptor
             .take_over(upgraded, Box::new(listener), seat)

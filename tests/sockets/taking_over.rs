@@ -114,7 +114,7 @@ fn limits_of_connections_apply() {
     server.take_over(WSUpgraded::new(one), Probe::new(&log)).unwrap();
     let (two, mut second_peer) = UnixStream::pair().unwrap();
     let refused = server.take_over(WSUpgraded::new(two), Probe::new(&log));
-    assert!(matches!(refused, Err(WSServeError::Io { .. })));
+    assert!(matches!(refused, Err(WSServeError::Full)));
     assert_eq!(second_peer.read(&mut [0]).unwrap(), 0, "the socket is closed");
     assert_eq!(server.refused(), 1);
     drop(first_peer);
@@ -165,4 +165,55 @@ fn a_server_that_is_closed_takes_nothing_over() {
     let (three, _peer) = UnixStream::pair().unwrap();
     let refused = ws_take_over(&handle, Probe::new(&log), WSUpgraded::new(three), WSConnectConfig::default());
     assert!(matches!(refused, Err(WSConnectError::Gone)));
+}
+
+/// What the application pauses or resumes before the first callback is its own.
+#[test]
+fn pauses_before_the_first_callback_count() {
+    for (resumes, is_delivered) in [(false, false), (true, true)] {
+        let (log, events) = log();
+        let mut event_loop = WSLoop::new(WSLoopConfig::default()).unwrap();
+        let server =
+            ws_create_server_without_socket(&event_loop.handle(), refuse, WSServerConfig::default()).unwrap();
+        let (one, mut peer) = UnixStream::pair().unwrap();
+        peer.write_all(&Frame::text("second").encode(Some(KEY))).unwrap();
+        let leftover = Frame::text("first").encode(Some(KEY));
+        let upgraded = WSUpgraded::new(one).leftover(leftover);
+        let transport = server.take_over(upgraded, Probe::new(&log)).unwrap();
+        assert!(!transport.is_reading_paused());
+        transport.pause_reading();
+        if resumes {
+            transport.resume_reading();
+        }
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            event_loop.run_once(Some(Duration::from_millis(1))).unwrap();
+            seen.extend(events.so_far());
+        }
+        assert_eq!(seen[0], Event::Connected);
+        let frames = [Event::Frame(Frame::text("first")), Event::Frame(Frame::text("second"))];
+        assert_eq!(seen[1..], frames[..if is_delivered { 2 } else { 0 }]);
+        assert_eq!(transport.is_reading_paused(), !is_delivered);
+        transport.resume_reading();
+        eventually("both frames came", || {
+            event_loop.run_once(Some(Duration::from_millis(1))).unwrap();
+            seen.extend(events.so_far());
+            seen[1..] == frames
+        });
+    }
+}
+
+/// A shutdown of the loop reaches a connection whose listener does not know of it yet.
+#[test]
+fn shutdown_of_the_loop_closes_a_connection_before_its_first_callback() {
+    let (log, events) = log();
+    let event_loop = WSLoop::new(WSLoopConfig::default()).unwrap();
+    let server =
+        ws_create_server_without_socket(&event_loop.handle(), refuse, WSServerConfig::default()).unwrap();
+    let (one, mut peer) = UnixStream::pair().unwrap();
+    server.take_over(WSUpgraded::new(one), Probe::new(&log)).unwrap();
+    drop(event_loop);
+    let seen = events.so_far();
+    assert!(matches!(&seen[..], [Event::Connected, Event::Disconnected(_)]), "{seen:?}");
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
 }
