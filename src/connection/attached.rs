@@ -86,7 +86,8 @@ impl WSTransport {
     /// Runs a future on the loop until this connection has ended: what is left of it is dropped
     /// before [`on_ws_disconnected`](crate::WSListener::on_ws_disconnected) is called.
     ///
-    /// If the connection has ended, the future is dropped at once and never polled. Dropping the
+    /// If the connection has ended, the future is dropped at once and never polled. An `await` of the
+    /// returned handle does not end then, as for any task that is ended from outside: see [`WSTask`]. Dropping the
     /// returned handle lets the task run on; see [`WSTask`].
     ///
     /// ```

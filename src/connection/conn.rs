@@ -293,14 +293,16 @@ impl Conn {
     }
 
     /// Sends CLOSE for a fault of the peer or of the listener, and ends the connection once that has
-    /// left.
-    fn fail(self: &Rc<Self>, close: &WSProtocolError, cause: WSDisconnectCause, error: WSError) {
+    /// left. Returns `true` if the error is the first and was kept.
+    fn fail(self: &Rc<Self>, close: &WSProtocolError, cause: WSDisconnectCause, error: WSError) -> bool {
         let now = self.core.now();
+        let is_first = self.with_proto(|proto, out| proto.fail(close, cause, now, out));
         // An error that is not kept is dropped out of the borrow: that may run user code.
-        if self.with_proto(|proto, out| proto.fail(close, cause, now, out)) {
+        if is_first {
             self.rare.keep_error(error);
         }
         self.follow();
+        is_first
     }
 
     /// Ends the connection because the stream failed. The caller acts on it.
@@ -406,7 +408,7 @@ impl Conn {
                 if is_report {
                     return failing::report_failed(self, &error);
                 }
-                failing::listener_failed(self, error);
+                failing::listener_failed(self, &error);
             }
         }
     }

@@ -40,7 +40,9 @@ impl AnyMap {
     pub(crate) fn clear(&self) -> bool {
         let values = self.0.take();
         let had_any = !values.is_empty();
-        guard("dropping a value", || drop(values));
+        for value in values {
+            guard("dropping a value", || drop(value));
+        }
         had_any
     }
 }

@@ -79,9 +79,8 @@ impl WebSocket {
     /// handler that only sends: a message that no task receives stops delivery, and PING, CLOSE and
     /// the end of the stream behind it are not seen.
     ///
-    /// A receive after this, or already waiting, is done when the connection is closed, with
-    /// [`Closed`](WebSocketError::Closed). Messages must still be well-formed and within the
-    /// limits. It cannot be undone.
+    /// A receive after this, or already waiting, is done when the connection is closed. Messages must
+    /// still be well-formed and within the limits. It cannot be undone.
     pub fn discard_incoming(&self) {
         self.shared().discard_incoming();
     }

@@ -202,6 +202,34 @@ fn a_client_gets_a_protocol_error_for_invalid_utf8_of_its_server() {
     assert!(matches!(error, WSError::Protocol(_)), "{error:?}");
 }
 
+struct PanicsAtTheEnd;
+
+impl WSMessageListener for PanicsAtTheEnd {
+    fn on_ws_message(&mut self, _: &WSTransport, _: WSMessage<'_>) -> WSResult {
+        Ok(())
+    }
+
+    fn on_ws_disconnected(&mut self, _: &WSTransport) {
+        panic!("at the end");
+    }
+}
+
+/// `wait_disconnected` returns the first error only.
+#[test]
+fn a_clients_panic_behind_another_error_is_logged() {
+    let _log = own_log();
+    let server = PeerServer::bind();
+    let listener = WSMessageAdapter::new(PanicsAtTheEnd);
+    let client = connect(&server.url("/"), WSConnectConfig::default(), listener);
+    let mut peer = server.accept();
+    client.opened().unwrap();
+    peer.send(&Frame::text(b"\xff"));
+    assert_eq!(peer.read_frame().close_code(), Some(1007));
+    drop(peer);
+    assert!(matches!(client.ended(), Err(WSError::Protocol(_))));
+    assert!(loud().iter().any(|line| line.contains("at the end")), "{:?}", loud());
+}
+
 /// Alerts before the handshake need no key; rustls passes over the first four.
 #[cfg(feature = "tls")]
 #[test]

@@ -25,13 +25,13 @@ pub(super) fn callback_failed(
             end(conn, WSListenerError::new(error), &close);
         }
         Err(error) if !disconnects => report(conn, WSListenerError::new(error)),
-        Err(error) => listener_failed(conn, WSListenerError::new(error)),
+        Err(error) => listener_failed(conn, &WSListenerError::new(error)),
     }
 }
 
 /// Closes with 1011. A client's error comes out of `wait_disconnected`, a server's is reported to the
 /// listener.
-pub(super) fn listener_failed(conn: &Rc<Conn>, error: WSListenerError) {
+pub(super) fn listener_failed(conn: &Rc<Conn>, error: &WSListenerError) {
     if conn.protocol_role() == Role::Server {
         report(conn, error.clone());
     }
@@ -40,7 +40,7 @@ pub(super) fn listener_failed(conn: &Rc<Conn>, error: WSListenerError) {
 
 /// Closes with 1011 because `on_ws_error` itself has failed. A report of that would call it again.
 pub(super) fn report_failed(conn: &Rc<Conn>, error: &WSListenerError) {
-    close(conn, error.clone());
+    end(conn, error.clone(), &internal_error());
     log_error(&WSTransport::new(Rc::clone(conn)), error);
 }
 
@@ -61,10 +61,19 @@ pub(super) fn run_report(conn: &Rc<Conn>) {
     }
 }
 
-fn close(conn: &Rc<Conn>, error: WSListenerError) {
-    end(conn, error, &WSProtocolError::new(WSCloseCode::INTERNAL_ERROR, ""));
+fn close(conn: &Rc<Conn>, error: &WSListenerError) {
+    let is_kept = end(conn, error.clone(), &internal_error());
+    // Nothing else reports a client's error once the connection ends for another reason.
+    if !is_kept && conn.protocol_role() == Role::Client {
+        log_error(&WSTransport::new(Rc::clone(conn)), error);
+    }
 }
 
-fn end(conn: &Rc<Conn>, error: WSListenerError, close: &WSProtocolError) {
-    conn.fail(close, WSDisconnectCause::ListenerError, error.into());
+fn internal_error() -> WSProtocolError {
+    WSProtocolError::new(WSCloseCode::INTERNAL_ERROR, "")
+}
+
+/// Returns `true` if the error is what `wait_disconnected` returns.
+fn end(conn: &Rc<Conn>, error: WSListenerError, close: &WSProtocolError) -> bool {
+    conn.fail(close, WSDisconnectCause::ListenerError, error.into())
 }

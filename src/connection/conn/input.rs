@@ -296,7 +296,7 @@ impl Conn {
         self.listener.set(Some(listener));
         self.core.frames_delivered();
         result.unwrap_or_else(|panic| {
-            failing::listener_failed(self, WSListenerError::from_panic(&*panic));
+            failing::listener_failed(self, &WSListenerError::from_panic(&*panic));
             Delivered::Done
         })
     }
