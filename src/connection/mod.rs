@@ -59,5 +59,6 @@ pub(crate) use report::Handshake;
 pub use report::{WSAttemptOutcome, WSConnectAttempt, WSConnectReport};
 pub(crate) use settings::Settings;
 pub use transport::{WSDropped, WSMessageOptions, WSSendStatus, WSTransport};
+pub(crate) use upgraded::Opening;
 pub use upgraded::WSUpgraded;
 pub(crate) use waiting::measure_roundtrip_time;

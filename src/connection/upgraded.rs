@@ -119,7 +119,7 @@ impl fmt::Debug for WSUpgraded {
 }
 
 /// An open connection before `on_ws_connected`, in the connection's slot. It does not read.
-struct Opening {
+pub(crate) struct Opening {
     core: Rc<LoopCore>,
     token: Token,
     conn: OnceCell<Rc<Conn>>,
@@ -127,7 +127,8 @@ struct Opening {
 }
 
 impl Opening {
-    fn conn(&self) -> Option<Rc<Conn>> {
+    /// Returns the connection: always, once it is in its slot.
+    pub(crate) fn conn(&self) -> Option<Rc<Conn>> {
         self.conn.get().map(Rc::clone)
     }
 }

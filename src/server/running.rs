@@ -6,7 +6,7 @@ use std::time::Duration;
 
 #[cfg(feature = "tls")]
 use crate::connection::WSConfigError;
-use crate::connection::{Conn, WSListener, WSTransport, WSUpgraded};
+use crate::connection::{Conn, Opening, WSListener, WSTransport, WSUpgraded};
 use crate::net::{Listening, WSSocket};
 use crate::proto::WSCloseCode;
 use crate::runtime::WSLoopHandle;
@@ -138,8 +138,12 @@ impl WSServer {
 
     /// The open connections.
     pub fn transports(&self) -> Vec<WSTransport> {
-        let conns = self.handle.core().sources(|conn: &Conn| conn.has_settings(&self.acceptor.settings));
-        conns.into_iter().map(WSTransport::new).collect()
+        let (core, settings) = (self.handle.core(), &self.acceptor.settings);
+        let open = core.sources(|conn: &Conn| conn.has_settings(settings));
+        // Their slots are not the connections' own before `on_ws_connected`.
+        let is_own = |opening: &Opening| opening.conn().is_some_and(|conn| conn.has_settings(settings));
+        let taken_over = core.sources(is_own).into_iter().filter_map(|opening| opening.conn());
+        open.into_iter().chain(taken_over).map(WSTransport::new).collect()
     }
 
     /// How many connections were closed unread because of [`max_connections`](WSServerConfig::max_connections) or

@@ -217,3 +217,22 @@ fn shutdown_of_the_loop_closes_a_connection_before_its_first_callback() {
     assert!(matches!(&seen[..], [Event::Connected, Event::Disconnected(_)]), "{seen:?}");
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
 }
+
+/// [`WSServer::shutdown`](femtows::WSServer::shutdown) in the same turn as the take-over.
+#[test]
+fn shutdown_of_the_server_closes_a_connection_before_its_first_callback() {
+    let (log, events) = log();
+    let mut event_loop = WSLoop::new(WSLoopConfig::default()).unwrap();
+    let handle = event_loop.handle();
+    let server = ws_create_server_without_socket(&handle, refuse, WSServerConfig::default()).unwrap();
+    let (one, mut peer) = UnixStream::pair().unwrap();
+    server.take_over(WSUpgraded::new(one), Probe::new(&log)).unwrap();
+    assert_eq!((server.connections(), server.transports().len()), (1, 1));
+    let shutdown = server.shutdown(WSCloseCode::GOING_AWAY, "", Duration::ZERO, Duration::from_secs(5));
+    peer.write_all(&Frame::close(1001, "").encode(Some(KEY))).unwrap();
+    assert_eq!(event_loop.block_on(shutdown).unwrap(), 0, "none had to be aborted");
+    assert!(matches!(&events.so_far()[..], [Event::Connected, .., Event::Disconnected(_)]));
+    let mut received = Vec::new();
+    peer.read_to_end(&mut received).unwrap();
+    assert_eq!(received, Frame::close(1001, "").encode(None));
+}
